@@ -1,0 +1,66 @@
+"""kseg: from labelled images to a segmentation model that runs on a phone or a Coral board.
+
+Names are imported when they are first used, so that `import kseg` and `kseg --help` are fast.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from kseg.data import Data, load_data
+    from kseg.inference import predict
+    from kseg.label_map import LabelMap
+    from kseg.metrics import Scores
+    from kseg.models import MODELS, build_fcn8s, build_fcn16s, build_fcn32s
+    from kseg.training import Recipe, Run, evaluate, fit, load
+    from kseg.visualize import colorize, overlay
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Data": "kseg.data",
+    "LabelMap": "kseg.label_map",
+    "MODELS": "kseg.models",
+    "Recipe": "kseg.training",
+    "Run": "kseg.training",
+    "Scores": "kseg.metrics",
+    "build_fcn16s": "kseg.models",
+    "build_fcn32s": "kseg.models",
+    "build_fcn8s": "kseg.models",
+    "colorize": "kseg.visualize",
+    "evaluate": "kseg.training",
+    "fit": "kseg.training",
+    "load": "kseg.training",
+    "load_data": "kseg.data",
+    "overlay": "kseg.visualize",
+    "predict": "kseg.inference",
+}
+
+__all__ = [
+    "MODELS",
+    "Data",
+    "LabelMap",
+    "Recipe",
+    "Run",
+    "Scores",
+    "build_fcn8s",
+    "build_fcn16s",
+    "build_fcn32s",
+    "colorize",
+    "evaluate",
+    "fit",
+    "load",
+    "load_data",
+    "overlay",
+    "predict",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'kseg' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])

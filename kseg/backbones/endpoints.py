@@ -1,0 +1,60 @@
+"""What a backbone hands to a decoder, and the scaling it expects."""
+
+from typing import NamedTuple
+
+from keras import KerasTensor, layers
+
+
+class Endpoints(NamedTuple):
+    """Feature maps of a backbone; ck has stride min(2**k, output_stride).
+
+    In inverted-residual networks c1..c4 are the expanded activations before the next stride and
+    c5 is the output of the head convolution.
+    """
+
+    c1: KerasTensor
+    c2: KerasTensor
+    c3: KerasTensor
+    c4: KerasTensor
+    c5: KerasTensor
+
+
+def scale_to_unit(image: KerasTensor) -> KerasTensor:
+    """Scales RGB 0..255 to (x - 127) / 128, the range EfficientNet-Lite was trained with.
+
+    127 and 128 rather than 127.5 twice: the quantized input of an exported file is then exactly
+    the camera's bytes (scale 1/128, zero point 127).
+    """
+    return layers.Rescaling(1 / 128, -127 / 128, name="scale")(image)
+
+
+class StrideToDilation:
+    """Turns strides into dilation once features have reached `output_stride`."""
+
+    def __init__(self, output_stride: int):
+        """Starts at the image.
+
+        Args:
+            output_stride: 8, 16 or 32: the stride that features do not pass.
+
+        Raises:
+            ValueError: If output_stride is none of these.
+        """
+        if output_stride not in (8, 16, 32):
+            raise ValueError(f"output_stride must be 8, 16 or 32; got {output_stride}.")
+        self.output_stride = output_stride
+        self.stride = 1
+        self.dilation_rate = 1
+
+    def step(self, strides: int) -> tuple[int, int]:
+        """Returns (strides, dilation_rate) of the next convolution, `strides` as in the paper.
+
+        The convolution that would have strided past output_stride keeps the dilation of those
+        before it; those after it look twice as far.
+        """
+        dilation_rate = self.dilation_rate
+        if self.stride * strides > self.output_stride:
+            self.dilation_rate *= strides
+            return 1, dilation_rate
+        self.stride *= strides
+        return strides, dilation_rate

@@ -1,0 +1,85 @@
+"""From a photo to a label map, with a Keras model or any callable that gives logits."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import keras
+import numpy as np
+from PIL import Image
+
+from kseg.data.files import read_image
+from kseg.data.transforms import fit_inside, resize_image
+
+Segmenter = keras.Model | Callable[[np.ndarray], np.ndarray]
+
+
+def predict(
+    model: Segmenter, image: np.ndarray | str | Path, *, size: tuple[int, int] | None = None
+) -> np.ndarray:
+    """Labels every pixel of a photo.
+
+    Args:
+        model: A Keras model, or a callable from images float32 (N, H, W, 3), 0..255, to logits
+            (N, h, w, num_classes), such as `export.load_tflite` returns.
+        image: RGB, 0..255, uint8 or float, (H, W, 3), or the path of a photo.
+        size: (height, width) that the photo is fitted into before the model sees it, aspect
+            kept; None for its own size.
+
+    Returns:
+        The label map, uint8 (H, W), at the photo's own size.
+
+    Raises:
+        ValueError: If the image has another shape or range, or cannot be read.
+    """
+    if isinstance(image, str | Path):
+        try:
+            image = np.asarray(read_image(Path(image)))
+        except ValueError as error:
+            raise ValueError(f"{image}: {error}.") from None
+    return np.argmax(predict_logits(model, image, size), axis=-1).astype("uint8")
+
+
+def predict_logits(
+    model: Segmenter, image: np.ndarray, size: tuple[int, int] | None = None
+) -> np.ndarray:
+    """Returns the logits of a photo at its own size, (H, W, num_classes).
+
+    Arguments as `predict`, the image as an array.
+    """
+    image = check_image(image)
+    own = image.shape[:2]
+    fitted = fit_inside(own, size)
+    if fitted != own:
+        picture = Image.fromarray(np.clip(np.rint(image), 0, 255).astype("uint8"))
+        image = np.asarray(resize_image(picture, fitted))
+    logits = _call(model, np.asarray(image, "float32")[None])
+    if logits.shape[1:3] != own:
+        logits = keras.ops.convert_to_numpy(
+            keras.ops.image.resize(logits, own, interpolation="bilinear")
+        )
+    return logits[0]
+
+
+def check_image(image: np.ndarray) -> np.ndarray:
+    """Refuses what is no RGB photo with values 0..255.
+
+    Raises:
+        ValueError: If the shape is not (H, W, 3) or values leave 0..255.
+    """
+    image = np.asarray(image)
+    if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+        raise ValueError(f"image must be RGB of shape (H, W, 3); got shape {image.shape}.")
+    if image.dtype != np.uint8 and not (0 <= image.min() and image.max() <= 255):
+        raise ValueError(
+            "image must have values 0..255 (the scaling is in the model); got values from "
+            f"{image.min():.4g} to {image.max():.4g}."
+        )
+    return image
+
+
+def _call(model: Segmenter, images: np.ndarray) -> np.ndarray:
+    if not isinstance(model, keras.Model):
+        return np.asarray(model(images))
+    if not model.compiled and keras.backend.backend() == "tensorflow":
+        model.jit_compile = False  # XLA is several times slower than TensorFlow's own CPU kernels
+    return np.asarray(model.predict_on_batch(images))

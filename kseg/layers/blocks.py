@@ -1,0 +1,83 @@
+"""Convolution blocks: stock Keras layers with names that say their role."""
+
+from keras import KerasTensor, layers
+
+# Batch norm as the EfficientNet-Lite weights were trained with it; `kseg.fit` sets the momentum.
+_EPSILON = 1e-3
+
+
+def conv_norm_act(
+    x: KerasTensor,
+    filters: int,
+    kernel_size: int = 3,
+    *,
+    strides: int = 1,
+    dilation_rate: int = 1,
+    activation: bool = True,
+    name: str,
+) -> KerasTensor:
+    """Convolution, batch norm and ReLU6.
+
+    Args:
+        x: Features (N, H, W, channels).
+        filters: Channels of the result.
+        kernel_size: Height and width of the kernel.
+        strides: Step of the kernel in both directions.
+        dilation_rate: Distance between kernel taps; above 1 needs strides of 1.
+        activation: Whether ReLU6 follows the norm; without it the block is linear.
+        name: Prefix of the layer names `{name}_conv`, `{name}_norm`, `{name}_relu`.
+
+    Returns:
+        Features (N, ceil(H / strides), ceil(W / strides), filters).
+    """
+    x = layers.Conv2D(
+        filters,
+        kernel_size,
+        strides,
+        "same",
+        dilation_rate=dilation_rate,
+        use_bias=False,
+        name=f"{name}_conv",
+    )(x)
+    return _norm_act(x, activation, name)
+
+
+def depthwise_norm_act(
+    x: KerasTensor,
+    kernel_size: int = 3,
+    *,
+    strides: int = 1,
+    dilation_rate: int = 1,
+    name: str,
+) -> KerasTensor:
+    """Depthwise convolution, batch norm and ReLU6; arguments as `conv_norm_act`."""
+    x = layers.DepthwiseConv2D(
+        kernel_size,
+        strides,
+        "same",
+        dilation_rate=dilation_rate,
+        use_bias=False,
+        name=f"{name}_conv",
+    )(x)
+    return _norm_act(x, True, name)
+
+
+def separable_norm_act(
+    x: KerasTensor,
+    filters: int,
+    kernel_size: int = 3,
+    *,
+    strides: int = 1,
+    dilation_rate: int = 1,
+    name: str,
+) -> KerasTensor:
+    """Depthwise convolution, then 1x1 convolution, each with batch norm and ReLU6."""
+    x = depthwise_norm_act(
+        x, kernel_size, strides=strides, dilation_rate=dilation_rate, name=f"{name}_depthwise"
+    )
+    return conv_norm_act(x, filters, 1, name=f"{name}_pointwise")
+
+
+def _norm_act(x: KerasTensor, activation: bool, name: str) -> KerasTensor:
+    x = layers.BatchNormalization(epsilon=_EPSILON, name=f"{name}_norm")(x)
+    return layers.ReLU(6.0, name=f"{name}_relu")(x) if activation else x

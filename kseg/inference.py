@@ -20,7 +20,8 @@ def predict(
 
     Args:
         model: A Keras model, or a callable from images float32 (N, H, W, 3), 0..255, to logits
-            (N, h, w, num_classes), such as `export.load_tflite` returns.
+            (N, h, w, num_classes), such as `export.load_tflite` returns. One with an attribute
+            `input_size` takes images up to that size; larger photos are fitted into it.
         image: RGB, 0..255, uint8 or float, (H, W, 3), or the path of a photo.
         size: (height, width) that the photo is fitted into before the model sees it, aspect
             kept; None for its own size.
@@ -48,6 +49,9 @@ def predict_logits(
     """
     image = check_image(image)
     own = image.shape[:2]
+    limit = getattr(model, "input_size", None)
+    if size is None and limit is not None and (own[0] > limit[0] or own[1] > limit[1]):
+        size = limit
     fitted = fit_inside(own, size)
     if fitted != own:
         picture = Image.fromarray(np.clip(np.rint(image), 0, 255).astype("uint8"))

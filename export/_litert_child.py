@@ -1,0 +1,73 @@
+"""The process that runs a .tflite file: a hostile or broken file can crash it, but not kseg.
+
+Started by `export.runtime` as a script, so it imports nothing of kseg. It reads one line of JSON
+and the bytes of the input from standard input, and answers in the same way.
+"""
+
+import json
+import os
+import resource
+import sys
+import time
+
+import numpy as np
+
+
+def main() -> None:
+    """Loads the file named by the arguments, then serves requests until its input ends."""
+    path, threads, kernels = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    # Libraries that print to standard output would break the answers: give them the other one.
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+    resolvers = {
+        "default": OpResolverType.AUTO,
+        "reference": OpResolverType.BUILTIN_REF,
+        "plain": OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+    }
+    with open(path, "rb") as file:
+        content = file.read()
+    begin = time.perf_counter()
+    interpreter = Interpreter(
+        model_content=content,
+        num_threads=threads,
+        experimental_op_resolver_type=resolvers[kernels],
+    )
+    interpreter.allocate_tensors()
+    details = [interpreter.get_input_details()[0], interpreter.get_output_details()[0]]
+    facts = {key: _facts(d) for key, d in zip(("input", "output"), details, strict=True)}
+    _answer(answers, {**facts, "load_ms": 1000 * (time.perf_counter() - begin)})
+    while line := sys.stdin.buffer.readline():
+        request = json.loads(line)
+        array = np.empty(details[0]["shape"], details[0]["dtype"])
+        sys.stdin.buffer.readinto(memoryview(array).cast("B"))
+        interpreter.set_tensor(details[0]["index"], array)
+        times = []
+        for _ in range(request["runs"]):
+            begin = time.perf_counter()
+            interpreter.invoke()
+            times.append(1000 * (time.perf_counter() - begin))
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        output = interpreter.get_tensor(details[1]["index"]).tobytes()
+        _answer(answers, {"times_ms": times, "peak_kib": peak, "bytes": len(output)}, output)
+
+
+def _facts(detail):
+    return {
+        "name": detail["name"],
+        "shape": detail["shape"].tolist(),
+        "dtype": np.dtype(detail["dtype"]).name,
+        "scale": float(detail["quantization"][0]),
+        "zero_point": int(detail["quantization"][1]),
+    }
+
+
+def _answer(stream, message, content=b""):
+    stream.write(json.dumps(message).encode() + b"\n" + content)
+    stream.flush()
+
+
+if __name__ == "__main__":
+    main()

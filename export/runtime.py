@@ -1,0 +1,223 @@
+"""Running .tflite files with LiteRT, in a process of their own."""
+
+import contextlib
+import json
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from export.errors import ModelFileError
+from export.flatbuffer import read_model
+from kseg.data.transforms import FILL
+
+_CHILD = Path(__file__).with_name("_litert_child.py")
+_SECONDS = 120.0  # for one answer
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """The input or output of a file.
+
+    Attributes:
+        name: Of the tensor.
+        shape: With the batch.
+        dtype: Of numpy.
+        scale: Real value of one step; 0 if it is not quantized.
+        zero_point: Stored value of 0.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    scale: float
+    zero_point: int
+
+
+class FixedSize:
+    """Makes a function of one image size take every smaller one: pads, calls, cuts.
+
+    The padding is the grey that is 0 after scaling, as in `kseg.layers.PadToStride`.
+    """
+
+    def __init__(
+        self, function: Callable[[np.ndarray], np.ndarray], input_size: tuple[int, int]
+    ):
+        """Wraps a function.
+
+        Args:
+            function: From images float32 (1, H, W, 3), 0..255, to logits (1, H, W, num_classes).
+            input_size: (H, W).
+        """
+        self.function, self.input_size = function, input_size
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        """Returns logits for images (N, h, w, 3), 0..255.
+
+        Raises:
+            ValueError: If the images are larger than the input size.
+        """
+        height, width = images.shape[1:3]
+        below, right = self.input_size[0] - height, self.input_size[1] - width
+        if below < 0 or right < 0:
+            raise ValueError(
+                f"The file takes images up to {self.input_size[0]} x {self.input_size[1]}; got "
+                f"{height} x {width}. Resize the image."
+            )
+        padded = np.pad(
+            images, ((0, 0), (0, below), (0, right), (0, 0)), constant_values=FILL
+        )
+        logits = [self.function(padded[i : i + 1]) for i in range(len(padded))]
+        return np.concatenate(logits)[:, :height, :width]
+
+
+class TFLiteModel(FixedSize):
+    """A .tflite file as a callable from images to logits; close it to end its process.
+
+    Attributes:
+        input: The input tensor.
+        output: The output tensor.
+        load_ms: Milliseconds that loading took.
+    """
+
+    def __init__(self, path: str | Path, *, threads: int = 1, kernels: str = "default"):
+        """Starts a process and loads the file there; see `load_tflite`."""
+        self.path = Path(path)
+        graph = read_model(path)  # refuses what is no model before any native code sees it
+        # The class map of an argmax head does not say how many classes there are; its input does.
+        last = graph.ops[-1] if graph.ops else None
+        is_class_map = last is not None and last.name == "ARG_MAX"
+        scores = graph.tensors[last.inputs[0] if is_class_map else graph.outputs[0]]
+        self.num_classes = scores.shape[-1]
+        self._errors = tempfile.TemporaryFile()
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", str(_CHILD), str(self.path), str(threads), kernels],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+        )
+        facts = self._answer()
+        self.load_ms = facts["load_ms"]
+        self._ends, self._values = 0, 0
+        self.input, self.output = (_endpoint(facts[key]) for key in ("input", "output"))
+        shape = self.input.shape
+        if len(shape) != 4 or shape[0] != 1 or shape[3] != 3:
+            self.close()
+            raise ModelFileError(
+                f"{path} takes input of shape {shape}; a segmentation model takes (1, H, W, 3)."
+            )
+        super().__init__(self._logits, (shape[1], shape[2]))
+
+    def run(self, array: np.ndarray, runs: int = 1) -> tuple[np.ndarray, list[float], int]:
+        """Runs the file on its own kind of numbers.
+
+        Args:
+            array: Of the input's shape and dtype.
+            runs: How often to run it.
+
+        Returns:
+            The output as the file gives it, the milliseconds of each run, and the largest
+            memory of the process so far in KiB.
+
+        Raises:
+            ModelFileError: If the runtime crashes or hangs.
+        """
+        stream = self._process.stdin
+        with contextlib.suppress(BrokenPipeError):
+            stream.write(json.dumps({"runs": runs}).encode() + b"\n")
+            stream.write(np.ascontiguousarray(array, self.input.dtype).tobytes())
+            stream.flush()
+        answer = self._answer()
+        content = self._process.stdout.read(answer["bytes"])
+        output = np.frombuffer(content, self.output.dtype).reshape(self.output.shape)
+        return output, answer["times_ms"], answer["peak_kib"]
+
+    def quantize(self, images: np.ndarray) -> np.ndarray:
+        """Turns images (1, H, W, 3), 0..255, into the file's input."""
+        if self.input.dtype == "float32":
+            return np.asarray(images, "float32")
+        info = np.iinfo(self.input.dtype)
+        # Bytes go in as they are; int8 input is the same bytes, moved by 128.
+        return np.clip(np.rint(images) + info.min, info.min, info.max).astype(self.input.dtype)
+
+    def saturated(self) -> float | None:
+        """Returns the share of integer outputs so far that were at an end of their range."""
+        return self._ends / self._values if self._values else None
+
+    def close(self) -> None:
+        """Ends the process."""
+        if self._process.poll() is None:
+            self._process.kill()
+        self._process.wait()
+        for stream in (self._process.stdin, self._process.stdout, self._errors):
+            with contextlib.suppress(OSError):
+                stream.close()
+
+    def __enter__(self) -> "TFLiteModel":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if hasattr(self, "_process"):
+            self.close()
+
+    def _logits(self, images: np.ndarray) -> np.ndarray:
+        output, _, _ = self.run(self.quantize(images))
+        if output.dtype.kind in "iu" and output.ndim == 4:
+            info = np.iinfo(output.dtype)
+            self._ends += int(((output == info.min) | (output == info.max)).sum())
+            self._values += output.size
+        if output.ndim == 3:  # a class map: 1 for the class, 0 for the others
+            return np.eye(self.num_classes, dtype="float32")[output]
+        if self.output.scale:
+            return (output.astype("float32") - self.output.zero_point) * self.output.scale
+        return output
+
+    def _answer(self) -> dict[str, Any]:
+        timer = threading.Timer(_SECONDS, self._process.kill)
+        timer.start()
+        try:
+            line = self._process.stdout.readline()
+        finally:
+            timer.cancel()
+        if line:
+            return json.loads(line)
+        code = self._process.wait()
+        self._errors.seek(0)
+        said = self._errors.read().decode("utf-8", "replace").strip().splitlines()
+        self.close()
+        if code < 0:
+            raise ModelFileError(f"{self.path} crashed the LiteRT runtime (signal {-code}).")
+        raise ModelFileError(
+            f"LiteRT cannot run {self.path}: {said[-1] if said else 'no reason given'}."
+        )
+
+
+def _endpoint(facts: dict[str, Any]) -> Endpoint:
+    return Endpoint(**{**facts, "shape": tuple(facts["shape"])})
+
+
+def load_tflite(path: str | Path, *, threads: int = 1, kernels: str = "default") -> TFLiteModel:
+    """Loads a .tflite file into a process of its own.
+
+    Args:
+        path: The file; its input is (1, H, W, 3).
+        threads: Of LiteRT.
+        kernels: "default" (XNNPACK), "plain" (LiteRT's own) or "reference".
+
+    Returns:
+        A callable from images (N, h, w, 3), 0..255, no larger than the file's input, to logits
+        float32 (N, h, w, num_classes).
+
+    Raises:
+        ModelFileError: If the file is missing, damaged, no segmentation model, or crashes LiteRT.
+    """
+    return TFLiteModel(path, threads=threads, kernels=kernels)

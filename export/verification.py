@@ -1,0 +1,110 @@
+"""Running a converted file beside the model it came from, on real photos."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from export.errors import GateError
+from export.runtime import TFLiteModel
+from kseg.data import Data
+from kseg.inference import Segmenter, predict_logits
+from kseg.label_map import IGNORE_CLASS
+from kseg.metrics import ConfusionMatrix, Scores
+
+# A model no better than naming one class everywhere agrees with any quantization of itself.
+_ABOVE_MAJORITY = 0.05
+
+
+@dataclass(frozen=True)
+class Verification:
+    """How a file compares with its model.
+
+    Attributes:
+        photos: How many both saw.
+        agreement: Share of the pixels, not ignored, with equal labels.
+        max_difference: Largest difference of two logits.
+        saturated: Share of output values at the ends of their integer range; None where the
+            output is not quantized.
+        scores_float: Of the model; None without label maps.
+        scores: Of the file; None without label maps.
+    """
+
+    photos: int
+    agreement: float
+    max_difference: float
+    saturated: float | None
+    scores_float: Scores | None = field(default=None)
+    scores: Scores | None = field(default=None)
+
+
+def verify(
+    file: TFLiteModel,
+    model: Segmenter,
+    photos: Iterable[np.ndarray] | Data,
+    *,
+    split: str = "val",
+) -> Verification:
+    """Compares a file with its model.
+
+    Args:
+        file: The loaded file.
+        model: From images (N, H, W, 3), 0..255, to logits.
+        photos: A data set, whose split is also scored, or photos (H, W, 3), 0..255. Photos larger
+            than the file's input are fitted into it.
+        split: Of the data set.
+
+    Returns:
+        The comparison.
+    """
+    matrices = None
+    if isinstance(photos, Data):
+        matrices = [ConfusionMatrix(photos.label_map.num_classes) for _ in range(2)]
+        pairs = (photos.read(pair) for pair in photos.files(split))
+    else:
+        pairs = ((photo, np.zeros(np.shape(photo)[:2], "uint8")) for photo in photos)
+    count, equal, pixels, largest = 0, 0, 0, 0.0
+    for photo, label_map in pairs:
+        logits = [predict_logits(m, photo) for m in (model, file)]
+        labels = [np.argmax(values, -1) for values in logits]
+        valid = label_map != IGNORE_CLASS
+        equal += int((labels[0] == labels[1])[valid].sum())
+        pixels += int(valid.sum())
+        largest = max(largest, float(np.abs(logits[0] - logits[1]).max()))
+        count += 1
+        for matrix, prediction in zip(matrices or (), labels, strict=False):
+            matrix.update(label_map, prediction)
+    scores = [m.scores(photos.label_map.names) for m in matrices] if matrices else (None, None)
+    return Verification(count, equal / max(1, pixels), largest, file.saturated(), *scores)
+
+
+def check_gate(result: Verification, *, min_ratio: float, max_drop: float) -> None:
+    """Refuses a file that lost too much, or whose model is too bad to tell.
+
+    Args:
+        result: With scores.
+        min_ratio: Smallest mean IoU of the file as a fraction of the model's.
+        max_drop: Largest loss of mean IoU, 0..1.
+
+    Raises:
+        GateError: If the file is refused; the sentence has both figures.
+    """
+    before, after = result.scores_float, result.scores
+    if before is None or after is None:
+        raise ValueError("check_gate needs a comparison with label maps.")
+    labelled = before.confusion.sum(1)
+    # IoU of the largest class if it were named everywhere; the other classes' are 0.
+    majority = labelled.max() / labelled.sum() / np.count_nonzero(labelled)
+    if before.mean_iou <= majority + _ABOVE_MAJORITY:
+        raise GateError(
+            f"The float model has a mean IoU of {before.mean_iou:.4f}, hardly more than naming "
+            f"one class everywhere ({majority:.4f}); nothing can be certified from it. Train it "
+            "first."
+        )
+    drop = before.mean_iou - after.mean_iou
+    if after.mean_iou < min_ratio * before.mean_iou or drop > max_drop:
+        raise GateError(
+            f"Mean IoU falls from {before.mean_iou:.4f} to {after.mean_iou:.4f} by the "
+            f"conversion; allowed are a ratio of {min_ratio} and a drop of {max_drop}. Nothing "
+            "was written. Calibrate with more photos, or train longer."
+        )

@@ -1,0 +1,159 @@
+"""Arguments, errors and exit codes; what the verbs do is in `kseg.cli.commands`.
+
+Nothing heavy is imported before a verb runs, so that `kseg --help` answers at once.
+"""
+
+import argparse
+import errno
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+_BAD_INPUT, _RESOURCES, _INTERRUPTED = 2, 5, 130
+_MODEL = "a run folder, a .tflite file, or the name of a trained model (see `kseg models`)"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command line.
+
+    Args:
+        argv: Arguments; those of the process by default.
+
+    Returns:
+        0 done; 2 bad input; 3 a gate failed; 4 an unreadable model file; 5 no disk or memory;
+        130 interrupted.
+    """
+    arguments = _parser().parse_args(argv)
+    # TensorFlow's greetings would bury what kseg has to say.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    warnings.showwarning = _show_warning
+    from kseg.cli import commands
+
+    try:
+        getattr(commands, arguments.verb)(arguments)
+    except KeyboardInterrupt:
+        print("kseg: interrupted", file=sys.stderr)
+        return _INTERRUPTED
+    except MemoryError:
+        print("kseg: out of memory; try a smaller --batch-size or --size", file=sys.stderr)
+        return _RESOURCES
+    except (ValueError, TypeError, ImportError, OSError, RuntimeError) as error:
+        code = _exit_code(error)
+        if code is None:
+            raise
+        print(f"kseg: {error}", file=sys.stderr)
+        return code
+    return 0
+
+
+def _exit_code(error: Exception) -> int | None:
+    """Returns what an error ends the process with; None for a bug, which wants a traceback."""
+    if hasattr(error, "exit_code"):
+        return error.exit_code
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return _RESOURCES
+    if type(error).__name__ == "ResourceExhaustedError":
+        return _RESOURCES
+    return None if isinstance(error, RuntimeError) else _BAD_INPUT
+
+
+def _show_warning(message, category, filename, lineno, file=None, line=None):
+    if issubclass(category, UserWarning):  # the others are for programmers
+        print(f"kseg: warning: {message}", file=sys.stderr)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="kseg",
+        description="From labelled images to a segmentation model on a phone or a Coral board.",
+    )
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    _add_train(verbs.add_parser("train", help="train a network on labelled images"))
+    _add_evaluate(verbs.add_parser("evaluate", help="score a model on labelled images"))
+    _add_predict(verbs.add_parser("predict", help="label photos"))
+    _add_export(verbs.add_parser("export", help="make a verified .tflite file"))
+    benchmark = verbs.add_parser("benchmark", help="time .tflite files")
+    benchmark.add_argument("files", nargs="+", type=Path, metavar="FILE", help=".tflite files")
+    benchmark.add_argument("--threads", type=int, default=1, help="of LiteRT (default: 1)")
+    benchmark.add_argument("--runs", type=int, default=30, help="timed runs (default: 30)")
+    _add_json(benchmark)
+    _add_json(verbs.add_parser("models", help="list networks, backbones and trained models"))
+    demo = verbs.add_parser("demo", help="the whole way on generated photos, in minutes")
+    demo.add_argument("--out", type=Path, default=Path("kseg-demo"), help="folder to write to")
+    return parser
+
+
+def _add_train(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("data", type=Path, metavar="DATA", help="YAML file of the data set")
+    parser.add_argument("--model", default="fcn8s", help="network (default: fcn8s)")
+    parser.add_argument("--backbone", default="efficientnet_lite0", help="see `kseg models`")
+    parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="run folder")
+    _add_size(parser, "--size", "working size that photos are fitted into")
+    _add_size(parser, "--crop", "training crops, multiples of 32")
+    long = parser.add_mutually_exclusive_group()
+    long.add_argument("--epochs", type=int, default=30, help="times each photo is seen (30)")
+    long.add_argument("--minutes", type=float, help="as many epochs as fit into this time")
+    parser.add_argument("--batch-size", type=int, default=8, help="photos in a step (8)")
+    parser.add_argument("--seed", type=int, default=0, help="of everything random (0)")
+    parser.add_argument(
+        "--weights",
+        default="imagenet",
+        help="where to start: imagenet, none, or a run folder or trained model (imagenet)",
+    )
+    parser.add_argument("--learning-rate", type=float, default=2e-3, help="highest rate (2e-3)")
+    parser.add_argument(
+        "--freeze",
+        metavar="ENDPOINT",
+        help="keep the backbone as it is up to this endpoint (c1..c5); c2 halves the time",
+    )
+    parser.add_argument("--validate-every", type=int, default=1, help="epochs (1)")
+    parser.add_argument("--resume", action="store_true", help="go on with the run in RUN")
+
+
+def _add_evaluate(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", metavar="MODEL", help=_MODEL)
+    parser.add_argument("data", type=Path, metavar="DATA", help="YAML file of the data set")
+    parser.add_argument("--split", default="val", help="train, val or test (val)")
+    _add_size(parser, "--size", "working size (default: the run's)")
+    geometry = parser.add_mutually_exclusive_group()
+    _add_size(geometry, "--pad-to", "pad photos at the bottom and right first")
+    _add_size(geometry, "--crop-to", "cut photos at the bottom and right first")
+    _add_json(parser)
+
+
+def _add_predict(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", metavar="MODEL", help=_MODEL)
+    parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="photos")
+    parser.add_argument("--out", type=Path, default=Path("."), metavar="DIR", help="folder (.)")
+    _add_size(parser, "--size", "working size (default: the run's)")
+
+
+def _add_export(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", metavar="RUN", help="a run folder or the name of a trained model")
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the .tflite file")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        help="YAML file of a data set: calibrates on its train photos, scores on its val photos",
+    )
+    parser.add_argument("--target", default="android", help="android or edgetpu (android)")
+    parser.add_argument(
+        "--quantization",
+        choices=("int8", "float16", "dynamic_range", "none"),
+        default="int8",
+        help="default: int8, every number an integer",
+    )
+    parser.add_argument("--head", default="logits", help="logits, argmax or softmax (logits)")
+    _add_size(parser, "--size", "size of the file's input (default: the run's, or the photos')")
+    parser.add_argument("--overwrite", action="store_true", help="replace an earlier export")
+    _add_json(parser)
+
+
+def _add_size(parser, flag: str, text: str) -> None:
+    parser.add_argument(flag, type=int, nargs=2, metavar=("H", "W"), help=text)
+
+
+def _add_json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print one JSON object, nothing else")

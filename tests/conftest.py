@@ -1,0 +1,93 @@
+"""Shared by all tests: a generated data set, and where real data is found."""
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+COLORS = np.array([(90, 90, 90), (230, 40, 30), (40, 60, 220)], "uint8")
+
+
+def _rectangles(seed, size=(64, 64)):
+    """Returns a photo of a red and a blue rectangle on grey with noise, and its label map."""
+    rng = np.random.default_rng(seed)
+    label_map = np.zeros(size, "uint8")
+    for class_id in (1, 2):
+        top, left = rng.integers(0, (size[0] // 2, size[1] // 2))
+        height, width = rng.integers((size[0] // 4, size[1] // 4), (size[0] // 2, size[1] // 2))
+        label_map[top : top + height, left : left + width] = class_id
+    noise = rng.integers(-12, 13, (*size, 3))
+    return np.clip(COLORS[label_map] + noise, 0, 255).astype("uint8"), label_map
+
+
+def _write_rectangles(folder, sizes, val=3):
+    folder = Path(folder)
+    for name in ("images", "labels"):
+        (folder / name).mkdir(parents=True)
+    lines = []
+    for index, size in enumerate(sizes):
+        image, label_map = _rectangles(index, size)
+        Image.fromarray(image).save(folder / f"images/{index}.png")
+        Image.fromarray(label_map).save(folder / f"labels/{index}.png")
+        lines.append(f"images/{index}.png labels/{index}.png\n")
+    (folder / "train.txt").write_text("".join(lines[:-val]))
+    (folder / "val.txt").write_text("".join(lines[-val:]))
+    yaml = folder / "data.yaml"
+    yaml.write_text("train: train.txt\nval: val.txt\nnames: [ground, red, blue]\n")
+    return yaml
+
+
+def _enliven(model, size=(128, 128), seed=0):
+    """Gives a network weights under which every layer has something to say.
+
+    As built, random kernels shrink a photo to features of 1e-8, which are equal to anything.
+    """
+    rng = np.random.default_rng(seed)
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = 0.0  # one pass sets the statistics
+            layer.gamma.assign(rng.uniform(0.5, 2, layer.gamma.shape))
+            layer.beta.assign(rng.uniform(-0.5, 1, layer.beta.shape))
+        elif layer.name.startswith("score"):
+            layer.kernel.assign(rng.normal(size=layer.kernel.shape))
+            layer.bias.assign(rng.normal(size=layer.bias.shape))
+    model(rng.uniform(0, 255, (2, *size, 3)).astype("float32"), training=True)
+    return model
+
+
+@pytest.fixture(scope="session")
+def write_rectangles():
+    """A function that writes a data set of rectangles: (folder, sizes, val) -> YAML file.
+
+    The last `val` photos are for validation.
+    """
+    return _write_rectangles
+
+
+@pytest.fixture(scope="session")
+def enliven():
+    """A function that gives a network weights under which every layer has something to say."""
+    return _enliven
+
+
+@pytest.fixture
+def rectangles_yaml(tmp_path):
+    """The YAML file of 8 + 3 photos of 64 x 64 pixels."""
+    return _write_rectangles(tmp_path / "rectangles", ((64, 64),) * 11)
+
+
+@pytest.fixture
+def camvid():
+    """The folder of CamVid."""
+    root = os.environ.get("KSEG_TEST_DATA")
+    if not root:
+        pytest.skip("KSEG_TEST_DATA is not set")
+    folder = Path(root) / "camvid"
+    if not folder.is_dir():
+        pytest.skip(f"{folder} does not exist")
+    return folder

@@ -1,0 +1,70 @@
+import keras
+import numpy as np
+import pytest
+
+from kseg.layers import conv_norm_act, depthwise_norm_act, separable_norm_act
+
+
+def block_model(block, *args, shape=(8, 10, 4), **kwargs):
+    x = keras.Input(shape)
+    return keras.Model(x, block(x, *args, name="block", **kwargs))
+
+
+def layer_names(model):
+    return [layer.name for layer in model.layers[1:]]
+
+
+def test_convolution_block_names_its_layers():
+    assert layer_names(block_model(conv_norm_act, 6)) == ["block_conv", "block_norm", "block_relu"]
+
+
+def test_linear_block_has_no_activation():
+    names = layer_names(block_model(conv_norm_act, 6, activation=False))
+    assert names == ["block_conv", "block_norm"]
+
+
+def test_separable_block_is_depthwise_then_pointwise():
+    model = block_model(separable_norm_act, 6, 5, strides=2)
+    assert layer_names(model) == [
+        *(f"block_depthwise_{part}" for part in ("conv", "norm", "relu")),
+        *(f"block_pointwise_{part}" for part in ("conv", "norm", "relu")),
+    ]
+    assert model.get_layer("block_depthwise_conv").kernel.shape == (5, 5, 4, 1)
+    assert model.get_layer("block_pointwise_conv").kernel.shape == (1, 1, 4, 6)
+    assert model.output_shape == (None, 4, 5, 6)
+
+
+def test_block_is_a_clipped_normalised_convolution():
+    model = block_model(conv_norm_act, 3, 1)
+    rng = np.random.default_rng(0)
+    kernel = rng.normal(size=(1, 1, 4, 3)) * 5
+    gamma, beta, mean = rng.normal(size=(3, 3))
+    variance = rng.uniform(0.5, 2, 3)
+    model.set_weights([kernel, gamma, beta, mean, variance])
+    x = rng.normal(size=(2, 8, 10, 4)).astype("float32")
+    expected = np.clip((x @ kernel[0, 0] - mean) / np.sqrt(variance + 1e-3) * gamma + beta, 0, 6)
+    assert expected.min() == 0 and expected.max() == 6
+    np.testing.assert_allclose(model.predict_on_batch(x), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("block", [conv_norm_act, separable_norm_act])
+def test_dilated_block_keeps_the_size_and_reaches_farther(block):
+    model = block_model(block, 1, dilation_rate=3, shape=(15, 15, 1))
+    x = np.zeros((2, 15, 15, 1), "float32")
+    x[1, 7, 7] = 1
+    model.set_weights([np.ones_like(w) for w in model.get_weights()])
+    blank, spot = model.predict_on_batch(x)
+    rows = np.flatnonzero((blank != spot).any((1, 2)))
+    assert rows.tolist() == [4, 7, 10]
+
+
+def test_depthwise_block_keeps_channels_apart():
+    model = block_model(depthwise_norm_act, shape=(6, 6, 2))
+    weights = model.get_weights()
+    weights[0] = np.ones_like(weights[0])
+    model.set_weights(weights)
+    x = np.zeros((2, 6, 6, 2), "float32")
+    x[1, :, :, 0] = 1
+    blank, lit = model.predict_on_batch(x)
+    changed = (blank != lit).any((0, 1))
+    assert changed.tolist() == [True, False]

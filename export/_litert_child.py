@@ -41,8 +41,9 @@ def main() -> None:
     _answer(answers, {**facts, "load_ms": 1000 * (time.perf_counter() - begin)})
     while line := sys.stdin.buffer.readline():
         request = json.loads(line)
-        array = np.empty(details[0]["shape"], details[0]["dtype"])
-        sys.stdin.buffer.readinto(memoryview(array).cast("B"))
+        empty = np.empty(details[0]["shape"], details[0]["dtype"])
+        array = np.frombuffer(sys.stdin.buffer.read(empty.nbytes), empty.dtype)
+        array = array.reshape(empty.shape)
         interpreter.set_tensor(details[0]["index"], array)
         times = []
         for _ in range(request["runs"]):

@@ -198,7 +198,9 @@ def _fix(model, size, keep_scaling) -> tuple[keras.Model, tuple[float, float]]:
         return args[0] if first is not None and layer.name == first.name else layer(*args, **kwargs)
 
     image = keras.Input(batch_shape=(1, *size, 3), name="image")
-    fixed = keras.models.clone_model(model, input_tensors=image, call_function=call)
+    # A compiled model would be cloned with its optimizer and loss; a second view of it is not.
+    plain = keras.Model(model.inputs, model.outputs)
+    fixed = keras.models.clone_model(plain, input_tensors=image, call_function=call)
     # By path: the clone's order of weights may differ once a layer is left out.
     sources = {variable.path: variable for variable in model.weights}
     for variable in fixed.weights:
@@ -290,8 +292,10 @@ def _check_graph(graph: ModelFile, recipe, device: Target, scaling) -> None:
         # (x * factor + offset) must be what the quantized input makes of the byte x.
         expected = (scaling[0], round(-scaling[1] / scaling[0]))
         got = (image.scales[0], image.zero_points[0]) if image.scales else (0.0, 0)
-        if image.dtype != "uint8" or not np.isclose(got[0], expected[0], rtol=1e-4) or (
-            got[1] != expected[1]
+        if (
+            image.dtype != "uint8"
+            or not np.isclose(got[0], expected[0], rtol=1e-4)
+            or (got[1] != expected[1])
         ):
             problems.append(
                 f"an input of {image.dtype}, scale {got[0]:.6g} and zero point {got[1]}, where "
@@ -308,7 +312,6 @@ def _check_graph(graph: ModelFile, recipe, device: Target, scaling) -> None:
 
 
 def _report(model, recipe, target, options, graph, content, file: TFLiteModel, result) -> dict:
-    compared = _comparison(result)
     return {
         "format": 1,
         "file": {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()},
@@ -319,7 +322,7 @@ def _report(model, recipe, target, options, graph, content, file: TFLiteModel, r
         "input": asdict(file.input),
         "output": asdict(file.output),
         "ops": graph.op_counts(),
-        "verification": compared,
+        "verification": _comparison(result),
         "gate": {"min_ratio": options.min_ratio, "max_drop": options.max_drop},
         "versions": {
             package: version(package)

@@ -1,4 +1,7 @@
-"""Errors that are neither bad arguments nor bugs; `exit_code` is what the command line ends with."""
+"""Errors that are neither bad arguments nor bugs.
+
+Their `exit_code` is what the command line ends with.
+"""
 
 
 class GateError(RuntimeError):

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 import numpy as np
 
@@ -46,9 +46,7 @@ class FixedSize:
     The padding is the grey that is 0 after scaling, as in `kseg.layers.PadToStride`.
     """
 
-    def __init__(
-        self, function: Callable[[np.ndarray], np.ndarray], input_size: tuple[int, int]
-    ):
+    def __init__(self, function: Callable[[np.ndarray], np.ndarray], input_size: tuple[int, int]):
         """Wraps a function.
 
         Args:
@@ -70,9 +68,7 @@ class FixedSize:
                 f"The file takes images up to {self.input_size[0]} x {self.input_size[1]}; got "
                 f"{height} x {width}. Resize the image."
             )
-        padded = np.pad(
-            images, ((0, 0), (0, below), (0, right), (0, 0)), constant_values=FILL
-        )
+        padded = np.pad(images, ((0, 0), (0, below), (0, right), (0, 0)), constant_values=FILL)
         logits = [self.function(padded[i : i + 1]) for i in range(len(padded))]
         return np.concatenate(logits)[:, :height, :width]
 
@@ -93,7 +89,7 @@ class TFLiteModel(FixedSize):
         # The class map of an argmax head does not say how many classes there are; its input does.
         last = graph.ops[-1] if graph.ops else None
         is_class_map = last is not None and last.name == "ARG_MAX"
-        scores = graph.tensors[last.inputs[0] if is_class_map else graph.outputs[0]]
+        scores = graph.tensors[last.inputs[0] if last and is_class_map else graph.outputs[0]]
         self.num_classes = scores.shape[-1]
         self._errors = tempfile.TemporaryFile()
         self._process = subprocess.Popen(
@@ -102,6 +98,9 @@ class TFLiteModel(FixedSize):
             stdout=subprocess.PIPE,
             stderr=self._errors,
         )
+        # Popen's own attributes may be None; with PIPE they are not.
+        self._requests = cast(IO[bytes], self._process.stdin)
+        self._answers = cast(IO[bytes], self._process.stdout)
         facts = self._answer()
         self.load_ms = facts["load_ms"]
         self._ends, self._values = 0, 0
@@ -128,13 +127,12 @@ class TFLiteModel(FixedSize):
         Raises:
             ModelFileError: If the runtime crashes or hangs.
         """
-        stream = self._process.stdin
         with contextlib.suppress(BrokenPipeError):
-            stream.write(json.dumps({"runs": runs}).encode() + b"\n")
-            stream.write(np.ascontiguousarray(array, self.input.dtype).tobytes())
-            stream.flush()
+            self._requests.write(json.dumps({"runs": runs}).encode() + b"\n")
+            self._requests.write(np.ascontiguousarray(array, self.input.dtype).tobytes())
+            self._requests.flush()
         answer = self._answer()
-        content = self._process.stdout.read(answer["bytes"])
+        content = self._answers.read(answer["bytes"])
         output = np.frombuffer(content, self.output.dtype).reshape(self.output.shape)
         return output, answer["times_ms"], answer["peak_kib"]
 
@@ -155,7 +153,7 @@ class TFLiteModel(FixedSize):
         if self._process.poll() is None:
             self._process.kill()
         self._process.wait()
-        for stream in (self._process.stdin, self._process.stdout, self._errors):
+        for stream in (self._requests, self._answers, self._errors):
             with contextlib.suppress(OSError):
                 stream.close()
 
@@ -185,7 +183,7 @@ class TFLiteModel(FixedSize):
         timer = threading.Timer(_SECONDS, self._process.kill)
         timer.start()
         try:
-            line = self._process.stdout.readline()
+            line = self._answers.readline()
         finally:
             timer.cancel()
         if line:

@@ -57,9 +57,11 @@ def verify(
     Returns:
         The comparison.
     """
-    matrices = None
+    matrices: list[ConfusionMatrix] = []
+    names: tuple[str, ...] = ()
     if isinstance(photos, Data):
-        matrices = [ConfusionMatrix(photos.label_map.num_classes) for _ in range(2)]
+        names = photos.label_map.names
+        matrices = [ConfusionMatrix(len(names)) for _ in range(2)]
         pairs = (photos.read(pair) for pair in photos.files(split))
     else:
         pairs = ((photo, np.zeros(np.shape(photo)[:2], "uint8")) for photo in photos)
@@ -72,9 +74,9 @@ def verify(
         pixels += int(valid.sum())
         largest = max(largest, float(np.abs(logits[0] - logits[1]).max()))
         count += 1
-        for matrix, prediction in zip(matrices or (), labels, strict=False):
+        for matrix, prediction in zip(matrices, labels, strict=False):
             matrix.update(label_map, prediction)
-    scores = [m.scores(photos.label_map.names) for m in matrices] if matrices else (None, None)
+    scores = [matrix.scores(names) for matrix in matrices] or (None, None)
     return Verification(count, equal / max(1, pixels), largest, file.saturated(), *scores)
 
 

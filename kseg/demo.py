@@ -72,7 +72,13 @@ def run_demo(out: Path) -> None:
     rows = [
         ["untrained", untrained.mean_iou, None, None, None],
         ["float32", result.mean_iou_float, times[0]["bytes"] / 1e6, times[0]["median_ms"], 1.0],
-        ["int8", result.mean_iou, times[1]["bytes"] / 1e6, times[1]["median_ms"], times[1]["ratio"]],
+        [
+            "int8",
+            result.mean_iou,
+            times[1]["bytes"] / 1e6,
+            times[1]["median_ms"],
+            times[1]["ratio"],
+        ],
     ]
     table = tabulate(
         rows,

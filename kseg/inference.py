@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -10,7 +11,8 @@ from PIL import Image
 from kseg.data.files import read_image
 from kseg.data.transforms import fit_inside, resize_image
 
-Segmenter = keras.Model | Callable[[np.ndarray], np.ndarray]
+# A keras.Model is called through `predict_on_batch`, anything else as it is.
+Segmenter = Callable[[np.ndarray], Any]
 
 
 def predict(

@@ -102,6 +102,39 @@ class SoftDice(keras.losses.Loss):
         return {"ignore_class": self.ignore_class, "name": self.name}
 
 
+@keras.saving.register_keras_serializable("kseg")
+class CrossEntropyDice(keras.losses.Loss):
+    """`SparseCrossEntropy` plus a share of `SoftDice`, what `kseg.fit` trains with."""
+
+    def __init__(
+        self,
+        class_weights: Sequence[float] | None = None,
+        dice: float = 0.5,
+        ignore_class: int = IGNORE_CLASS,
+        name: str = "cross_entropy_dice",
+    ):
+        """Makes the loss.
+
+        Args:
+            class_weights: As `SparseCrossEntropy`.
+            dice: Factor of the Dice loss; 0 leaves it out.
+            ignore_class: Label of the pixels that do not count.
+            name: Of the loss.
+        """
+        super().__init__(name=name, reduction="sum")
+        self.cross_entropy = SparseCrossEntropy(class_weights, ignore_class)
+        self.soft_dice, self.dice = SoftDice(ignore_class), float(dice)
+
+    def call(self, y_true, y_pred):
+        """Returns the loss; arguments as `SparseCrossEntropy.call`."""
+        loss = self.cross_entropy.call(y_true, y_pred)
+        return loss + self.dice * self.soft_dice.call(y_true, y_pred) if self.dice else loss
+
+    def get_config(self):
+        """Returns the arguments that make this loss."""
+        return {**self.cross_entropy.get_config(), "dice": self.dice, "name": self.name}
+
+
 def _labels(label_maps, ignore_class):
     """Returns the label maps with 0 for the ignored class, and which pixels count."""
     labels = ops.cast(label_maps, "int32")

@@ -148,7 +148,10 @@ def _norm(state: dict[str, np.ndarray], name: str) -> list[np.ndarray]:
     return [state[f"{name}.{key}"] for key in ("weight", "bias", "running_mean", "running_var")]
 
 
-_DTYPES = {"FloatStorage": np.dtype("<f4"), "LongStorage": np.dtype("<i8")}
+_DTYPES: dict[str, np.dtype] = {
+    "FloatStorage": np.dtype("<f4"),
+    "LongStorage": np.dtype("<i8"),
+}
 
 
 class _Tensor:
@@ -170,20 +173,21 @@ class _Tensor:
         return np.lib.stride_tricks.as_strided(values[self.offset :], self.shape, strides).copy()
 
 
+_NAMES: dict[tuple[str, str], Any] = {
+    ("collections", "OrderedDict"): OrderedDict,
+    ("torch._utils", "_rebuild_tensor_v2"): _Tensor,
+    ("torch", "FloatStorage"): "FloatStorage",
+    ("torch", "LongStorage"): "LongStorage",
+}
+
+
 class _Unpickler(pickle.Unpickler):
     """Knows the four names that a dictionary of float and integer tensors needs."""
 
-    _NAMES: dict[tuple[str, str], Any] = {
-        ("collections", "OrderedDict"): OrderedDict,
-        ("torch._utils", "_rebuild_tensor_v2"): _Tensor,
-        ("torch", "FloatStorage"): "FloatStorage",
-        ("torch", "LongStorage"): "LongStorage",
-    }
-
     def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in self._NAMES:
+        if (module, name) not in _NAMES:
             raise pickle.UnpicklingError(f"it names {module}.{name}, which no weights file needs")
-        return self._NAMES[module, name]
+        return _NAMES[module, name]
 
     def persistent_load(self, pid: Any) -> Any:
         return pid

@@ -90,7 +90,9 @@ def predict(arguments: Namespace) -> None:
         labels = kseg.predict(model, photo, size=_pair(arguments.size) or size)
         picture = Image.fromarray(labels, mode="P")
         picture.putpalette(label_map.palette())
-        target, laid_over = (arguments.out / f"{stem}.{end}" for end in ("labels.png", "overlay.png"))
+        target, laid_over = (
+            arguments.out / f"{stem}.{end}" for end in ("labels.png", "overlay.png")
+        )
         picture.save(target)
         Image.fromarray(kseg.overlay(photo, labels, label_map)).save(laid_over)
         print(f"{path}: {_shares(labels, label_map)} -> {target}, {laid_over}")
@@ -114,9 +116,7 @@ def export(arguments: Namespace) -> None:
     else:
         made = {"float16": float16, "dynamic_range": dynamic_range, "none": float32}
         recipe = made[arguments.quantization]()
-    options = ExportOptions(
-        head=arguments.head, overwrite=arguments.overwrite, label_map=label_map
-    )
+    options = ExportOptions(head=arguments.head, overwrite=arguments.overwrite, label_map=label_map)
     result = convert(
         model,
         recipe,
@@ -153,7 +153,15 @@ def benchmark(arguments: Namespace) -> None:
         print(json.dumps({"files": results}))
         return
     rows = [
-        [r["file"], r["median_ms"], r["p90_ms"], r["min_ms"], r["ratio"], r["load_ms"], r["bytes"] / 1e6]
+        [
+            r["file"],
+            r["median_ms"],
+            r["p90_ms"],
+            r["min_ms"],
+            r["ratio"],
+            r["load_ms"],
+            r["bytes"] / 1e6,
+        ]
         for r in results
     ]
     headers = ["file", "median ms", "p90 ms", "min ms", "ratio", "load ms", "MB"]
@@ -260,8 +268,7 @@ def _shares(labels: np.ndarray, label_map: LabelMap) -> str:
 
 def _print_scores(scores: Scores) -> None:
     rows = [
-        [name, "n/a" if iou is None else f"{iou:.4f}"]
-        for name, iou in scores.iou_per_class.items()
+        [name, "n/a" if iou is None else f"{iou:.4f}"] for name, iou in scores.iou_per_class.items()
     ]
     rows += [["mean IoU", f"{scores.mean_iou:.4f}"]]
     rows += [["pixel accuracy", f"{scores.pixel_accuracy:.4f}"]]

@@ -43,7 +43,10 @@ def check_data(data: Data, splits: Sequence[str] = ("train", "val")) -> DataRepo
         ValueError: If a split is missing or any file cannot be used; all such files are named.
     """
     digest = hashlib.sha256(repr(data.label_map).encode() + data.lookup.tobytes())
-    pixels, ignored, problems, photos = {}, {}, [], {}
+    pixels: dict[str, np.ndarray] = {}
+    ignored: dict[str, int] = {}
+    problems: list[str] = []
+    photos: dict[bytes, set[str]] = {}
     for split in splits:
         pairs = data.files(split)
         counts = np.zeros(256, "int64")

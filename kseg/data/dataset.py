@@ -301,8 +301,9 @@ def _matched(images: Path, labels: Path) -> list[Pair]:
 
 
 def _part(pairs: tuple[Pair, ...], fraction: float) -> tuple[tuple[Pair, ...], tuple[Pair, ...]]:
-    """Takes a fraction for validation, chosen by the hash of the file's name: stable when
-    photos are added.
+    """Takes a fraction for validation.
+
+    Photos are chosen by the hash of their names, so most stay where they are when more are added.
     """
     if not 0 < fraction < 1:
         raise ValueError(f"val as a fraction must be between 0 and 1; got {fraction}.")

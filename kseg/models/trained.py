@@ -11,7 +11,7 @@ from importlib import resources
 import keras
 import numpy as np
 
-from kseg.label_map import CAMVID, LabelMap
+from kseg.label_map import LabelMap
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def save_weights_npz(model: keras.Model, path) -> None:
         path: The .npz file.
     """
     arrays = {variable.path: np.asarray(variable, "float16") for variable in model.weights}
-    np.savez_compressed(path, **arrays)
+    np.savez_compressed(path, allow_pickle=False, **arrays)
 
 
 def load_weights_npz(model: keras.Model, path) -> None:

@@ -13,8 +13,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from kseg.data import Augmentation, Data, DataReport, Split, check_data, fit_inside
-from kseg.losses import SoftDice, SparseCrossEntropy, balanced_class_weights
+from kseg.data import Augmentation, Data, DataReport, Split, check_data
+from kseg.losses import CrossEntropyDice, balanced_class_weights
 from kseg.training.callbacks import Keeper, WeightAverage, read, write
 from kseg.training.evaluate import check_classes, evaluate
 from kseg.training.pictures import write_curves, write_preview
@@ -60,7 +60,9 @@ def fit(
         size=recipe.size,
         batch_size=recipe.batch_size,
         seed=recipe.seed,
-        augment=Augmentation(_crop(recipe, data), recipe.scale, flip=recipe.flip, color=recipe.color),
+        augment=Augmentation(
+            _crop(recipe, data), recipe.scale, flip=recipe.flip, color=recipe.color
+        ),
     )
     path.mkdir(parents=True, exist_ok=True)
     with _locked(path):
@@ -153,24 +155,16 @@ def _compile(model, recipe, steps, report):
         made.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
         return made
 
-    slow = _backbone_paths(model) if recipe.backbone_rate != 1 else set()
-    if slow:
-        fast_optimizer, slow_optimizer = optimizer(1), optimizer(recipe.backbone_rate)
-        chosen = keras.optimizers.MultiOptimizer(
-            lambda variable: slow_optimizer if variable.path in slow else fast_optimizer
-        )
-    else:
-        chosen = optimizer(1)
-    pixels = report.pixels["train"]
-    weights = balanced_class_weights(pixels) if recipe.class_weights == "auto" else None
-    cross_entropy, dice = SparseCrossEntropy(weights), SoftDice()
-
-    def loss(label_maps, logits):
-        value = cross_entropy(label_maps, logits)
-        return value + recipe.dice * dice(label_maps, logits) if recipe.dice else value
-
+    backbone = "|".join(layer.name for layer in _stage(model, "c5"))
+    chosen = optimizer(1)
+    if backbone and recipe.backbone_rate != 1:
+        slow = {f"(?:{backbone})/.*": optimizer(recipe.backbone_rate)}
+        chosen = keras.optimizers.MultiOptimizer(keras.optimizers.OptimizerMap(chosen, slow))
+    balanced = recipe.class_weights == "auto"
+    weights = balanced_class_weights(report.pixels["train"]) if balanced else None
     # On CPUs XLA is several times slower than TensorFlow's own kernels.
     jit = False if keras.backend.backend() == "tensorflow" else "auto"
+    loss = CrossEntropyDice(weights, recipe.dice)
     model.compile(optimizer=chosen, loss=loss, jit_compile=jit)
     model.optimizer.build(model.trainable_variables)
 
@@ -183,12 +177,6 @@ def _stage(model: keras.Model, level: str) -> list[keras.layers.Layer]:
     return keras.Model(model.inputs, model.get_layer(endpoints[level]).output).layers
 
 
-def _backbone_paths(model):
-    return {
-        variable.path for layer in _stage(model, "c5") for variable in layer.trainable_variables
-    }
-
-
 @contextlib.contextmanager
 def _prepared(model: keras.Model, recipe: Recipe) -> Iterator[None]:
     """Freezes stages and sets norms for training; thaws afterwards."""
@@ -196,11 +184,10 @@ def _prepared(model: keras.Model, recipe: Recipe) -> Iterator[None]:
         from kseg.training._tensorflow import enable_determinism
 
         enable_determinism()
-    frozen = [layer for layer in _stage(model, recipe.freeze) if layer.trainable] if (
-        recipe.freeze
-    ) else []
-    if recipe.freeze and not frozen:
+    stage = _stage(model, recipe.freeze) if recipe.freeze else []
+    if recipe.freeze and not stage:
         raise ValueError("freeze needs a model that kseg built; this one has no known stages.")
+    frozen = [layer for layer in stage if layer.trainable]
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = recipe.norm_momentum

@@ -40,9 +40,7 @@ def write_curves(path: Path, history: list[dict]) -> None:
     _save(figure, path)
 
 
-def write_preview(
-    path: Path, model: keras.Model, data: Data, size: tuple[int, int] | None
-) -> None:
+def write_preview(path: Path, model: keras.Model, data: Data, size: tuple[int, int] | None) -> None:
     """Draws some validation photos with their truth and the prediction.
 
     Args:

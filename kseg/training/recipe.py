@@ -1,12 +1,43 @@
 """Everything about a training that is not the network or the data."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
-_CHOICES = {
-    "optimizer": ("adamw", "sgd"),
-    "schedule": ("cosine", "poly"),
-    "freeze": (None, "c1", "c2", "c3", "c4", "c5"),
-    "class_weights": (None, "auto"),
+_Rule = tuple[Callable[[Any], bool], str]  # whether a value is right, and what it must be
+
+
+def _one_of(*choices: str) -> _Rule:
+    return lambda value: value in choices, f"one of {', '.join(choices)}"
+
+
+_AT_LEAST_1: _Rule = (lambda value: value >= 1, "at least 1")
+_ABOVE_0: _Rule = (lambda value: value > 0, "above 0")
+_NOT_NEGATIVE: _Rule = (lambda value: value >= 0, "0 or more")
+_FRACTION: _Rule = (lambda value: 0 <= value < 1, "from 0 to under 1")
+_SIZE: _Rule = (lambda value: len(value) == 2 and min(value) >= 1, "(height, width) in pixels")
+_RULES: dict[str, _Rule] = {
+    "epochs": _AT_LEAST_1,
+    "minutes": _ABOVE_0,
+    "batch_size": _AT_LEAST_1,
+    "size": _SIZE,
+    "crop": _SIZE,
+    "optimizer": _one_of("adamw", "sgd"),
+    "learning_rate": _ABOVE_0,
+    "backbone_rate": _NOT_NEGATIVE,
+    "weight_decay": _NOT_NEGATIVE,
+    "clip_norm": _ABOVE_0,
+    "schedule": _one_of("cosine", "poly"),
+    "warmup": _FRACTION,
+    "freeze": _one_of("c1", "c2", "c3", "c4", "c5"),
+    "average": _FRACTION,
+    "norm_momentum": _FRACTION,
+    "class_weights": _one_of("auto"),
+    "dice": _NOT_NEGATIVE,
+    "scale": (lambda value: 0 < value[0] <= value[1], "(smallest, largest), above 0"),
+    "color": _FRACTION,
+    "validate_every": _AT_LEAST_1,
+    "workers": _AT_LEAST_1,
 }
 
 
@@ -76,34 +107,16 @@ class Recipe:
         Raises:
             ValueError: If one is out of range; it is named.
         """
-        for name, choices in _CHOICES.items():
-            if getattr(self, name) not in choices:
-                raise ValueError(
-                    f"{name} must be one of {', '.join(map(str, choices))}; "
-                    f"got {getattr(self, name)!r}."
-                )
-        for name in ("epochs", "batch_size", "validate_every", "workers"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1; got {getattr(self, name)}.")
-        for name in ("average", "norm_momentum", "warmup"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"{name} must be from 0 to under 1; got {getattr(self, name)}.")
-        if self.minutes is not None and self.minutes <= 0:
-            raise ValueError(f"minutes must be above 0; got {self.minutes}.")
-        if self.learning_rate <= 0:
-            raise ValueError(f"learning_rate must be above 0; got {self.learning_rate}.")
-        for name in ("size", "crop"):
-            if getattr(self, name) is not None:
-                height, width = getattr(self, name)
-                object.__setattr__(self, name, (height, width))
-                if height < 1 or width < 1:
-                    raise ValueError(f"{name} must be (height, width); got {height} {width}.")
+        for name, (holds, rule) in _RULES.items():
+            value = getattr(self, name)
+            # A list stands for a tuple, as JSON gives it back.
+            value = tuple(value) if isinstance(value, list) else value
+            object.__setattr__(self, name, value)
+            if value is not None and not holds(value):
+                raise ValueError(f"{name} must be {rule}; got {value!r}.")
         if self.crop and (self.crop[0] % 32 or self.crop[1] % 32):
             up = tuple(side + -side % 32 for side in self.crop)
             raise ValueError(
                 f"crop must be multiples of 32, so that all stages of the network are even; got "
                 f"{self.crop[0]} x {self.crop[1]}. Take {up[0]} x {up[1]}."
             )
-        object.__setattr__(self, "scale", tuple(self.scale))
-        if not 0 < self.scale[0] <= self.scale[1]:
-            raise ValueError(f"scale must be (smallest, largest), above 0; got {self.scale}.")

@@ -199,7 +199,7 @@ def _fix(model, size, keep_scaling) -> tuple[keras.Model, tuple[float, float]]:
 
     image = keras.Input(batch_shape=(1, *size, 3), name="image")
     # A compiled model would be cloned with its optimizer and loss; a second view of it is not.
-    plain = keras.Model(model.inputs, model.outputs)
+    plain = keras.Model(model.inputs[0], model.outputs[0], name=model.name)
     fixed = keras.models.clone_model(plain, input_tensors=image, call_function=call)
     # By path: the clone's order of weights may differ once a layer is left out.
     sources = {variable.path: variable for variable in model.weights}

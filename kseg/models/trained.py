@@ -83,7 +83,7 @@ def save_weights_npz(model: keras.Model, path) -> None:
         model: The network.
         path: The .npz file.
     """
-    arrays = {variable.path: np.asarray(variable, "float16") for variable in model.weights}
+    arrays = {variable.path: np.asarray(variable).astype("float16") for variable in model.weights}
     np.savez_compressed(path, allow_pickle=False, **arrays)
 
 

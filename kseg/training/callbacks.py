@@ -160,7 +160,7 @@ def _table(history):
 
 def read(variables: list) -> list[np.ndarray]:
     """Returns copies of variables' values."""
-    return [np.array(variable) for variable in variables]
+    return [np.asarray(variable).copy() for variable in variables]
 
 
 def write(variables: list, values: list[np.ndarray]) -> None:

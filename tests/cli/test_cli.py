@@ -1,0 +1,206 @@
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import kseg
+from kseg.cli import main
+
+
+@pytest.fixture(scope="module")
+def data_yaml(tmp_path_factory, write_rectangles):
+    return write_rectangles(tmp_path_factory.mktemp("cli") / "data", [(64, 64)] * 16, val=4)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, data_yaml):
+    path = tmp_path_factory.mktemp("run") / "run"
+    arguments = ["--backbone", "separable", "--weights", "none", "--batch-size", "4"]
+    arguments += ["--epochs", "20", "--validate-every", "20", "--learning-rate", "0.01"]
+    assert main(["train", str(data_yaml), *arguments, "--out", str(path)]) == 0
+    return path
+
+
+@pytest.fixture(scope="module")
+def tflite(run, data_yaml):
+    path = run.parent / "file.tflite"
+    assert main(["export", str(run), "--data", str(data_yaml), "--out", str(path)]) == 0
+    return path
+
+
+def _refused(capsys, *arguments, code=2):
+    """Runs the command and returns the one sentence that it must end with."""
+    assert main([str(argument) for argument in arguments]) == code
+    output = capsys.readouterr()
+    assert "Traceback" not in output.err
+    assert output.out == ""
+    (sentence,) = [line for line in output.err.splitlines() if line.startswith("kseg: ")]
+    return sentence
+
+
+def test_help_imports_nothing_heavy():
+    code = (
+        "import sys, kseg.cli\n"
+        "try: kseg.cli.main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "heavy = {'keras', 'numpy', 'tensorflow', 'PIL', 'yaml'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, timeout=10)
+
+
+def test_evaluate_prints_the_scores_of_the_library(run, data_yaml, capsys):
+    assert main(["evaluate", str(run), str(data_yaml), "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    scores = kseg.evaluate(kseg.load(run), kseg.load_data(data_yaml))
+    assert printed == json.loads(json.dumps(scores.to_json()))
+    assert printed.keys() == {"mean_iou", "pixel_accuracy", "iou_per_class", "images"}
+    assert printed["images"] == 4
+    assert main(["evaluate", str(run), str(data_yaml)]) == 0
+    assert f"{scores.mean_iou:.4f}" in capsys.readouterr().out
+
+
+def test_evaluate_takes_files_and_other_geometries(run, tflite, data_yaml, capsys):
+    main(["evaluate", str(tflite), str(data_yaml), "--json"])
+    assert json.loads(capsys.readouterr().out)["mean_iou"] > 0.6
+    for flag in ("--pad-to", "--crop-to"):
+        size = ["96", "70"] if flag == "--pad-to" else ["50", "40"]
+        assert main(["evaluate", str(run), str(data_yaml), "--json", flag, *size]) == 0
+        assert json.loads(capsys.readouterr().out)["images"] == 4
+
+
+def test_predict_writes_a_palette_label_map_and_an_overlay(
+    run, tflite, data_yaml, tmp_path, capsys
+):
+    photo = data_yaml.parent / "images/0.png"
+    expected = kseg.predict(kseg.load(run), photo)
+    for model in (run, tflite):
+        assert main(["predict", str(model), str(photo), "--out", str(tmp_path / "out")]) == 0
+        picture = Image.open(tmp_path / "out/0.labels.png")
+        assert picture.mode == "P"
+        assert (np.asarray(picture) == expected).mean() > 0.97
+        assert Image.open(tmp_path / "out/0.overlay.png").size == (64, 64)
+    assert "ground" in capsys.readouterr().out
+
+
+def test_export_prints_its_report(run, data_yaml, tmp_path, capsys):
+    path = tmp_path / "h.tflite"
+    arguments = ["--quantization", "float16", "--size", "64", "64", "--json"]
+    assert main(["export", str(run), "--out", str(path), *arguments]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["recipe"]["name"] == "float16"
+    assert report["label_map"]["names"] == ["ground", "red", "blue"]
+    assert path.with_name("h.labels.txt").exists()
+
+
+def test_benchmark_and_models_print_json(tflite, capsys):
+    assert main(["benchmark", str(tflite), "--runs", "5", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["files"][0]["ratio"] == 1
+    assert main(["models", "--json"]) == 0
+    assert "fcn8s" in json.loads(capsys.readouterr().out)["networks"]
+
+
+def test_resume_of_a_finished_run_changes_nothing(run, data_yaml):
+    before = (run / "history.csv").read_bytes()
+    arguments = ["--backbone", "separable", "--weights", "none", "--batch-size", "4"]
+    arguments += ["--epochs", "20", "--validate-every", "20", "--learning-rate", "0.01"]
+    assert main(["train", str(data_yaml), *arguments, "--out", str(run), "--resume"]) == 0
+    assert (run / "history.csv").read_bytes() == before
+
+
+def test_weights_of_a_run_start_another(run, data_yaml, tmp_path, capsys):
+    arguments = ["--backbone", "separable", "--weights", str(run), "--epochs", "1"]
+    arguments += ["--learning-rate", "1e-5", "--out", str(tmp_path / "next")]
+    assert main(["train", str(data_yaml), *arguments]) == 0
+    start = kseg.evaluate(kseg.load(run), kseg.load_data(data_yaml)).mean_iou
+    went_on = kseg.evaluate(kseg.load(tmp_path / "next"), kseg.load_data(data_yaml)).mean_iou
+    assert abs(start - went_on) < 0.05
+
+
+def test_bad_input_is_one_sentence(run, data_yaml, tmp_path, capsys):
+    photo = data_yaml.parent / "images/0.png"
+    text = tmp_path / "text.jpg"
+    text.write_text("no photo")
+    out = tmp_path / "new"
+    cases = [
+        (["train", "none.yaml", "--out", out], "none.yaml cannot be read: No such file"),
+        (["train", data_yaml, "--out", out, "--model", "fcn9s"], "Did you mean 'fcn8s'?"),
+        (["train", data_yaml, "--out", out, "--backbone", "resnet"], "backbone must be one of"),
+        (["train", data_yaml, "--out", run, "--weights", "none"], "is not empty"),
+        (["train", data_yaml, "--out", out, "--crop", "60", "64"], "Take 64 x 64"),
+        (["train", data_yaml, "--out", out, "--epochs", "0"], "epochs must be at least 1; got 0"),
+        (["evaluate", "nothing", data_yaml], "'nothing' is neither a run folder nor"),
+        (["evaluate", tmp_path, data_yaml], "is no run folder of kseg"),
+        (["evaluate", run, data_yaml, "--split", "test"], "has no split 'test'"),
+        (["evaluate", run, data_yaml, "--pad-to", "10", "10"], "pad_to must be at least"),
+        (["predict", run, "none.jpg"], "none.jpg: there is no such file"),
+        (["predict", run, text], "cannot be read as an image"),
+        (["predict", run, photo, photo], "'0' comes twice"),
+        (["export", run, "--out", out / "x.tflite"], "int8 needs photos"),
+        (["export", run, "--data", data_yaml, "--out", "x.bin"], "must end in .tflite"),
+    ]
+    for arguments, sentence in cases:
+        assert sentence in _refused(capsys, *arguments)
+    assert not out.exists()
+
+
+def test_bad_files_are_all_named_before_training(data_yaml, tmp_path, capsys, write_rectangles):
+    yaml = write_rectangles(tmp_path / "data", [(64, 64)] * 6, val=2)
+    (tmp_path / "data/images/0.png").write_bytes(b"text")
+    Image.new("L", (64, 64), 77).save(tmp_path / "data/labels/1.png")
+    Image.new("L", (32, 32)).save(tmp_path / "data/labels/2.png")
+    out = tmp_path / "run"
+    arguments = ["--backbone", "separable", "--weights", "none", "--out", str(out)]
+    assert main(["train", str(yaml), *arguments]) == 2
+    said = capsys.readouterr().err
+    assert "3 files cannot be used" in said
+    assert "0.png: it cannot be read as an image" in said
+    assert "1.png: it holds ids that names does not list: 77 (4096 pixels)" in said
+    assert "2.png: it is 32 x 32 pixels and its photo 2.png is 64 x 64" in said
+    assert not out.exists()
+
+
+def test_a_damaged_file_ends_with_4(tflite, data_yaml, tmp_path, capsys):
+    damaged = tmp_path / "damaged.tflite"
+    damaged.write_bytes(tflite.read_bytes()[:5000])
+    assert "is damaged" in _refused(capsys, "evaluate", damaged, data_yaml, code=4)
+
+
+def test_a_failed_gate_ends_with_3(data_yaml, tmp_path, capsys):
+    run = tmp_path / "untrained"
+    arguments = ["--backbone", "separable", "--weights", "none", "--epochs", "1"]
+    arguments += ["--learning-rate", "1e-9", "--out", str(run)]
+    assert main(["train", str(data_yaml), *arguments]) == 0
+    capsys.readouterr()
+    out = tmp_path / "x.tflite"
+    sentence = _refused(capsys, "export", run, "--data", data_yaml, "--out", out, code=3)
+    assert "nothing can be certified" in sentence
+    assert not out.exists()
+
+
+def test_interrupt_ends_with_130(monkeypatch, data_yaml, capsys):
+    from kseg.cli import commands
+
+    def stop(arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(commands, "models", stop)
+    assert main(["models"]) == 130
+
+
+def test_full_disk_and_memory_end_with_5_and_bugs_with_a_traceback(monkeypatch):
+    from kseg.cli import commands
+
+    for error, code in ((OSError(28, "No space left on device"), 5), (MemoryError(), 5)):
+        monkeypatch.setattr(commands, "models", lambda arguments, error=error: _raise(error))
+        assert main(["models"]) == code
+    monkeypatch.setattr(commands, "models", lambda arguments: _raise(RuntimeError("a bug")))
+    with pytest.raises(RuntimeError, match="a bug"):
+        main(["models"])
+
+
+def _raise(error):
+    raise error

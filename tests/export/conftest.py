@@ -1,0 +1,46 @@
+"""A small trained network and the files made from it, once for all export tests."""
+
+import keras
+import pytest
+
+import kseg
+from export import ExportOptions, convert, full_integer
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory, write_rectangles):
+    folder = tmp_path_factory.mktemp("rectangles")
+    return kseg.load_data(write_rectangles(folder / "data", [(64, 64)] * 24, val=8))
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory, data):
+    keras.utils.set_random_seed(0)
+    model = kseg.build_fcn8s(3, backbone="separable", weights=None)
+    recipe = kseg.Recipe(
+        epochs=25, batch_size=4, learning_rate=1e-2, average=0.9, norm_momentum=0.9,
+        validate_every=25, backbone_rate=1, scale=(0.9, 1.1), color=0.0,
+    )  # fmt: skip
+    kseg.fit(model, data, recipe, run_dir=tmp_path_factory.mktemp("run") / "run")
+    return model
+
+
+@pytest.fixture(scope="session")
+def recipe(data):
+    return full_integer(data.images("train", 12))
+
+
+@pytest.fixture(scope="session")
+def int8(tmp_path_factory, trained, recipe, data):
+    path = tmp_path_factory.mktemp("int8") / "shapes.tflite"
+    return convert(trained, recipe, input_size=(64, 64), path=path, validation=data)
+
+
+@pytest.fixture(scope="session")
+def int8_argmax(tmp_path_factory, trained, recipe, data):
+    path = tmp_path_factory.mktemp("argmax") / "shapes.tflite"
+    options = ExportOptions(head="argmax")
+    return convert(
+        trained, recipe, target="edgetpu", input_size=(64, 64), path=path, validation=data,
+        options=options,
+    )  # fmt: skip

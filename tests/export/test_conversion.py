@@ -1,0 +1,226 @@
+import hashlib
+import json
+
+import keras
+import numpy as np
+import pytest
+from ai_edge_litert.interpreter import Interpreter
+
+import kseg
+from export import (
+    ExportOptions,
+    GateError,
+    convert,
+    dynamic_range,
+    float16,
+    float32,
+    full_integer,
+    load_tflite,
+)
+from export.conversion import _check_graph
+from export.flatbuffer import ModelFile, Op, Tensor, read_model
+from export.targets import TARGETS
+
+
+def test_full_integer_file_takes_bytes_and_holds_no_float(int8, int8_argmax):
+    for result in (int8, int8_argmax):
+        graph = read_model(result.path)
+        image = graph.tensors[graph.inputs[0]]
+        assert (image.dtype, image.shape) == ("uint8", (1, 64, 64, 3))
+        assert (image.scales, image.zero_points) == ((1 / 128,), (127,))
+        assert {t.dtype for t in graph.tensors} <= {"int8", "uint8", "int32", "int64", "bool"}
+        names = {op.name for op in graph.ops}
+        assert not names & {"SPACE_TO_BATCH_ND", "BATCH_TO_SPACE_ND", "SHAPE", "PACK", "CUSTOM"}
+        # 64 x 64 needs neither padding nor cropping, so those layers left no trace.
+        assert not names & {"PAD", "STRIDED_SLICE", "MUL"}
+
+
+def test_input_range_is_exact_for_dull_photos(trained, data, tmp_path):
+    dull = [60 + photo // 3 for photo in data.images("train", 8)]
+    path = tmp_path / "dull.tflite"
+    convert(trained, full_integer(dull), input_size=(64, 64), path=path)
+    image = read_model(path).tensors[read_model(path).inputs[0]]
+    assert (image.scales, image.zero_points) == ((1 / 128,), (127,))
+
+
+def test_int8_is_certified_and_its_scores_are_those_of_evaluate(int8, trained, data):
+    assert int8.certified
+    assert int8.mean_iou_float > 0.8
+    assert int8.mean_iou_float - int8.mean_iou < 0.015
+    assert int8.agreement > 0.98
+    assert int8.mean_iou_float == pytest.approx(kseg.evaluate(trained, data).mean_iou, abs=1e-4)
+    with load_tflite(int8.path) as file:
+        assert int8.mean_iou == pytest.approx(kseg.evaluate(file, data).mean_iou, abs=1e-12)
+
+
+def test_file_set(int8):
+    content = int8.path.read_bytes()
+    report = json.loads(int8.path.with_suffix(".json").read_text())
+    assert report == json.loads(json.dumps(int8.report))
+    assert report["file"] == {
+        "bytes": len(content),
+        "sha256": hashlib.sha256(content).hexdigest(),
+    }
+    assert report["recipe"] == {"name": "full_integer", "photos": 12}
+    assert report["verification"]["mean_iou"] == int8.mean_iou
+    assert report["verification"]["iou_per_class"].keys() == {"ground", "red", "blue"}
+    labels = int8.path.with_name("shapes.labels.txt").read_text()
+    assert labels == "ground\nred\nblue\n"
+    assert len(list(int8.path.parent.iterdir())) == 3
+
+
+def test_file_has_a_readable_signature(int8, int8_argmax):
+    for result, name in ((int8, "logits"), (int8_argmax, "labels")):
+        signatures = Interpreter(str(result.path)).get_signature_list()
+        assert signatures == {"serving_default": {"inputs": ["image"], "outputs": [name]}}
+
+
+@pytest.mark.parametrize(
+    ("recipe", "agreement"), [(float32(), 0.9999), (float16(), 0.999), (dynamic_range(), 0.99)]
+)
+def test_float_files_take_photos_of_0_to_255(recipe, agreement, trained, data, tmp_path):
+    path = tmp_path / "float.tflite"
+    result = convert(trained, recipe, input_size=(64, 64), path=path, validation=data)
+    assert result.report["input"]["dtype"] == "float32"
+    assert result.agreement >= agreement
+    assert result.certified
+
+
+def test_softmax_head(trained, data, recipe, tmp_path):
+    path = tmp_path / "softmax.tflite"
+    options = ExportOptions(head="softmax")
+    convert(trained, recipe, input_size=(64, 64), path=path, validation=data, options=options)
+    with load_tflite(path) as file:
+        scores = file(np.float32(data.images("val", 1)[0][None]))
+    np.testing.assert_allclose(scores.sum(-1), 1, atol=0.02)
+
+
+def test_odd_sizes_are_one_pad_and_one_crop(trained, data, recipe, tmp_path):
+    path = tmp_path / "odd.tflite"
+    result = convert(trained, recipe, input_size=(50, 61), path=path, validation=data)
+    assert result.report["ops"]["PAD"] == result.report["ops"]["STRIDED_SLICE"] == 1
+    assert result.report["output"]["shape"] == (1, 50, 61, 3)
+
+
+def test_without_labelled_photos_nothing_is_certified(trained, recipe, tmp_path):
+    path = tmp_path / "plain.tflite"
+    result = convert(trained, recipe, input_size=(64, 64), path=path)
+    assert not result.certified
+    assert result.mean_iou is None
+    assert result.agreement > 0.98
+
+
+def test_same_model_gives_the_same_bytes(int8, trained, recipe, data, tmp_path):
+    path = tmp_path / "again.tflite"
+    convert(trained, recipe, input_size=(64, 64), path=path, validation=data)
+    assert path.read_bytes() == int8.path.read_bytes()
+
+
+def test_a_users_own_model_converts(recipe, tmp_path):
+    keras.utils.set_random_seed(0)
+    image = keras.Input((None, None, 3))
+    x = keras.layers.Rescaling(1 / 255)(image)
+    x = keras.layers.Conv2D(8, 3, padding="same", dilation_rate=2, activation="relu")(x)
+    model = keras.Model(image, keras.layers.Conv2D(3, 1)(x))
+    model.compile("adam", loss=lambda truth, logits: keras.ops.mean(logits))  # not serializable
+    result = convert(model, recipe, input_size=(64, 64), path=tmp_path / "own.tflite")
+    assert result.report["input"]["scale"] == pytest.approx(1 / 255)
+    assert result.report["input"]["zero_point"] == 0
+    assert result.report["network"] is None
+    assert result.agreement > 0.95
+
+
+def test_scaling_by_channel_stays_in_the_graph(recipe, tmp_path):
+    keras.utils.set_random_seed(0)
+    image = keras.Input((None, None, 3))
+    x = keras.layers.Rescaling(1.0, [-104.0, -117.0, -124.0])(image)
+    model = keras.Model(image, keras.layers.Conv2D(3, 3, padding="same")(x))
+    result = convert(model, recipe, input_size=(64, 64), path=tmp_path / "vgg.tflite")
+    assert (result.report["input"]["scale"], result.report["input"]["zero_point"]) == (1, 0)
+    assert "ADD" in result.report["ops"] or "SUB" in result.report["ops"]
+
+
+def test_a_failed_gate_leaves_what_was_there(trained, recipe, data, tmp_path):
+    path = tmp_path / "kept.tflite"
+    path.write_bytes(b"good")
+    options = ExportOptions(min_ratio=1.5, overwrite=True)  # no file can be that good
+    with pytest.raises(GateError, match="Mean IoU falls"):
+        convert(trained, recipe, input_size=(64, 64), path=path, validation=data, options=options)
+    assert path.read_bytes() == b"good"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_an_untrained_model_is_not_certified(recipe, data, tmp_path):
+    model = kseg.build_fcn8s(3, backbone="separable", weights=None)
+    with pytest.raises(GateError, match="nothing can be certified"):
+        convert(model, recipe, input_size=(64, 64), path=tmp_path / "x.tflite", validation=data)
+    assert not list(tmp_path.iterdir())
+
+
+def test_existing_files_are_kept_unless_asked(trained, recipe, data, tmp_path):
+    path = tmp_path / "kept.tflite"
+    path.write_bytes(b"good")
+    with pytest.raises(ValueError, match="exists; export elsewhere"):
+        convert(trained, recipe, input_size=(64, 64), path=path, validation=data)
+    assert path.read_bytes() == b"good"
+    options = ExportOptions(overwrite=True)
+    convert(trained, recipe, input_size=(64, 64), path=path, validation=data, options=options)
+    assert path.read_bytes() != b"good"
+
+
+@pytest.mark.parametrize(
+    ("changed", "sentence"),
+    [
+        ({"target": "toaster"}, "target must be one of android, edgetpu; got 'toaster'"),
+        ({"target": "edgetpu", "recipe": float16()}, "edgetpu takes full_integer files; got"),
+        ({"input_size": (64, 0)}, r"input_size must be \(height, width\) in pixels; got \(64, 0\)"),
+        ({"path": "model.bin"}, r"path must end in \.tflite; got model\.bin"),
+        ({"path": "nowhere/x.tflite"}, "The folder nowhere does not exist"),
+    ],
+)
+def test_bad_arguments_are_a_sentence(changed, sentence, trained, recipe, tmp_path):
+    arguments = {"recipe": recipe, "input_size": (64, 64), "path": tmp_path / "x.tflite"}
+    arguments |= changed
+    with pytest.raises(ValueError, match=sentence):
+        convert(trained, arguments.pop("recipe"), **arguments)
+
+
+def test_a_model_that_is_no_segmentation_model_is_refused(recipe, tmp_path):
+    image = keras.Input((64, 64, 3))
+    model = keras.Model(image, keras.layers.GlobalAveragePooling2D()(image))
+    with pytest.raises(ValueError, match="convert needs a functional model"):
+        convert(model, recipe, input_size=(64, 64), path=tmp_path / "x.tflite")
+
+
+def test_other_backends_are_refused(trained, recipe, tmp_path, monkeypatch):
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    with pytest.raises(ValueError, match="needs the TensorFlow backend; Keras runs on jax"):
+        convert(trained, recipe, input_size=(64, 64), path=tmp_path / "x.tflite")
+
+
+def test_unknown_head_is_refused():
+    with pytest.raises(ValueError, match="head must be one of logits, argmax, softmax; got 'max'"):
+        ExportOptions(head="max")
+
+
+def _graph(op="CONV_2D", version=1, dtype="int8", scale=1 / 128, zero_point=127):
+    image = Tensor("image", "uint8", (1, 8, 8, 3), (scale,), (zero_point,), 0)
+    inner = Tensor("inner", dtype, (1, 8, 8, 3), (0.1,), (0,), 0)
+    return ModelFile((image, inner), (Op(0, op, version, (0,), (1,)),), (0,), (1,), 1000)
+
+
+@pytest.mark.parametrize(
+    ("graph", "target", "sentence"),
+    [
+        (_graph(dtype="float32"), "android", "1 float tensors, the first of them inner"),
+        (_graph(op="SPACE_TO_BATCH_ND"), "android", "the ops SPACE_TO_BATCH_ND"),
+        (_graph(scale=0.007), "android", r"scale 0\.007 and zero point 127, where bytes need"),
+        (_graph(zero_point=129), "android", "zero point 129, where bytes need"),
+        (_graph(op="TRANSPOSE_CONV", version=4), "edgetpu", "TRANSPOSE_CONV of version 4, which"),
+        (_graph(op="GELU", version=1), "edgetpu", "GELU of version 1, which its compiler cannot"),
+    ],
+)
+def test_what_a_target_does_not_take_is_refused(graph, target, sentence, recipe):
+    _check_graph(_graph(), recipe, TARGETS[target], (1 / 128, -127 / 128))
+    with pytest.raises(GateError, match=sentence):
+        _check_graph(graph, recipe, TARGETS[target], (1 / 128, -127 / 128))

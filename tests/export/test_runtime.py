@@ -1,0 +1,85 @@
+import numpy as np
+import pytest
+
+import kseg
+from export import ModelFileError, load_tflite, runtime
+from export.benchmark import benchmark
+
+
+def test_small_photos_are_padded_like_the_model_pads(int8, trained, data):
+    photo = data.images("val", 1)[0][:41, :57]
+    with load_tflite(int8.path) as file:
+        labels = kseg.predict(file, photo)
+    assert labels.shape == (41, 57)
+    assert (labels == kseg.predict(trained, photo)).mean() > 0.98
+
+
+def test_large_photos_are_fitted_in_by_predict_and_refused_by_the_file(int8, data):
+    photo = np.repeat(np.repeat(data.images("val", 1)[0], 2, 0), 2, 1)
+    with load_tflite(int8.path) as file:
+        assert kseg.predict(file, photo).shape == (128, 128)
+        with pytest.raises(ValueError, match="takes images up to 64 x 64; got 128 x 128"):
+            file(np.float32(photo[None]))
+
+
+def test_argmax_file_labels_like_the_logits_file(int8, int8_argmax, data):
+    photo = data.images("val", 1)[0]
+    with load_tflite(int8.path) as logits, load_tflite(int8_argmax.path) as labels:
+        assert labels.num_classes == logits.num_classes == 3
+        assert labels.output.dtype == "int32"
+        assert (kseg.predict(logits, photo) == kseg.predict(labels, photo)).mean() > 0.999
+
+
+def test_kernels_agree_within_five_steps(int8, data):
+    photo = data.images("val", 1)[0][None]
+    outputs = []
+    for kernels in ("default", "plain", "reference"):
+        with load_tflite(int8.path, kernels=kernels) as file:
+            outputs.append(file.run(file.quantize(photo))[0].astype(int))
+    assert max(np.abs(outputs[0] - other).max() for other in outputs[1:]) <= 5
+
+
+def test_bytes_go_in_as_they_are(int8, data):
+    photo = data.images("val", 1)[0][None]
+    with load_tflite(int8.path) as file:
+        np.testing.assert_array_equal(file.quantize(photo), photo)
+        assert file.quantize(photo).dtype == np.uint8
+
+
+def test_a_runtime_that_dies_is_a_sentence(int8):
+    with load_tflite(int8.path) as file:
+        file._process.kill()
+        with pytest.raises(ModelFileError, match=r"crashed the LiteRT runtime \(signal 9\)"):
+            file(np.zeros((1, 64, 64, 3), "float32"))
+
+
+def test_a_runtime_that_hangs_is_ended(int8, monkeypatch):
+    with load_tflite(int8.path) as file:
+        monkeypatch.setattr(runtime, "_SECONDS", 0.01)
+        with pytest.raises(ModelFileError, match="crashed the LiteRT runtime"):
+            file.run(np.zeros((1, 64, 64, 3)), runs=10**9)
+
+
+def test_what_litert_refuses_is_a_sentence(int8, tmp_path):
+    # The op codes are the first table behind the root; a code nobody knows stays readable.
+    content = int8.path.read_bytes()
+    path = tmp_path / "cut.tflite"
+    path.write_bytes(content[: len(content) // 2])
+    with pytest.raises(ModelFileError, match=r"cut\.tflite is damaged"):
+        load_tflite(path)
+
+
+def test_benchmark_times_files_in_turn(int8, int8_argmax):
+    results = benchmark([int8.path, int8_argmax.path], runs=10)
+    assert [r["file"] for r in results] == [str(int8.path), str(int8_argmax.path)]
+    assert results[0]["ratio"] == 1
+    for result in results:
+        assert 0 < result["min_ms"] <= result["median_ms"] <= result["p90_ms"]
+        assert result["ratio"] == pytest.approx(result["median_ms"] / results[0]["median_ms"])
+        assert result["bytes"] > 10_000
+        assert result["peak_mib"] > 5
+
+
+def test_benchmark_refuses_no_runs(int8):
+    with pytest.raises(ValueError, match="runs and threads must be at least 1; got 0 and 1"):
+        benchmark([int8.path], runs=0)

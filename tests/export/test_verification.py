@@ -1,0 +1,85 @@
+import numpy as np
+import pytest
+
+from export import GateError, Verification
+from export.verification import check_gate, verify
+from kseg.metrics import ConfusionMatrix
+
+
+class _File:
+    """Stands in for a file: logits that name a given label map."""
+
+    def __init__(self, labels):
+        self.labels = labels
+
+    def __call__(self, images):
+        return np.eye(3, dtype="float32")[self.labels][None]
+
+    def saturated(self):
+        return None
+
+
+def test_agreement_is_the_share_of_equal_labels():
+    first = np.array([[0, 1], [2, 2]])
+    second = np.array([[0, 1], [2, 0]])
+    photos = [np.zeros((2, 2, 3), "uint8")] * 3
+    result = verify(_File(second), _File(first), photos)
+    assert (result.photos, result.agreement, result.max_difference) == (3, 0.75, 1)
+    assert result.scores is None
+
+
+def test_scores_are_taken_on_labelled_photos(data):
+    pair = data.files("val")[0]
+    truth = data.read(pair)[1]
+    wrong = np.where(truth == 1, 0, truth)
+
+    class Oracle(_File):
+        """Names each photo's own label map, found by the photo."""
+
+        def __init__(self, change):
+            self.change = change
+
+        def __call__(self, images):
+            for photo, label_map in map(data.read, data.files("val")):
+                if np.array_equal(photo, images[0]):
+                    return np.eye(3, dtype="float32")[self.change(label_map)][None]
+            raise AssertionError
+
+    result = verify(Oracle(lambda t: np.where(t == 1, 0, t)), Oracle(lambda t: t), data)
+    assert result.photos == 8
+    assert result.scores_float.mean_iou == 1
+    assert result.scores.iou_per_class["red"] == 0
+    assert result.scores.iou_per_class["blue"] == 1
+    assert (wrong != truth).any()
+
+
+def _verification(before, after):
+    """Scores with given confusion matrices."""
+    scores = []
+    for counts in (before, after):
+        matrix = ConfusionMatrix(2)
+        matrix.counts, matrix.images = np.array(counts), 1
+        scores.append(matrix.scores(("a", "b")))
+    return Verification(1, 1.0, 0.0, None, *scores)
+
+
+def test_gate_holds_ratio_and_drop():
+    good = [[90, 10], [10, 90]]  # IoU 90 / 110 each
+    check_gate(_verification(good, good), min_ratio=0.97, max_drop=0.015)
+    worse = [[85, 15], [15, 85]]  # IoU 85 / 115
+    with pytest.raises(GateError, match=r"falls from 0\.8182 to 0\.7391"):
+        check_gate(_verification(good, worse), min_ratio=0.97, max_drop=0.015)
+    with pytest.raises(GateError, match="drop of 0.015"):
+        check_gate(_verification(good, worse), min_ratio=0.5, max_drop=0.015)
+    check_gate(_verification(good, worse), min_ratio=0.5, max_drop=0.1)
+
+
+def test_a_model_of_one_class_certifies_nothing():
+    one_class = [[150, 0], [50, 0]]  # IoU 0.75 and 0: mean 0.375, as naming class a everywhere
+    with pytest.raises(GateError, match="hardly more than naming one class"):
+        check_gate(_verification(one_class, one_class), min_ratio=0.97, max_drop=0.015)
+
+
+def test_gate_needs_scores():
+    with pytest.raises(ValueError, match="needs a comparison with label maps"):
+        check_gate(Verification(1, 1.0, 0.0, None), min_ratio=0.97, max_drop=0.015)

@@ -119,16 +119,14 @@ def convert(
     """
     options, path = options or ExportOptions(), Path(path)
     device = _check(model, recipe, target, input_size, path, options)
-    height, width = input_size
-    keep_scaling = recipe.name != "full_integer"
-    fixed, scaling = _fix(model, (height, width), keep_scaling)
+    fixed, scaling = _fix(model, tuple(input_size), keep_scaling=recipe.name != "full_integer")
     content = _to_tflite(fixed, recipe, options.head, scaling)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".export-") as folder:
         temporary = Path(folder) / path.name
         temporary.write_bytes(content)
         graph = read_model(temporary)
         _check_graph(graph, recipe, device, scaling)
-        reference = FixedSize(_model_function(fixed, scaling), (height, width))
+        reference = _Reference(fixed, scaling)
         with load_tflite(temporary) as file:
             photos = validation if validation is not None else _photos(recipe, input_size)
             result = verify(file, reference, photos)
@@ -272,11 +270,15 @@ def _photos(recipe, size) -> list[np.ndarray]:
     ]
 
 
-def _model_function(fixed, scaling):
-    def function(images):
-        return np.asarray(fixed(images * scaling[0] + scaling[1], training=False))
+class _Reference(FixedSize):
+    """The float model at the file's size."""
 
-    return function
+    def __init__(self, fixed: keras.Model, scaling: tuple[float, float]):
+        self.fixed, self.scaling = fixed, scaling
+        self.input_size = tuple(fixed.inputs[0].shape[1:3])
+
+    def logits(self, images):
+        return np.asarray(self.fixed(images * self.scaling[0] + self.scaling[1], training=False))
 
 
 def _check_graph(graph: ModelFile, recipe, device: Target, scaling) -> None:

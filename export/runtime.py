@@ -6,7 +6,6 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, cast
@@ -41,19 +40,19 @@ class Endpoint:
 
 
 class FixedSize:
-    """Makes a function of one image size take every smaller one: pads, calls, cuts.
+    """A function of one image size that takes every smaller one: it pads, calls and cuts.
 
     The padding is the grey that is 0 after scaling, as in `kseg.layers.PadToStride`.
+
+    Attributes:
+        input_size: (H, W) of the function's images.
     """
 
-    def __init__(self, function: Callable[[np.ndarray], np.ndarray], input_size: tuple[int, int]):
-        """Wraps a function.
+    input_size: tuple[int, int]
 
-        Args:
-            function: From images float32 (1, H, W, 3), 0..255, to logits (1, H, W, num_classes).
-            input_size: (H, W).
-        """
-        self.function, self.input_size = function, input_size
+    def logits(self, images: np.ndarray) -> np.ndarray:
+        """Maps images float32 (1, H, W, 3), 0..255, to logits (1, H, W, num_classes)."""
+        raise NotImplementedError
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """Returns logits for images (N, h, w, 3), 0..255.
@@ -69,7 +68,7 @@ class FixedSize:
                 f"{height} x {width}. Resize the image."
             )
         padded = np.pad(images, ((0, 0), (0, below), (0, right), (0, 0)), constant_values=FILL)
-        logits = [self.function(padded[i : i + 1]) for i in range(len(padded))]
+        logits = [self.logits(padded[i : i + 1]) for i in range(len(padded))]
         return np.concatenate(logits)[:, :height, :width]
 
 
@@ -111,7 +110,7 @@ class TFLiteModel(FixedSize):
             raise ModelFileError(
                 f"{path} takes input of shape {shape}; a segmentation model takes (1, H, W, 3)."
             )
-        super().__init__(self._logits, (shape[1], shape[2]))
+        self.input_size = (shape[1], shape[2])
 
     def run(self, array: np.ndarray, runs: int = 1) -> tuple[np.ndarray, list[float], int]:
         """Runs the file on its own kind of numbers.
@@ -167,7 +166,8 @@ class TFLiteModel(FixedSize):
         if hasattr(self, "_process"):
             self.close()
 
-    def _logits(self, images: np.ndarray) -> np.ndarray:
+    def logits(self, images: np.ndarray) -> np.ndarray:
+        """Maps images float32 (1, H, W, 3), 0..255, to logits (1, H, W, num_classes)."""
         output, _, _ = self.run(self.quantize(images))
         if output.dtype.kind in "iu" and output.ndim == 4:
             info = np.iinfo(output.dtype)

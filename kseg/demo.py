@@ -19,8 +19,6 @@ _RECIPE = kseg.Recipe(
     freeze="c2",
     learning_rate=3e-3,
     backbone_rate=0.5,
-    average=0.95,
-    norm_momentum=0.9,
     validate_every=4,
 )
 

@@ -23,7 +23,9 @@ from kseg.training.run import open_run
 def train(arguments: Namespace) -> None:
     """Trains a network into a run folder."""
     data = kseg.load_data(arguments.data)
+    start = arguments.weights
     recipe = kseg.Recipe(
+        backbone_rate=1.0 if start == "none" else kseg.Recipe.backbone_rate,
         epochs=arguments.epochs,
         minutes=arguments.minutes,
         batch_size=arguments.batch_size,
@@ -35,7 +37,6 @@ def train(arguments: Namespace) -> None:
         validate_every=arguments.validate_every,
     )
     keras.utils.set_random_seed(arguments.seed)
-    start = arguments.weights
     network = {
         "num_classes": data.label_map.num_classes,
         "backbone": arguments.backbone,

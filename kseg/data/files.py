@@ -84,10 +84,12 @@ def _ids_of_colors(rgb: np.ndarray, colors: dict[int, int]) -> np.ndarray:
 
 def _open(path: Path) -> Image.Image:
     try:
-        image = Image.open(path)
-        if image.width * image.height > MAX_PIXELS:
-            raise ValueError(f"it has {image.width} x {image.height} pixels, over {MAX_PIXELS:,}")
-        image.load()
+        with Image.open(path) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise ValueError(
+                    f"it has {image.width} x {image.height} pixels, over {MAX_PIXELS:,}"
+                )
+            image.load()
     except FileNotFoundError:
         raise ValueError("there is no such file") from None
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import keras
 import numpy as np
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from kseg.metrics import Scores
 from kseg.training.run import write_atomically, write_checkpoint

@@ -1,7 +1,7 @@
 """Scoring a model on a split, at the photos' own size."""
 
 import numpy as np
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from kseg.data import Data
 from kseg.data.transforms import FILL

@@ -81,7 +81,11 @@ def fit(
 
 def _train(model, data, recipe, report, split, path, resume):
     _compile(model, recipe, len(split), report)
-    average = WeightAverage(recipe.average)
+    steps = recipe.epochs * len(split)
+    average = WeightAverage(recipe.suited(recipe.average, steps))
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = recipe.suited(recipe.norm_momentum, steps)
 
     def score(model):
         return evaluate(model, data, size=recipe.size)
@@ -179,7 +183,7 @@ def _stage(model: keras.Model, level: str) -> list[keras.layers.Layer]:
 
 @contextlib.contextmanager
 def _prepared(model: keras.Model, recipe: Recipe) -> Iterator[None]:
-    """Freezes stages and sets norms for training; thaws afterwards."""
+    """Freezes stages for training and thaws them afterwards."""
     if recipe.deterministic and keras.backend.backend() == "tensorflow":
         from kseg.training._tensorflow import enable_determinism
 
@@ -188,9 +192,6 @@ def _prepared(model: keras.Model, recipe: Recipe) -> Iterator[None]:
     if recipe.freeze and not stage:
         raise ValueError("freeze needs a model that kseg built; this one has no known stages.")
     frozen = [layer for layer in stage if layer.trainable]
-    for layer in model.layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
-            layer.momentum = recipe.norm_momentum
     try:
         for layer in frozen:
             layer.trainable = False

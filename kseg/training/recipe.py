@@ -41,6 +41,10 @@ _RULES: dict[str, _Rule] = {
 }
 
 
+# Steps times (1 - decay): how often a running average is renewed within a training.
+_FORGETTING = 20
+
+
 @dataclass(frozen=True)
 class Recipe:
     """How to train.
@@ -56,15 +60,17 @@ class Recipe:
         seed: Of weights that start at random is the caller's; this one orders and varies photos.
         optimizer: "adamw" or "sgd" (momentum 0.9).
         learning_rate: Highest rate, of the decoder.
-        backbone_rate: Rate of the backbone as a fraction of learning_rate.
+        backbone_rate: Rate of the backbone as a fraction of learning_rate; 1 suits random weights.
         weight_decay: Of kernels; AdamW's, decoupled.
         clip_norm: Gradients are scaled down to this norm; None for never.
         schedule: "cosine" or "poly" (power 0.9), both down to 0.
         warmup: Fraction of the steps in which the rate rises from 0.
         freeze: Endpoint up to which the backbone keeps its weights and norms; None trains all.
-        average: Decay of the running average of all weights, batch-norm statistics included,
-            which is what is evaluated and kept; 0 for none.
-        norm_momentum: Of batch norms. Keras's 0.99 needs thousands of steps.
+        average: Largest decay of the running average of all weights, batch-norm statistics
+            included, which is what is evaluated and kept; 0 for none. Short runs take a smaller
+            one, so that the average spans about a twentieth of the steps.
+        norm_momentum: Largest momentum of batch norms; short runs take a smaller one. With
+            Keras's 0.99 statistics need a thousand steps, and a run of a hundred scores nothing.
         class_weights: "auto" raises rare classes (`kseg.losses.balanced_class_weights`); None
             weighs pixels alike.
         dice: Weight of the soft Dice loss beside cross entropy.
@@ -120,3 +126,12 @@ class Recipe:
                 f"crop must be multiples of 32, so that all stages of the network are even; got "
                 f"{self.crop[0]} x {self.crop[1]}. Take {up[0]} x {up[1]}."
             )
+
+    def suited(self, limit: float, steps: int) -> float:
+        """Returns a decay that forgets within about a twentieth of the steps.
+
+        Args:
+            limit: The largest decay.
+            steps: Of the whole training.
+        """
+        return min(limit, max(0.5, 1 - _FORGETTING / steps))

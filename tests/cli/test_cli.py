@@ -79,10 +79,11 @@ def test_predict_writes_a_palette_label_map_and_an_overlay(
     expected = kseg.predict(kseg.load(run), photo)
     for model in (run, tflite):
         assert main(["predict", str(model), str(photo), "--out", str(tmp_path / "out")]) == 0
-        picture = Image.open(tmp_path / "out/0.labels.png")
-        assert picture.mode == "P"
-        assert (np.asarray(picture) == expected).mean() > 0.97
-        assert Image.open(tmp_path / "out/0.overlay.png").size == (64, 64)
+        with Image.open(tmp_path / "out/0.labels.png") as picture:
+            assert picture.mode == "P"
+            assert (np.asarray(picture) == expected).mean() > 0.97
+        with Image.open(tmp_path / "out/0.overlay.png") as picture:
+            assert picture.size == (64, 64)
     assert "ground" in capsys.readouterr().out
 
 
@@ -177,7 +178,7 @@ def test_a_failed_gate_ends_with_3(data_yaml, tmp_path, capsys):
     capsys.readouterr()
     out = tmp_path / "x.tflite"
     sentence = _refused(capsys, "export", run, "--data", data_yaml, "--out", out, code=3)
-    assert "nothing can be certified" in sentence
+    assert "nothing can be certified" in sentence or "Nothing was written" in sentence
     assert not out.exists()
 
 

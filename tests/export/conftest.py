@@ -18,7 +18,7 @@ def trained(tmp_path_factory, data):
     keras.utils.set_random_seed(0)
     model = kseg.build_fcn8s(3, backbone="separable", weights=None)
     recipe = kseg.Recipe(
-        epochs=25, batch_size=4, learning_rate=1e-2, average=0.9, norm_momentum=0.9,
+        epochs=25, batch_size=4, learning_rate=1e-2,
         validate_every=25, backbone_rate=1, scale=(0.9, 1.1), color=0.0,
     )  # fmt: skip
     kseg.fit(model, data, recipe, run_dir=tmp_path_factory.mktemp("run") / "run")

@@ -1,0 +1,75 @@
+"""The trained FCN-8s on real photos: CamVid's validation split."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import kseg
+from export import convert, full_integer, load_tflite
+from kseg.models import TRAINED
+
+pytestmark = pytest.mark.data
+RECORD = TRAINED["fcn8s_camvid"]
+
+
+@pytest.fixture(scope="module")
+def camvid(tmp_path_factory):
+    if "KSEG_TEST_DATA" not in os.environ:
+        pytest.skip("KSEG_TEST_DATA is unset")
+    path = tmp_path_factory.mktemp("camvid") / "camvid.yaml"
+    path.write_text(
+        f"path: {Path(os.environ['KSEG_TEST_DATA']).resolve() / 'camvid'}\n"
+        "train: train.txt\n"
+        "val: val.txt\n"
+        f"names: [{', '.join(RECORD.label_map.names)}]\n"
+        "ignore: 11\n"
+    )
+    return kseg.load_data(path)
+
+
+@pytest.fixture(scope="module")
+def model(camvid):
+    return kseg.build_fcn8s(11, weights="camvid")
+
+
+def test_float_score_is_that_of_the_record(model, camvid):
+    scores = kseg.evaluate(model, camvid)
+    assert scores.images == 101
+    assert scores.mean_iou >= 0.69
+    assert scores.mean_iou == pytest.approx(RECORD.mean_iou, abs=5e-4)
+
+
+def test_padding_and_cropping_photos_hardly_matters(model, camvid):
+    score = RECORD.mean_iou
+    assert kseg.evaluate(model, camvid, pad_to=(384, 512)).mean_iou == pytest.approx(score, abs=0.01)
+    assert kseg.evaluate(model, camvid, crop_to=(352, 480)).mean_iou == pytest.approx(
+        score, abs=0.01
+    )
+
+
+def test_every_height_sees_the_same_above_the_cut(model, camvid):
+    equal = []
+    for index, height in enumerate(range(329, 360, 3)):
+        photo, _ = camvid.read(camvid.files("val")[index * 9])
+        whole, cut = kseg.predict(model, photo), kseg.predict(model, photo[:height])
+        equal.append((whole[: height - 64] == cut[: height - 64]).mean())
+    assert np.mean(equal) >= 0.99
+
+
+def test_int8_is_within_half_a_point(model, camvid, tmp_path):
+    result = convert(
+        model,
+        full_integer(camvid.images("train", 50)),
+        target="edgetpu",
+        input_size=(360, 480),
+        path=tmp_path / "camvid.tflite",
+        validation=camvid,
+    )
+    assert result.certified
+    assert abs(result.mean_iou_float - result.mean_iou) <= 0.005
+    assert result.mean_iou_float == pytest.approx(RECORD.mean_iou, abs=5e-4)
+    with load_tflite(result.path) as file:
+        photo = camvid.images("val", 1)[0]
+        assert (kseg.predict(file, photo) == kseg.predict(model, photo)).mean() > 0.96

@@ -1,0 +1,133 @@
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+import kseg
+from kseg.inference import check_image, predict_logits
+
+PHOTO = np.random.default_rng(0).integers(0, 256, (33, 47, 3)).astype("uint8")
+
+
+def by_brightness(images):
+    """Logits of three classes: dark, middle, bright, from the red channel."""
+    red = images[..., :1]
+    return np.concatenate([-red, np.zeros_like(red) - 127, red - 254], -1)
+
+
+@pytest.fixture(scope="module")
+def model(enliven):
+    return enliven(kseg.build_fcn8s(4, backbone="separable", weights=None), (64, 64))
+
+
+def test_label_map_has_the_size_of_the_photo(model):
+    for size in ((33, 47), (1, 1), (64, 64)):
+        labels = kseg.predict(model, np.resize(PHOTO, (*size, 3)))
+        assert labels.shape == size and labels.dtype == np.uint8
+
+
+def test_it_is_the_argmax_of_the_model(model):
+    logits = model(PHOTO[None].astype("float32")).numpy()
+    np.testing.assert_allclose(predict_logits(model, PHOTO), logits[0], atol=1e-4)
+    labels = kseg.predict(model, PHOTO)
+    np.testing.assert_array_equal(labels, logits[0].argmax(-1))
+    assert len(np.unique(labels)) > 1
+
+
+def test_bytes_and_floats_are_the_same(model):
+    expected = kseg.predict(model, PHOTO)
+    np.testing.assert_array_equal(kseg.predict(model, PHOTO.astype("float32")), expected)
+    np.testing.assert_array_equal(kseg.predict(model, PHOTO.astype("float64")), expected)
+
+
+def test_path_of_a_photo_will_do(model, tmp_path):
+    Image.fromarray(PHOTO).save(tmp_path / "photo.png")
+    expected = kseg.predict(model, PHOTO)
+    np.testing.assert_array_equal(kseg.predict(model, tmp_path / "photo.png"), expected)
+    np.testing.assert_array_equal(kseg.predict(model, str(tmp_path / "photo.png")), expected)
+
+
+def test_a_callable_is_given_floats_0_to_255():
+    seen = []
+
+    def model(images):
+        seen.append(images)
+        return by_brightness(images)
+
+    red = PHOTO[..., 0].astype(int)
+    expected = np.stack([-red, 0 * red - 127, red - 254], -1).argmax(-1)
+    np.testing.assert_array_equal(kseg.predict(model, PHOTO), expected)
+    assert seen[0].shape == (1, 33, 47, 3) and seen[0].dtype == np.float32
+    np.testing.assert_array_equal(seen[0][0], PHOTO)
+
+
+def test_coarser_logits_are_brought_to_the_size_of_the_photo():
+    step = np.zeros((1, 8, 8, 2), "float32")
+    step[:, :, :4, 0] = 1
+    step[:, :, 4:, 1] = 1
+    labels = kseg.predict(lambda images: step, np.zeros((32, 48, 3), "uint8"))
+    assert labels.shape == (32, 48)
+    assert not labels[:, :24].any() and labels[:, 24:].all()
+
+
+def test_logits_are_resized_not_labels():
+    coarse = np.array([0, 0, 4, 0], "float32").reshape(1, 1, 4, 1)
+    logits = np.concatenate([coarse, np.full_like(coarse, 1.0)], -1)
+    # Between 0 and 4 the half-pixel line is 0.5, 1.5, 2.5, 3.5, so class 0 wins from 1.5 on.
+    labels = kseg.predict(lambda images: logits, np.zeros((1, 16, 3), "uint8"))
+    assert labels[0].tolist() == [1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 1, 1, 1]
+
+
+def test_working_size_is_what_the_model_sees():
+    sizes = []
+
+    def model(images):
+        sizes.append(images.shape[1:3])
+        return by_brightness(images)
+
+    photo = np.full((60, 80, 3), 250, "uint8")
+    for size in ((30, 80), (120, 160), (60, 80)):
+        labels = kseg.predict(model, photo, size=size)
+        assert labels.shape == (60, 80) and (labels == 2).all()
+    assert sizes == [(30, 40), (120, 160), (60, 80)]
+
+
+def test_working_size_works_with_floats(model):
+    labels = kseg.predict(model, PHOTO.astype("float32"), size=(20, 20))
+    np.testing.assert_array_equal(labels, kseg.predict(model, PHOTO, size=(20, 20)))
+
+
+def test_254_is_a_class_like_any_other():
+    logits = np.zeros((1, 2, 2, 255), "float32")
+    logits[..., 254] = 1
+    assert (kseg.predict(lambda images: logits, np.zeros((2, 2, 3), "uint8")) == 254).all()
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (8, 8, 1), (8, 8, 4), (1, 8, 8, 3), (0, 8, 3)])
+def test_image_of_another_shape_is_refused(shape):
+    match = r"image must be RGB of shape \(H, W, 3\); got shape \("
+    with pytest.raises(ValueError, match=match):
+        kseg.predict(by_brightness, np.zeros(shape, "uint8"))
+
+
+@pytest.mark.parametrize("value", [-1.0, 256.0, np.nan, np.inf])
+def test_image_out_of_range_is_refused(value):
+    image = np.full((4, 4, 3), 7.0)
+    image[1, 2, 0] = value
+    match = r"image must have values 0\.\.255 \(the scaling is in the model\); got values from"
+    with pytest.raises(ValueError, match=match):
+        check_image(image)
+
+
+def test_photo_that_cannot_be_read_is_named(tmp_path):
+    with pytest.raises(ValueError, match=r"gone\.png: there is no such file\."):
+        kseg.predict(by_brightness, tmp_path / "gone.png")
+
+
+def test_compiled_model_is_left_as_it_is():
+    image = keras.Input((None, None, 3))
+    model = keras.Model(image, keras.layers.Conv2D(2, 1)(image))
+    model.compile("sgd", "mse", jit_compile=False)
+    optimizer = model.optimizer
+    kseg.predict(model, PHOTO)
+    assert model.compiled and model.optimizer is optimizer

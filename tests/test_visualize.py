@@ -1,0 +1,53 @@
+import numpy as np
+import pytest
+
+from kseg.label_map import LabelMap
+from kseg.visualize import colorize, overlay, panel
+
+LABEL_MAP = LabelMap(("a", "b"), ((10, 20, 30), (200, 100, 0)))
+LABELS = np.array([[0, 1, 255]])
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int32", "int64"])
+def test_colorize_gives_each_class_its_color_and_black_to_the_rest(dtype):
+    picture = colorize(LABELS.astype(dtype), LABEL_MAP)
+    assert picture.dtype == np.uint8
+    assert picture.tolist() == [[[10, 20, 30], [200, 100, 0], [0, 0, 0]]]
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+def test_overlay_is_the_mean_of_photo_and_color(dtype):
+    photo = np.array([[[100, 100, 100], [0, 255, 255], [255, 255, 255]]], dtype)
+    mixed = overlay(photo, LABELS, LABEL_MAP)
+    assert mixed.dtype == np.uint8
+    # Halves are rounded to even.
+    assert mixed.tolist() == [[[55, 60, 65], [100, 178, 128], [128, 128, 128]]]
+
+
+def test_opacity_of_0_is_the_photo_and_of_1_the_colors():
+    photo = np.random.default_rng(0).integers(0, 256, (1, 3, 3)).astype("uint8")
+    np.testing.assert_array_equal(overlay(photo, LABELS, LABEL_MAP, 0), photo)
+    expected = colorize(LABELS, LABEL_MAP)
+    np.testing.assert_array_equal(overlay(photo, LABELS, LABEL_MAP, 1), expected)
+    quarter = overlay(np.full((1, 3, 3), 80, "uint8"), LABELS, LABEL_MAP, 0.25)
+    assert quarter[0, 1].tolist() == [110, 85, 60]
+
+
+def test_panel_sets_pictures_in_rows_and_columns_on_white():
+    red, green = (np.full((20, 40, 3), color, "uint8") for color in ((255, 0, 0), (0, 255, 0)))
+    blue = np.full((40, 40, 3), (0, 0, 255), "uint8")
+    sheet = panel([[red, green], [blue, blue]], ("left", "right"), 60)
+    # Columns of 60 and rows of 30 and 60, gaps of 6, titles of 18.
+    assert sheet.mode == "RGB" and sheet.size == (2 * 66 + 6, 18 + 6 + 36 + 66)
+    pixels = np.asarray(sheet)
+    for top, left, height, color in (
+        (24, 6, 30, (255, 0, 0)),
+        (24, 72, 30, (0, 255, 0)),
+        (60, 6, 60, (0, 0, 255)),
+        (60, 72, 60, (0, 0, 255)),
+    ):
+        assert (pixels[top : top + height, left : left + 60] == color).all()
+        assert (pixels[top - 1, left : left + 60] == 255).all()
+        assert (pixels[top + height, left : left + 60] == 255).all()
+    titles = pixels[:24]
+    assert (titles[:, :72].min(2) < 128).any() and (titles[:, 72:].min(2) < 128).any()

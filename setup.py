@@ -45,5 +45,5 @@ setup(
             "types-tqdm",
         ],
     },
-    entry_points={"console_scripts": ["kseg = kseg.cli:main"]},
+    entry_points={"console_scripts": ["kseg = kseg.cli:run"]},
 )

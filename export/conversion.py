@@ -6,13 +6,12 @@ the scaling layer is left out: calibration sees scaled photos, 0 and 255 among t
 input's quantization is the scaling, and an app hands over the camera's bytes.
 """
 
-import hashlib
 import json
 import os
 import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +20,12 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from export.errors import GateError
-from export.flatbuffer import ModelFile, read_model
+from export.flatbuffer import read_model
 from export.recipes import QuantizationRecipe
-from export.runtime import FixedSize, TFLiteModel, load_tflite
+from export.report import make_report
+from export.runtime import FixedSize, load_tflite
 from export.targets import TARGETS, Target
-from export.verification import Verification, check_gate, verify
+from export.verification import check_gate, check_graph, verify
 from kseg.data import Data, fit_inside
 from kseg.data.transforms import FILL, resize_image
 from kseg.label_map import LabelMap
@@ -47,6 +46,8 @@ class ExportOptions:
         max_drop: Largest loss of mean IoU, 0..1.
         overwrite: Whether files of an earlier export may be replaced.
         label_map: Names for labels.txt where there is no validation data to take them from.
+        working_size: (height, width) that photos are fitted into before the file sees them, for
+            calibration, scores and the report; None leaves photos that fit as they are.
     """
 
     head: str = "logits"
@@ -54,6 +55,7 @@ class ExportOptions:
     max_drop: float = 0.015
     overwrite: bool = False
     label_map: LabelMap | None = None
+    working_size: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         """Checks the head.
@@ -120,21 +122,30 @@ def convert(
     options, path = options or ExportOptions(), Path(path)
     device = _check(model, recipe, target, input_size, path, options)
     fixed, scaling = _fix(model, tuple(input_size), keep_scaling=recipe.name != "full_integer")
-    content = _to_tflite(fixed, recipe, options.head, scaling)
+    photos = partial(_calibration, recipe.images, input_size, scaling, options.working_size)
+    content = _to_tflite(fixed, recipe, options.head, photos)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".export-") as folder:
         temporary = Path(folder) / path.name
         temporary.write_bytes(content)
         graph = read_model(temporary)
-        _check_graph(graph, recipe, device, scaling)
+        check_graph(graph, recipe, device, scaling)
         reference = _Reference(fixed, scaling)
         with load_tflite(temporary) as file:
             photos = validation if validation is not None else _photos(recipe, input_size)
-            result = verify(file, reference, photos)
+            result = verify(file, reference, photos, size=options.working_size)
             if validation is not None:
                 check_gate(result, min_ratio=options.min_ratio, max_drop=options.max_drop)
-            report = _report(model, recipe, target, options, graph, content, file, result)
-        label_map = validation.label_map if validation is not None else options.label_map
-        report["label_map"] = asdict(label_map) if label_map is not None else None
+            label_map = validation.label_map if validation is not None else options.label_map
+            made = {
+                "network": getattr(model, "kseg_spec", None),
+                "target": target,
+                "recipe": {"name": recipe.name, "photos": len(recipe.images)},
+                "head": options.head,
+                "working_size": options.working_size,
+                "gate": {"min_ratio": options.min_ratio, "max_drop": options.max_drop},
+                "label_map": asdict(label_map) if label_map is not None else None,
+            }
+            report = make_report(made, content, graph, file, result)
         files = {path: temporary, _beside(path, ".json"): Path(folder) / "report.json"}
         files[_beside(path, ".json")].write_text(json.dumps(report, indent=1) + "\n")
         if label_map is not None:
@@ -214,7 +225,7 @@ def _scaling_layer(model) -> keras.layers.Rescaling | None:
     return None
 
 
-def _to_tflite(fixed, recipe, head, scaling) -> bytes:
+def _to_tflite(fixed, recipe, head, photos) -> bytes:
     @tf.function(input_signature=[tf.TensorSpec(fixed.inputs[0].shape, tf.float32, name="image")])
     def serve(image):
         logits = fixed(image, training=False)
@@ -233,30 +244,29 @@ def _to_tflite(fixed, recipe, head, scaling) -> bytes:
         if recipe.name == "float16":
             converter.target_spec.supported_types = [tf.float16]
         if recipe.name == "full_integer":
-            size = tuple(fixed.inputs[0].shape[1:3])
-            converter.representative_dataset = lambda: _calibration(recipe.images, size, scaling)
+            converter.representative_dataset = photos
             converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
             converter.inference_input_type = tf.uint8
             converter.inference_output_type = tf.uint8
         return converter.convert()
 
 
-def _calibration(images, size, scaling) -> Iterator[list[np.ndarray]]:
+def _calibration(images, size, scaling, working_size) -> Iterator[list[np.ndarray]]:
     """Yields photos as the converted network sees them: fitted, padded, scaled."""
     for index, image in enumerate(images):
         canvas = np.full((1, *size, 3), FILL, "float32")
         picture = Image.fromarray(np.asarray(np.rint(image), "uint8"))
-        fitted = _shrink((picture.height, picture.width), size)
+        own = (picture.height, picture.width)
+        if working_size is not None or own[0] > size[0] or own[1] > size[1]:
+            fitted = fit_inside(own, working_size or size)
+        else:
+            fitted = own
         canvas[0, : fitted[0], : fitted[1]] = np.asarray(resize_image(picture, fitted))
         if index == 0:
             # The input's range is then 0..255 exactly; photos alone seldom span it, and raw
             # bytes would be misread.
             canvas[0, 0, 0], canvas[0, -1, -1] = 0, 255
         yield [canvas * np.float32(scaling[0]) + np.float32(scaling[1])]
-
-
-def _shrink(own: tuple[int, int], size: tuple[int, int]) -> tuple[int, int]:
-    return own if own[0] <= size[0] and own[1] <= size[1] else fit_inside(own, size)
 
 
 def _photos(recipe, size) -> list[np.ndarray]:
@@ -279,76 +289,6 @@ class _Reference(FixedSize):
 
     def logits(self, images):
         return np.asarray(self.fixed(images * self.scaling[0] + self.scaling[1], training=False))
-
-
-def _check_graph(graph: ModelFile, recipe, device: Target, scaling) -> None:
-    problems = []
-    if recipe.name == "full_integer":
-        floats = [t.name for t in graph.tensors if t.dtype in ("float16", "float32", "float64")]
-        if floats:
-            problems.append(f"{len(floats)} float tensors, the first of them {floats[0]}")
-        refused = sorted({op.name for op in graph.ops} & device.refused_ops)
-        if refused:
-            problems.append(f"the ops {', '.join(refused)}")
-        image = graph.tensors[graph.inputs[0]]
-        # (x * factor + offset) must be what the quantized input makes of the byte x.
-        expected = (scaling[0], round(-scaling[1] / scaling[0]))
-        got = (image.scales[0], image.zero_points[0]) if image.scales else (0.0, 0)
-        if (
-            image.dtype != "uint8"
-            or not np.isclose(got[0], expected[0], rtol=1e-4)
-            or (got[1] != expected[1])
-        ):
-            problems.append(
-                f"an input of {image.dtype}, scale {got[0]:.6g} and zero point {got[1]}, where "
-                f"bytes need uint8, {expected[0]:.6g} and {expected[1]}"
-            )
-    for op in graph.ops:
-        if device.op_versions and op.version > device.op_versions.get(op.name, 0):
-            problems.append(f"{op.name} of version {op.version}, which its compiler cannot parse")
-    if problems:
-        raise GateError(
-            f"The converted model has {'; '.join(sorted(set(problems)))}, which the target "
-            f"{device.name} does not take. Nothing was written."
-        )
-
-
-def _report(model, recipe, target, options, graph, content, file: TFLiteModel, result) -> dict:
-    return {
-        "format": 1,
-        "file": {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()},
-        "network": getattr(model, "kseg_spec", None),
-        "target": target,
-        "recipe": {"name": recipe.name, "photos": len(recipe.images)},
-        "head": options.head,
-        "input": asdict(file.input),
-        "output": asdict(file.output),
-        "ops": graph.op_counts(),
-        "verification": _comparison(result),
-        "gate": {"min_ratio": options.min_ratio, "max_drop": options.max_drop},
-        "versions": {
-            package: version(package)
-            for package in ("kseg", "keras", "tensorflow", "ai-edge-litert", "numpy")
-        },
-    }
-
-
-def _comparison(result: Verification) -> dict[str, Any]:
-    compared: dict[str, Any] = {
-        "photos": result.photos,
-        "agreement": result.agreement,
-        "max_difference": result.max_difference,
-        "saturated": result.saturated,
-        "certified": result.scores is not None,
-    }
-    if result.scores is not None and result.scores_float is not None:
-        before, after = result.scores_float.iou_per_class, result.scores.iou_per_class
-        compared |= {
-            "mean_iou_float": result.scores_float.mean_iou,
-            "mean_iou": result.scores.mean_iou,
-            "iou_per_class": {name: [before[name], after[name]] for name in before},
-        }
-    return compared
 
 
 def _beside(path: Path, ending: str) -> Path:

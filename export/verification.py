@@ -6,7 +6,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from export.errors import GateError
+from export.flatbuffer import ModelFile
+from export.recipes import QuantizationRecipe
 from export.runtime import TFLiteModel
+from export.targets import Target
 from kseg.data import Data
 from kseg.inference import Segmenter, predict_logits
 from kseg.label_map import IGNORE_CLASS
@@ -44,6 +47,7 @@ def verify(
     photos: Iterable[np.ndarray] | Data,
     *,
     split: str = "val",
+    size: tuple[int, int] | None = None,
 ) -> Verification:
     """Compares a file with its model.
 
@@ -53,6 +57,7 @@ def verify(
         photos: A data set, whose split is also scored, or photos (H, W, 3), 0..255. Photos larger
             than the file's input are fitted into it.
         split: Of the data set.
+        size: Working size, as for `kseg.predict`.
 
     Returns:
         The comparison.
@@ -67,7 +72,7 @@ def verify(
         pairs = ((photo, np.zeros(np.shape(photo)[:2], "uint8")) for photo in photos)
     count, equal, pixels, largest = 0, 0, 0, 0.0
     for photo, label_map in pairs:
-        logits = [predict_logits(m, photo) for m in (model, file)]
+        logits = [predict_logits(m, photo, size) for m in (model, file)]
         labels = [np.argmax(values, -1) for values in logits]
         valid = label_map != IGNORE_CLASS
         equal += int((labels[0] == labels[1])[valid].sum())
@@ -109,4 +114,49 @@ def check_gate(result: Verification, *, min_ratio: float, max_drop: float) -> No
             f"Mean IoU falls from {before.mean_iou:.4f} to {after.mean_iou:.4f} by the "
             f"conversion; allowed are a ratio of {min_ratio} and a drop of {max_drop}. Nothing "
             "was written. Calibrate with more photos, or train longer."
+        )
+
+
+def check_graph(
+    graph: ModelFile, recipe: QuantizationRecipe, device: Target, scaling: tuple[float, float]
+) -> None:
+    """Refuses a file with tensors or ops that its device does not take.
+
+    Args:
+        graph: Of the file.
+        recipe: What it was converted with.
+        device: What it is for.
+        scaling: (factor, offset) that its input's quantization must stand for.
+
+    Raises:
+        GateError: If there are such; they are named.
+    """
+    problems = []
+    if recipe.name == "full_integer":
+        floats = [t.name for t in graph.tensors if t.dtype in ("float16", "float32", "float64")]
+        if floats:
+            problems.append(f"{len(floats)} float tensors, the first of them {floats[0]}")
+        refused = sorted({op.name for op in graph.ops} & device.refused_ops)
+        if refused:
+            problems.append(f"the ops {', '.join(refused)}")
+        image = graph.tensors[graph.inputs[0]]
+        # (x * factor + offset) must be what the quantized input makes of the byte x.
+        expected = (scaling[0], round(-scaling[1] / scaling[0]))
+        got = (image.scales[0], image.zero_points[0]) if image.scales else (0.0, 0)
+        if (
+            image.dtype != "uint8"
+            or not np.isclose(got[0], expected[0], rtol=1e-4)
+            or (got[1] != expected[1])
+        ):
+            problems.append(
+                f"an input of {image.dtype}, scale {got[0]:.6g} and zero point {got[1]}, where "
+                f"bytes need uint8, {expected[0]:.6g} and {expected[1]}"
+            )
+    for op in graph.ops:
+        if device.op_versions and op.version > device.op_versions.get(op.name, 0):
+            problems.append(f"{op.name} of version {op.version}, which its compiler cannot parse")
+    if problems:
+        raise GateError(
+            f"The converted model has {'; '.join(sorted(set(problems)))}, which the target "
+            f"{device.name} does not take. Nothing was written."
         )

@@ -92,6 +92,22 @@ def test_working_size_is_what_the_model_sees():
     assert sizes == [(30, 40), (120, 160), (60, 80)]
 
 
+def test_photo_larger_than_a_fixed_input_is_fitted_into_it_and_a_smaller_one_left():
+    sizes = []
+
+    class File:
+        input_size = (48, 64)
+
+        def __call__(self, images):
+            sizes.append(images.shape[1:3])
+            return by_brightness(images)
+
+    for size in ((96, 96), (40, 80), (48, 64), (20, 30)):
+        assert kseg.predict(File(), np.zeros((*size, 3), "uint8")).shape == size
+    kseg.predict(File(), np.zeros((96, 96, 3), "uint8"), size=(24, 24))
+    assert sizes == [(48, 48), (32, 64), (48, 64), (20, 30), (24, 24)]
+
+
 def test_working_size_works_with_floats(model):
     labels = kseg.predict(model, PHOTO.astype("float32"), size=(20, 20))
     np.testing.assert_array_equal(labels, kseg.predict(model, PHOTO, size=(20, 20)))

@@ -1,5 +1,5 @@
 """The command `kseg`."""
 
-from kseg.cli.main import main
+from kseg.cli.main import main, run
 
-__all__ = ["main"]
+__all__ = ["main", "run"]

@@ -117,12 +117,18 @@ def export(arguments: Namespace) -> None:
     else:
         made = {"float16": float16, "dynamic_range": dynamic_range, "none": float32}
         recipe = made[arguments.quantization]()
-    options = ExportOptions(head=arguments.head, overwrite=arguments.overwrite, label_map=label_map)
+    input_size = _pair(arguments.size) or size or _photo_size(data)
+    options = ExportOptions(
+        head=arguments.head,
+        overwrite=arguments.overwrite,
+        label_map=label_map,
+        working_size=input_size if size is not None else None,
+    )
     result = convert(
         model,
         recipe,
         target=arguments.target,
-        input_size=_pair(arguments.size) or size or _photo_size(data),
+        input_size=input_size,
         path=arguments.out,
         validation=data,
         options=options,
@@ -207,7 +213,7 @@ def _open_model(name: str):
         from export import load_tflite
 
         model = load_tflite(name)
-        return model, _file_labels(Path(name), model.num_classes), None
+        return model, *_file_facts(Path(name), model.num_classes)
     if not Path(name).is_dir():
         known = f" Trained models: {', '.join(TRAINED)}." if TRAINED else ""
         raise ValueError(
@@ -217,14 +223,15 @@ def _open_model(name: str):
     return kseg.load(run), run.label_map, run.size
 
 
-def _file_labels(path: Path, num_classes: int) -> LabelMap:
-    """Returns the classes of a .tflite file, from the report that kseg wrote beside it."""
+def _file_facts(path: Path, num_classes: int) -> tuple[LabelMap, tuple[int, int] | None]:
+    """Returns the classes and the working size of a .tflite file, from the report beside it."""
     try:
         report = json.loads(path.with_name(f"{path.stem}.json").read_text(encoding="utf-8"))
         names, colors = report["label_map"]["names"], report["label_map"]["colors"]
-        return LabelMap(tuple(names), tuple(tuple(color) for color in colors))
-    except (OSError, ValueError, KeyError, TypeError):
-        return LabelMap(tuple(f"class {index}" for index in range(num_classes)))
+        label_map = LabelMap(tuple(names), tuple(tuple(color) for color in colors))
+        return label_map, _pair(report["working_size"])
+    except (OSError, ValueError, KeyError, TypeError):  # not a file that kseg wrote
+        return LabelMap(tuple(f"class {index}" for index in range(num_classes))), None
 
 
 def _copy_weights(source: keras.Model, target: keras.Model) -> None:

@@ -5,6 +5,7 @@ Nothing heavy is imported before a verb runs, so that `kseg --help` answers at o
 
 import argparse
 import errno
+import logging
 import os
 import sys
 import warnings
@@ -13,6 +14,12 @@ from pathlib import Path
 
 _BAD_INPUT, _RESOURCES, _INTERRUPTED = 2, 5, 130
 _MODEL = "a run folder, a .tflite file, or the name of a trained model (see `kseg models`)"
+
+
+def run() -> None:
+    """Runs the command line as a process of its own: the console script."""
+    _silence_libraries()
+    sys.exit(main())
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -26,8 +33,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         130 interrupted.
     """
     arguments = _parser().parse_args(argv)
-    # TensorFlow's greetings would bury what kseg has to say.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     warnings.showwarning = _show_warning
     from kseg.cli import commands
 
@@ -46,6 +51,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"kseg: {error}", file=sys.stderr)
         return code
     return 0
+
+
+def _silence_libraries() -> None:
+    """Keeps what TensorFlow's C++ parts print from burying what kseg has to say.
+
+    Python's own standard error stays; whoever sets TF_CPP_MIN_LOG_LEVEL sees everything.
+    """
+    if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
+        return
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)
+    with open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
 
 
 def _exit_code(error: Exception) -> int | None:

@@ -135,7 +135,6 @@ class Keeper(keras.callbacks.Callback):
         facts = {
             "epoch": epoch + 1,
             "mean_iou": row["mean_iou"],
-            "average": True,
             "average_steps": self.average.steps,
             "history": self.history,
         }

@@ -13,14 +13,13 @@ from typing import Any
 import keras
 import numpy as np
 
-from kseg.data import Augmentation, Data, DataReport, Split, check_data
-from kseg.losses import CrossEntropyDice, balanced_class_weights
+from kseg.data import Augmentation, Data, Split, check_data
 from kseg.training.callbacks import Keeper, WeightAverage, read, write
+from kseg.training.compile import compile_model, frozen
 from kseg.training.evaluate import check_classes, evaluate
 from kseg.training.pictures import write_curves, write_preview
 from kseg.training.recipe import Recipe
 from kseg.training.run import FORMAT, Run, assign, open_run, read_checkpoint, write_json
-from kseg.training.schedule import WarmupDecay
 
 _TIMED_STEPS = 6
 
@@ -51,6 +50,10 @@ def fit(
         TrainingDivergedError: If the loss is no longer a number.
     """
     recipe, path = recipe or Recipe(), Path(run_dir)
+    if recipe.deterministic and keras.backend.backend() == "tensorflow":
+        from kseg.training._tensorflow import enable_determinism
+
+        enable_determinism()
     if not resume and path.exists() and any(path.iterdir()):
         raise ValueError(f"{path} is not empty; resume the run in it, or name another folder.")
     check_classes(model.output_shape[-1], data)
@@ -70,7 +73,7 @@ def fit(
         earlier = _earlier(path, record) if resume else None
         if earlier is not None:
             recipe = replace(recipe, epochs=earlier["recipe"]["epochs"], minutes=None)
-        with _prepared(model, recipe):
+        with frozen(model, recipe.freeze):
             if recipe.minutes is not None:
                 recipe = replace(recipe, epochs=_epochs(model, data, recipe, split), minutes=None)
             record["recipe"] = asdict(recipe)
@@ -80,12 +83,9 @@ def fit(
 
 
 def _train(model, data, recipe, report, split, path, resume):
-    _compile(model, recipe, len(split), report)
+    compile_model(model, recipe, len(split), report.pixels["train"])
     steps = recipe.epochs * len(split)
     average = WeightAverage(recipe.suited(recipe.average, steps))
-    for layer in model.layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
-            layer.momentum = recipe.suited(recipe.norm_momentum, steps)
 
     def score(model):
         return evaluate(model, data, size=recipe.size)
@@ -141,70 +141,10 @@ def _crop(recipe: Recipe, data: Data) -> tuple[int, int]:
     return height + -height % 32, width + -width % 32
 
 
-def _compile(model, recipe, steps, report):
-    total = steps * recipe.epochs
-
-    def optimizer(rate):
-        peak = recipe.learning_rate * rate
-        schedule = WarmupDecay(peak, total, round(total * recipe.warmup), recipe.schedule)
-        decay = recipe.weight_decay
-        if recipe.optimizer == "sgd":
-            made = keras.optimizers.SGD(
-                schedule, momentum=0.9, weight_decay=decay, global_clipnorm=recipe.clip_norm
-            )
-        else:
-            made = keras.optimizers.AdamW(
-                schedule, weight_decay=decay, global_clipnorm=recipe.clip_norm
-            )
-        made.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
-        return made
-
-    backbone = "|".join(layer.name for layer in _stage(model, "c5"))
-    chosen = optimizer(1)
-    if backbone and recipe.backbone_rate != 1:
-        slow = {f"(?:{backbone})/.*": optimizer(recipe.backbone_rate)}
-        chosen = keras.optimizers.MultiOptimizer(keras.optimizers.OptimizerMap(chosen, slow))
-    balanced = recipe.class_weights == "auto"
-    weights = balanced_class_weights(report.pixels["train"]) if balanced else None
-    # On CPUs XLA is several times slower than TensorFlow's own kernels.
-    jit = False if keras.backend.backend() == "tensorflow" else "auto"
-    loss = CrossEntropyDice(weights, recipe.dice)
-    model.compile(optimizer=chosen, loss=loss, jit_compile=jit)
-    model.optimizer.build(model.trainable_variables)
-
-
-def _stage(model: keras.Model, level: str) -> list[keras.layers.Layer]:
-    """Returns the layers up to an endpoint of the backbone."""
-    endpoints = getattr(model, "kseg_endpoints", None)
-    if endpoints is None:
-        return []
-    return keras.Model(model.inputs, model.get_layer(endpoints[level]).output).layers
-
-
-@contextlib.contextmanager
-def _prepared(model: keras.Model, recipe: Recipe) -> Iterator[None]:
-    """Freezes stages for training and thaws them afterwards."""
-    if recipe.deterministic and keras.backend.backend() == "tensorflow":
-        from kseg.training._tensorflow import enable_determinism
-
-        enable_determinism()
-    stage = _stage(model, recipe.freeze) if recipe.freeze else []
-    if recipe.freeze and not stage:
-        raise ValueError("freeze needs a model that kseg built; this one has no known stages.")
-    frozen = [layer for layer in stage if layer.trainable]
-    try:
-        for layer in frozen:
-            layer.trainable = False
-        yield
-    finally:
-        for layer in frozen:
-            layer.trainable = True
-
-
 def _epochs(model, data, recipe, split) -> int:
     """Returns how many epochs fit into recipe.minutes, by timing a few steps and photos."""
     started = time.monotonic()
-    _compile(model, recipe, len(split), DataReport({"train": np.ones(1)}, {}, ""))
+    compile_model(model, recipe, len(split), np.ones(data.label_map.num_classes))
     before = read(model.variables)
     clock = _Clock()
     model.fit(

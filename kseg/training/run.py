@@ -103,9 +103,8 @@ def load(
                 "kseg.load(run, model=...)."
             )
         model = build(spec["builder"], {**spec["arguments"], "weights": None})
-    _, manifest, arrays = read_checkpoint(run.path, checkpoint)
-    source = "average" if manifest["average"] else "model"
-    assign(model.variables, arrays[source], run.path)
+    _, _, arrays = read_checkpoint(run.path, checkpoint)
+    assign(model.variables, arrays["average"], run.path)
     return model
 
 
@@ -136,7 +135,8 @@ def write_checkpoint(
         path: The run folder.
         step: Steps trained so far.
         groups: Name to the arrays of the model, their average and the optimizer.
-        facts: What the manifest says beside: "epoch", "mean_iou", "best_mean_iou", "average".
+        facts: What the manifest says beside; "mean_iou" (None where not evaluated) decides
+            which is best.
 
     Raises:
         OSError: If the disk is full; what was there stays.

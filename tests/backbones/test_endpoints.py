@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from kseg.backbones import BACKBONES, Endpoints
+from kseg.backbones import BACKBONES
 from kseg.backbones.endpoints import StrideToDilation, scale_to_unit
 
 CHANNELS = {

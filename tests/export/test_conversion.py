@@ -17,9 +17,9 @@ from export import (
     full_integer,
     load_tflite,
 )
-from export.conversion import _check_graph
 from export.flatbuffer import ModelFile, Op, Tensor, read_model
 from export.targets import TARGETS
+from export.verification import check_graph
 
 
 def test_full_integer_file_takes_bytes_and_holds_no_float(int8, int8_argmax):
@@ -221,6 +221,6 @@ def _graph(op="CONV_2D", version=1, dtype="int8", scale=1 / 128, zero_point=127)
     ],
 )
 def test_what_a_target_does_not_take_is_refused(graph, target, sentence, recipe):
-    _check_graph(_graph(), recipe, TARGETS[target], (1 / 128, -127 / 128))
+    check_graph(_graph(), recipe, TARGETS[target], (1 / 128, -127 / 128))
     with pytest.raises(GateError, match=sentence):
-        _check_graph(graph, recipe, TARGETS[target], (1 / 128, -127 / 128))
+        check_graph(graph, recipe, TARGETS[target], (1 / 128, -127 / 128))

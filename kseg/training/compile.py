@@ -1,0 +1,86 @@
+"""Getting a model ready for training: optimizer, loss, norms, frozen stages."""
+
+import contextlib
+from collections.abc import Iterator
+
+import keras
+import numpy as np
+
+from kseg.losses import CrossEntropyDice, balanced_class_weights
+from kseg.training.recipe import Recipe
+from kseg.training.schedule import WarmupDecay
+
+
+def compile_model(model: keras.Model, recipe: Recipe, steps: int, pixels: np.ndarray) -> None:
+    """Compiles a model as a recipe says.
+
+    Args:
+        model: The network; with `kseg_endpoints` its backbone learns at its own rate.
+        recipe: The recipe.
+        steps: Of an epoch.
+        pixels: Of each class in the training label maps, (num_classes,).
+    """
+    total = steps * recipe.epochs
+
+    def optimizer(rate):
+        peak = recipe.learning_rate * rate
+        schedule = WarmupDecay(peak, total, round(total * recipe.warmup), recipe.schedule)
+        decay = recipe.weight_decay
+        if recipe.optimizer == "sgd":
+            made = keras.optimizers.SGD(
+                schedule, momentum=0.9, weight_decay=decay, global_clipnorm=recipe.clip_norm
+            )
+        else:
+            made = keras.optimizers.AdamW(
+                schedule, weight_decay=decay, global_clipnorm=recipe.clip_norm
+            )
+        made.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+        return made
+
+    backbone = "|".join(layer.name for layer in _stage(model, "c5"))
+    chosen = optimizer(1)
+    if backbone and recipe.backbone_rate != 1:
+        slow = {f"(?:{backbone})/.*": optimizer(recipe.backbone_rate)}
+        chosen = keras.optimizers.MultiOptimizer(keras.optimizers.OptimizerMap(chosen, slow))
+    balanced = recipe.class_weights == "auto"
+    weights = balanced_class_weights(pixels) if balanced else None
+    # On CPUs XLA is several times slower than TensorFlow's own kernels.
+    jit = False if keras.backend.backend() == "tensorflow" else "auto"
+    loss = CrossEntropyDice(weights, recipe.dice)
+    model.compile(optimizer=chosen, loss=loss, jit_compile=jit)
+    model.optimizer.build(model.trainable_variables)
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = recipe.suited(recipe.norm_momentum, total)
+
+
+@contextlib.contextmanager
+def frozen(model: keras.Model, level: str | None) -> Iterator[None]:
+    """Freezes the backbone up to an endpoint, weights and norms, and thaws it afterwards.
+
+    Args:
+        model: The network.
+        level: "c1".."c5", or None to freeze nothing.
+
+    Raises:
+        ValueError: If the stages of the model are not known.
+    """
+    stage = _stage(model, level) if level else []
+    if level and not stage:
+        raise ValueError("freeze needs a model that kseg built; this one has no known stages.")
+    thawed = [layer for layer in stage if layer.trainable]
+    try:
+        for layer in thawed:
+            layer.trainable = False
+        yield
+    finally:
+        for layer in thawed:
+            layer.trainable = True
+
+
+def _stage(model: keras.Model, level: str) -> list[keras.layers.Layer]:
+    """Returns the layers up to an endpoint of the backbone."""
+    endpoints = getattr(model, "kseg_endpoints", None)
+    if endpoints is None:
+        return []
+    return keras.Model(model.inputs, model.get_layer(endpoints[level]).output).layers

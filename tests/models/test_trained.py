@@ -1,0 +1,93 @@
+import hashlib
+
+import keras
+import numpy as np
+import pytest
+
+import kseg
+from kseg.label_map import LabelMap
+from kseg.models import MODELS, TRAINED, TrainedRecord, build
+from kseg.models import trained as trained_module
+from kseg.models.trained import load_weights_npz, save_weights_npz
+
+ARGUMENTS = {"num_classes": 3, "backbone": "separable", "upsampling": "transposed"}
+
+
+@pytest.fixture
+def record(tmp_path, monkeypatch, enliven):
+    """A network "trained" on the data set "toys", with its weights in a temporary package."""
+    model = enliven(build("fcn32s", {**ARGUMENTS, "weights": None}), (64, 64))
+    (tmp_path / "weights").mkdir()
+    path = tmp_path / "weights/toys.npz"
+    save_weights_npz(model, path)
+    record = TrainedRecord(
+        builder="fcn32s",
+        arguments=ARGUMENTS,
+        data="toys",
+        file="toys.npz",
+        sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+        label_map=LabelMap(("a", "b", "c")),
+        size=(64, 64),
+        mean_iou=0.5,
+        command="kseg train toys.yaml",
+        licence="Apache-2.0",
+    )
+    monkeypatch.setitem(TRAINED, "fcn32s-toys", record)
+    monkeypatch.setattr(trained_module.resources, "files", lambda package: tmp_path)
+    return record, path, model
+
+
+def assert_equal_to_half_precision(model, original):
+    for weight, expected in zip(model.get_weights(), original.get_weights(), strict=True):
+        np.testing.assert_array_equal(weight, expected.astype("float16").astype("float32"))
+
+
+def test_weights_are_found_by_the_name_of_their_data(record):
+    model = build("fcn32s", {**ARGUMENTS, "weights": "toys"})
+    assert_equal_to_half_precision(model, record[2])
+    assert model.weights[0].dtype == "float32"
+
+
+def test_trained_network_loads_by_its_name(record):
+    assert_equal_to_half_precision(kseg.load("fcn32s-toys"), record[2])
+
+
+def test_weights_of_another_network_are_refused(record):
+    match = r"There are no weights 'toys' for fcn16s with .*; there are for fcn32s with \{"
+    with pytest.raises(ValueError, match=match):
+        build("fcn16s", {**ARGUMENTS, "weights": "toys"})
+    with pytest.raises(ValueError, match="There are no weights 'toys' for fcn32s with"):
+        build("fcn32s", {**ARGUMENTS, "num_classes": 4, "weights": "toys"})
+
+
+def test_damaged_weights_are_refused(record):
+    content = bytearray(record[1].read_bytes())
+    content[len(content) // 2] ^= 1
+    record[1].write_bytes(content)
+    with pytest.raises(ValueError, match=r"toys\.npz is damaged \(wrong sha256\)"):
+        build("fcn32s", {**ARGUMENTS, "weights": "toys"})
+
+
+def test_file_without_all_weights_is_refused(tmp_path):
+    small, large = (
+        build("fcn32s", {**ARGUMENTS, "num_classes": n, "weights": None}) for n in (3, 4)
+    )
+    path = tmp_path / "small.npz"
+    save_weights_npz(small, path)
+    match = r"small\.npz has no weight score_c5/kernel of shape \(1, 1, 64, 4\); it is not of"
+    with pytest.raises(ValueError, match=match):
+        load_weights_npz(large, path)
+    image = keras.Input((8, 8, 3))
+    other = keras.Model(image, keras.layers.Conv2D(1, 1, name="other")(image), name="mine")
+    with pytest.raises(ValueError, match=r"has no weight other/kernel .* not of the network mine"):
+        load_weights_npz(other, path)
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_shipped_weights_load_and_their_record_is_whole(name):
+    shipped = TRAINED[name]
+    assert shipped.builder in MODELS
+    assert shipped.arguments["num_classes"] == shipped.label_map.num_classes
+    model = kseg.load(name)
+    assert all(np.isfinite(weight).all() for weight in model.get_weights())
+    assert shipped.licence and shipped.command and 0 < shipped.mean_iou < 1

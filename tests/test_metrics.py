@@ -1,0 +1,150 @@
+import dataclasses
+import json
+
+import keras
+import numpy as np
+import pytest
+
+from kseg.metrics import ConfusionMatrix, Scores
+
+NAMES = ("a", "b", "c")
+
+# label:      a  a  a  b  b  c  ignored
+# prediction: a  a  b  b  a  c  b
+LABELS = np.array([[0, 0, 0, 1, 1, 2, 255]])
+PREDICTION = np.array([[0, 0, 1, 1, 0, 2, 1]])
+
+
+def scored(label_map, prediction, names=NAMES):
+    matrix = ConfusionMatrix(len(names))
+    matrix.update(label_map, prediction)
+    return matrix.scores(names)
+
+
+def test_scores_by_hand():
+    scores = scored(LABELS, PREDICTION)
+    assert scores.confusion.tolist() == [[2, 1, 0], [1, 1, 0], [0, 0, 1]]
+    assert scores.iou_per_class == pytest.approx({"a": 2 / 4, "b": 1 / 3, "c": 1})
+    assert scores.mean_iou == pytest.approx((1 / 2 + 1 / 3 + 1) / 3)
+    assert scores.pixel_accuracy == pytest.approx(4 / 6)
+    assert scores.images == 1
+
+
+def test_class_absent_from_the_labels_is_none_and_not_in_the_mean():
+    scores = scored(np.array([[0, 0, 1, 1]]), np.array([[0, 2, 1, 1]]))
+    assert scores.iou_per_class == {"a": 1 / 2, "b": 1, "c": None}
+    assert scores.mean_iou == pytest.approx(3 / 4)
+
+
+def test_class_never_predicted_right_is_0_and_in_the_mean():
+    scores = scored(np.array([[0, 1]]), np.array([[0, 0]]))
+    assert scores.iou_per_class == {"a": 1 / 2, "b": 0, "c": None}
+    assert scores.mean_iou == pytest.approx(1 / 4)
+
+
+def test_one_matrix_over_all_photos_not_a_mean_of_photos():
+    matrix = ConfusionMatrix(2)
+    matrix.update(np.zeros((1, 10), int), np.zeros((1, 10), int))
+    matrix.update(np.ones((1, 2), int), np.array([[1, 0]]))
+    scores = matrix.scores(("a", "b"))
+    # a: 10 right, 1 wrong; b: 1 right of 2. The mean of per-photo means would be 3/4.
+    assert scores.mean_iou == pytest.approx((10 / 11 + 1 / 2) / 2)
+    assert scores.images == 2
+
+
+def test_it_equals_keras_where_both_are_defined():
+    rng = np.random.default_rng(0)
+    matrix, theirs = ConfusionMatrix(5), keras.metrics.MeanIoU(5, ignore_class=255)
+    for _ in range(3):
+        labels, prediction = rng.integers(0, 5, (2, 7, 9))
+        labels[0] = 255
+        matrix.update(labels, prediction)
+        theirs.update_state(labels, prediction)
+    scores = matrix.scores(tuple("abcde"))
+    assert scores.mean_iou == pytest.approx(float(theirs.result()), rel=1e-6)
+
+
+@pytest.mark.parametrize("what", ["label map", "prediction"])
+@pytest.mark.parametrize("value", [3, 200, -1])
+def test_value_that_is_no_class_is_refused_where_keras_leaves_it_out(what, value):
+    labels, prediction = np.array([[0, 1, 2, 0]]), np.array([[0, 1, 2, 0]])
+    (labels if what == "label map" else prediction)[0, 3] = value
+    theirs = keras.metrics.MeanIoU(3)
+    theirs.update_state(labels, prediction)
+    assert float(theirs.result()) == pytest.approx(1)  # as if all were right
+    with pytest.raises(ValueError, match=rf"The {what} holds {value}, but classes go from 0 to 2"):
+        scored(labels, prediction)
+
+
+def test_refused_photo_is_not_counted_in_part():
+    matrix = ConfusionMatrix(3)
+    with pytest.raises(ValueError, match="The prediction holds 9"):
+        matrix.update(np.array([[0, 1]]), np.array([[0, 9]]))
+    assert not matrix.counts.any() and matrix.images == 0
+
+
+def test_any_prediction_under_an_ignored_pixel_will_do():
+    scores = scored(np.array([[0, 255]]), np.array([[0, 255]]))
+    assert scores.pixel_accuracy == 1 and scores.confusion.sum() == 1
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "int32", "int64"])
+def test_bytes_do_not_overflow_with_255_classes(dtype):
+    labels = np.arange(255, dtype=dtype).reshape(5, 51)
+    matrix = ConfusionMatrix(255)
+    matrix.update(labels, labels)
+    assert (np.diag(matrix.counts) == 1).all() and matrix.counts.sum() == 255
+
+
+def test_signed_bytes_do_not_overflow():
+    labels = np.arange(128, dtype="int8").reshape(8, 16)
+    matrix = ConfusionMatrix(128)
+    matrix.update(labels, labels)
+    assert (np.diag(matrix.counts) == 1).all() and matrix.counts.sum() == 128
+
+
+def test_another_class_can_be_ignored():
+    matrix = ConfusionMatrix(2, ignore_class=0)
+    matrix.update(np.array([[0, 1]]), np.array([[1, 1]]))
+    assert matrix.counts.tolist() == [[0, 0], [0, 1]]
+
+
+@pytest.mark.parametrize("shape", [(1, 6), (7, 1), (1, 7, 1)])
+def test_shapes_must_be_equal(shape):
+    match = rf"label map has shape \(1, 7\) and the prediction .*{shape[-1]}.*; they must be equal"
+    with pytest.raises(ValueError, match=match):
+        ConfusionMatrix(3).update(LABELS, np.zeros(shape, int))
+
+
+def test_no_pixel_is_no_score():
+    matrix = ConfusionMatrix(2)
+    with pytest.raises(ValueError, match="There is no pixel to score"):
+        matrix.scores(("a", "b"))
+    matrix.update(np.full((2, 2), 255), np.zeros((2, 2), int))
+    with pytest.raises(ValueError, match="There is no pixel to score"):
+        matrix.scores(("a", "b"))
+
+
+def test_scores_stand_still_while_counting_goes_on():
+    matrix = ConfusionMatrix(3)
+    matrix.update(LABELS, PREDICTION)
+    scores = matrix.scores(NAMES)
+    matrix.update(LABELS, PREDICTION)
+    assert scores.confusion.sum() == 6
+
+
+def test_scores_become_plain_json():
+    scores = scored(np.array([[0, 0, 1, 1]]), np.array([[0, 2, 1, 1]]))
+    assert json.loads(json.dumps(scores.to_json())) == {
+        "mean_iou": 0.75,
+        "pixel_accuracy": 0.75,
+        "iou_per_class": {"a": 0.5, "b": 1.0, "c": None},
+        "images": 1,
+    }
+
+
+def test_scores_are_a_frozen_record():
+    scores = scored(LABELS, PREDICTION)
+    assert isinstance(scores, Scores) and "confusion" not in repr(scores)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        scores.mean_iou = 1.0

@@ -1,0 +1,366 @@
+import csv
+import fcntl
+import hashlib
+import importlib
+import json
+from dataclasses import asdict, replace
+from types import SimpleNamespace
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+import kseg
+from kseg.inference import predict_logits
+from kseg.training.callbacks import Keeper, TrainingDivergedError, WeightAverage
+from kseg.training.run import open_run, read_checkpoint
+
+QUICK = kseg.Recipe(epochs=1, batch_size=4)
+
+
+def module():
+    """The module, which `from kseg.training import fit` hides behind the function."""
+    return importlib.import_module("kseg.training.fit")
+
+
+def history(run):
+    with (run.path / "history.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def photo(data, index=0):
+    return data.read(data.files("val")[index])[0]
+
+
+def test_loss_falls_and_the_score_rises(trained):
+    rows = history(trained[1])
+    losses = [float(row["loss"]) for row in rows]
+    assert losses[0] > losses[1] > losses[2]
+    scores = [float(row["mean_iou"]) for row in rows]
+    assert max(scores) > scores[0] + 0.1
+
+
+def test_run_folder_holds_what_was_promised(trained, recipe):
+    path = trained[1].path
+    assert {entry.name for entry in path.iterdir()} == {
+        "run.json",
+        "run.lock",
+        "checkpoints",
+        "history.csv",
+        "curves.png",
+        "preview.png",
+    }
+    assert len(list((path / "checkpoints").iterdir())) in (2, 3)
+    for name, size in (("curves.png", (770, 440)), ("preview.png", (984, 1002))):
+        with Image.open(path / name) as picture:
+            assert picture.size == size
+
+
+def test_history_has_a_row_for_each_epoch(trained):
+    rows = history(trained[1])
+    assert list(rows[0]) == ["epoch", "step", "loss", "mean_iou", "pixel_accuracy", "seconds"]
+    assert [(row["epoch"], row["step"]) for row in rows] == [("1", "4"), ("2", "8"), ("3", "12")]
+    assert all(0 <= float(row["mean_iou"]) <= 1 for row in rows)
+
+
+def test_record_says_what_was_trained_and_how(trained, recipe, training_data):
+    model, run, _ = trained
+    record = json.loads((run.path / "run.json").read_text())
+    assert record["format"] == 1
+    assert record["spec"] == model.kseg_spec
+    assert record["label_map"]["names"] == ["ground", "red", "blue"]
+    assert record["recipe"] == json.loads(json.dumps(asdict(recipe)))
+    assert record["size"] is None and record["backend"] == "tensorflow"
+    assert {"kseg", "keras", "numpy", "python", "tensorflow"} <= set(record["versions"])
+    assert len(record["data"]["fingerprint"]) == 64
+    assert open_run(run.path).label_map == training_data.label_map
+
+
+def test_manifests_hold_the_sha256_of_their_weights(trained):
+    folders = list((trained[1].path / "checkpoints").iterdir())
+    for folder in folders:
+        manifest = json.loads((folder / "manifest.json").read_text())
+        digest = hashlib.sha256((folder / "weights.h5").read_bytes()).hexdigest()
+        assert manifest["sha256"]["weights.h5"] == digest
+
+
+def test_loaded_model_predicts_as_the_fitted_one(trained, training_data):
+    model, run, _ = trained
+    for source in (run, run.path, str(run.path)):
+        loaded = kseg.load(source)
+        assert loaded is not model
+        for fitted, weight in zip(model.get_weights(), loaded.get_weights(), strict=True):
+            np.testing.assert_array_equal(weight, fitted)
+    logits = predict_logits(model, photo(training_data))
+    assert np.ptp(logits) > 0.1
+    np.testing.assert_allclose(predict_logits(loaded, photo(training_data)), logits, atol=1e-5)
+
+
+def test_fitted_model_has_the_best_score_of_the_history(trained, training_data):
+    model, run, _ = trained
+    rows = history(run)
+    best = max(float(row["mean_iou"]) for row in rows)
+    assert kseg.evaluate(model, training_data).mean_iou == pytest.approx(best, abs=1e-6)
+
+
+def test_last_checkpoint_can_be_asked_for(trained):
+    _, manifest, groups = read_checkpoint(trained[1].path, "last")
+    assert manifest["epoch"] == 3
+    last = kseg.load(trained[1], checkpoint="last")
+    for variable, value in zip(last.variables, groups["average"], strict=True):
+        np.testing.assert_array_equal(variable, value)
+
+
+def test_weights_are_averaged_statistics_included(trained):
+    model, run, _ = trained
+    _, _, groups = read_checkpoint(run.path, "last")
+    paths = [variable.path for variable in model.variables]
+    for kind in ("kernel", "moving_mean"):
+        index = next(i for i, path in enumerate(paths) if path.endswith(kind))
+        assert (groups["average"][index] != groups["model"][index]).any()
+
+
+def test_batches_run_on_over_the_epochs(trained):
+    """Keras counts a data set with an end from 0 in each epoch: the same variations again."""
+    numbers = sorted(set(trained[2]))
+    assert numbers[:12] == list(range(12))
+
+
+def test_backbone_is_trained_at_its_own_rate(tmp_path, training_data, build_small):
+    model = build_small()
+    before = {variable.path: np.asarray(variable).copy() for variable in model.variables}
+    recipe = replace(QUICK, backbone_rate=1e-6, average=0.0, weight_decay=0.0)
+    kseg.fit(model, training_data, recipe, run_dir=tmp_path)
+    moved = {
+        variable.path: np.abs(np.asarray(variable) - before[variable.path]).max()
+        for variable in model.trainable_variables
+    }
+    decoder = {
+        path for path in moved if path.startswith(("score_", "upsample_", "fuse_", "logits"))
+    }
+    assert {"score_c5/kernel", "upsample_c4/kernel"} <= decoder
+    slow = max(moved[path] for path in moved.keys() - decoder)
+    fast = min(moved[path] for path in decoder)
+    assert 0 < slow < 1e-7 and fast > 1e-4
+
+
+def test_frozen_stages_keep_weights_and_statistics_and_are_thawed(
+    tmp_path, training_data, build_small
+):
+    model = build_small()
+    stage = [layer for layer in model.layers if layer.name.startswith(("stem", "stage2", "stage3"))]
+    stage[1].trainable = False  # by the user: stays so
+    before = {layer.name: layer.get_weights() for layer in model.layers}
+    kseg.fit(model, training_data, replace(QUICK, freeze="c3"), run_dir=tmp_path)
+    for layer in model.layers:
+        for old, new in zip(before[layer.name], layer.get_weights(), strict=True):
+            if layer in stage:
+                np.testing.assert_array_equal(old, new)
+            else:
+                assert (old != new).any(), layer.name
+    assert [layer.name for layer in model.layers if not layer.trainable] == [stage[1].name]
+
+
+def test_whole_backbone_can_be_frozen(tmp_path, training_data, build_small):
+    model = build_small(name="fcn32s")
+    before = {layer.name: layer.get_weights() for layer in model.layers}
+    kseg.fit(model, training_data, replace(QUICK, freeze="c5"), run_dir=tmp_path)
+    changed = {
+        layer.name
+        for layer in model.layers
+        if any((a != b).any() for a, b in zip(before[layer.name], layer.get_weights(), strict=True))
+    }
+    assert changed == {"score_c5"}
+    assert all(layer.trainable for layer in model.layers)
+
+
+def test_norm_momentum_is_that_of_the_recipe(tmp_path, training_data, own_model):
+    model = own_model()
+    kseg.fit(model, training_data, replace(QUICK, norm_momentum=0.5), run_dir=tmp_path)
+    (norm,) = [x for x in model.layers if isinstance(x, keras.layers.BatchNormalization)]
+    assert norm.momentum == 0.5
+
+
+def test_own_model_trains_and_loads_with_itself(tmp_path, training_data, own_model):
+    model = own_model()
+    run = kseg.fit(model, training_data, QUICK, run_dir=tmp_path / "run")
+    assert run.record["spec"] is None
+    with pytest.raises(ValueError, match="a model that kseg did not build; pass it to kseg"):
+        kseg.load(run)
+    loaded = kseg.load(run, model=own_model())
+    image = photo(training_data)
+    np.testing.assert_allclose(
+        predict_logits(loaded, image), predict_logits(model, image), atol=1e-5
+    )
+    with pytest.raises(ValueError, match="holds the weights of another network"):
+        kseg.load(run, model=own_model(num_classes=4))
+
+
+def test_epochs_without_evaluation_have_empty_cells(tmp_path, training_data, own_model):
+    recipe = replace(QUICK, epochs=3, validate_every=2)
+    run = kseg.fit(own_model(), training_data, recipe, run_dir=tmp_path)
+    cells = [row["mean_iou"] for row in history(run)]
+    assert [bool(cell) for cell in cells] == [False, True, True]  # the last one always
+
+
+def test_sgd_poly_and_fixed_crops_train_too(tmp_path, training_data, own_model, recorded):
+    recipe = replace(
+        QUICK,
+        optimizer="sgd",
+        schedule="poly",
+        size=(32, 32),
+        crop=(32, 64),
+        class_weights=None,
+        dice=0.0,
+        clip_norm=None,
+        workers=2,
+    )
+    run = kseg.fit(own_model(), training_data, recipe, run_dir=tmp_path)
+    assert run.size == (32, 32)
+    assert open_run(tmp_path).size == (32, 32)
+    assert {0, 1} <= set(recorded.numbers)
+
+
+def test_crop_is_the_first_photos_size_rounded_up_to_32(tmp_path, write_rectangles):
+    data = kseg.load_data(write_rectangles(tmp_path / "data", [(33, 64)] * 8))
+    crop = module()._crop
+    assert crop(QUICK, data) == (64, 64)
+    assert crop(replace(QUICK, size=(65, 32)), data) == (96, 32)
+    assert crop(replace(QUICK, size=(65, 32), crop=(32, 32)), data) == (32, 32)
+
+
+def test_minutes_become_epochs_once(training_data, own_model, monkeypatch):
+    """Two steps a second and no time for evaluation: 45 seconds are 45 epochs of 2 steps."""
+    monkeypatch.setattr(module()._Clock, "step_seconds", lambda clock: 0.5)
+    monkeypatch.setattr(module(), "time", SimpleNamespace(monotonic=lambda: 0.0))
+    model = own_model()
+    before = model.get_weights()
+    split = training_data.split(
+        "train", batch_size=4, seed=0, augment=kseg.data.Augmentation((64, 64))
+    )
+    recipe = replace(QUICK, minutes=0.75)
+    assert module()._epochs(model, training_data, recipe, split) == 45
+    for old, new in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+def test_clock_passes_over_the_first_steps():
+    clock = module()._Clock()
+    clock.times = [0, 100, 101, 103, 104, 105]
+    assert clock.step_seconds() == 1
+
+
+def test_minutes_are_recorded_as_epochs_and_resumed_as_those(
+    tmp_path, training_data, own_model, monkeypatch
+):
+    monkeypatch.setattr(module(), "_epochs", lambda *_: 2)
+    recipe = replace(QUICK, minutes=5)
+    run = kseg.fit(own_model(), training_data, recipe, run_dir=tmp_path)
+    assert run.record["recipe"]["epochs"] == 2 and run.record["recipe"]["minutes"] is None
+    monkeypatch.setattr(module(), "_epochs", None)
+    again = kseg.fit(own_model(), training_data, recipe, run_dir=tmp_path, resume=True)
+    assert again.record["recipe"]["epochs"] == 2
+    assert read_checkpoint(tmp_path)[1]["epoch"] == 2
+
+
+def test_loss_that_is_no_number_ends_the_training(tmp_path, training_data, own_model):
+    model = own_model()
+    model.layers[-1].bias.assign([np.nan] * 3)
+    match = r"The loss is nan after 1 steps; try a smaller learning rate"
+    with pytest.raises(TrainingDivergedError, match=match):
+        kseg.fit(model, training_data, QUICK, run_dir=tmp_path)
+    with pytest.raises(ValueError, match="has no whole checkpoint"):
+        read_checkpoint(tmp_path)
+
+
+def test_checkpoint_before_the_divergence_stays_good(
+    tmp_path, training_data, own_model, monkeypatch
+):
+    original = WeightAverage.on_train_batch_end
+
+    def spoil(self, batch, logs=None):
+        original(self, batch, logs)
+        if self.steps == 2:  # the last of the first epoch: what is saved is the average before
+            self.model.layers[-1].bias.assign([np.nan] * 3)
+
+    monkeypatch.setattr(WeightAverage, "on_train_batch_end", spoil)
+    with pytest.raises(TrainingDivergedError, match="The loss is nan after 3 steps"):
+        kseg.fit(own_model(), training_data, replace(QUICK, epochs=2), run_dir=tmp_path)
+    loaded = kseg.load(tmp_path, model=own_model())
+    assert all(np.isfinite(weight).all() for weight in loaded.get_weights())
+
+
+def test_folder_that_is_not_empty_is_refused(tmp_path, training_data, own_model):
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(ValueError, match="is not empty; resume the run in it, or name another"):
+        kseg.fit(own_model(), training_data, QUICK, run_dir=tmp_path)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_model_of_other_classes_is_refused(tmp_path, training_data, own_model):
+    with pytest.raises(ValueError, match=r"The model has 4 classes .* 3 names"):
+        kseg.fit(own_model(num_classes=4), training_data, QUICK, run_dir=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_data_without_validation_is_refused(tmp_path, training_data, own_model):
+    data = replace(training_data, pairs={"train": training_data.files("train")})
+    with pytest.raises(ValueError, match="has no split 'val'"):
+        kseg.fit(own_model(), data, QUICK, run_dir=tmp_path / "run")
+
+
+def test_unusable_file_is_found_before_the_training(tmp_path, own_model, write_rectangles):
+    yaml = write_rectangles(tmp_path / "data", [(64, 64)] * 8)
+    (yaml.parent / "images/4.png").write_bytes(b"no image")
+    with pytest.raises(ValueError, match=r"1 file cannot be used:\n.*images/4\.png"):
+        kseg.fit(own_model(), kseg.load_data(yaml), QUICK, run_dir=tmp_path / "run")
+
+
+def test_freezing_needs_known_stages(tmp_path, training_data, own_model):
+    with pytest.raises(ValueError, match="freeze needs a model that kseg built"):
+        kseg.fit(own_model(), training_data, replace(QUICK, freeze="c1"), run_dir=tmp_path / "run")
+
+
+def test_training_that_never_began_does_not_block_its_folder(tmp_path, training_data, own_model):
+    run = tmp_path / "run"
+    with pytest.raises(ValueError, match="freeze needs"):
+        kseg.fit(own_model(), training_data, replace(QUICK, freeze="c1"), run_dir=run)
+    kseg.fit(own_model(), training_data, QUICK, run_dir=run)
+    assert open_run(run).record["recipe"]["epochs"] == 1
+
+
+def test_second_training_in_one_folder_is_refused(tmp_path, training_data, own_model):
+    with (tmp_path / "run.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with pytest.raises(ValueError, match=r"Another training writes to .*; name another"):
+            kseg.fit(own_model(), training_data, QUICK, run_dir=tmp_path, resume=True)
+    kseg.fit(own_model(), training_data, QUICK, run_dir=tmp_path, resume=True)
+
+
+def test_progress_goes_to_standard_error_only(tmp_path, training_data, own_model, capfd):
+    kseg.fit(own_model(), training_data, QUICK, run_dir=tmp_path)
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert "loss" in err and "step" in err
+
+
+def test_keeper_scores_the_average_and_trains_on_with_the_weights(
+    tmp_path, training_data, own_model
+):
+    """After an epoch's evaluation the model must hold its own weights again, not the average."""
+    seen = {}
+    original = Keeper.on_epoch_end
+
+    def watch(self, epoch, logs=None):
+        seen["before"] = self.model.get_weights()
+        original(self, epoch, logs)
+        seen["after"] = self.model.get_weights()
+        seen["average"] = [value.copy() for value in self.average.values]
+
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(Keeper, "on_epoch_end", watch)
+        kseg.fit(own_model(), training_data, replace(QUICK, average=0.9), run_dir=tmp_path)
+    for before, after in zip(seen["before"], seen["after"], strict=True):
+        np.testing.assert_array_equal(before, after)
+    assert any((a != b).any() for a, b in zip(seen["after"], seen["average"], strict=True))

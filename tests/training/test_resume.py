@@ -1,0 +1,166 @@
+"""A run that is stopped and resumed ends where it would have ended."""
+
+import json
+import shutil
+from dataclasses import replace
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+import kseg
+from kseg.training.callbacks import Keeper
+from kseg.training.run import open_run, read_checkpoint
+
+QUICK = kseg.Recipe(epochs=1, batch_size=4)
+
+
+def stop_after(monkeypatch, steps):
+    """Lets training end as by Ctrl-C after some steps."""
+    original = Keeper.on_train_batch_end
+    done = []
+
+    def stop(self, batch, logs=None):
+        original(self, batch, logs)
+        done.append(batch)
+        if len(done) == steps:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Keeper, "on_train_batch_end", stop)
+
+
+def assert_equal_runs(path, other):
+    _, manifest, groups = read_checkpoint(path)
+    _, other_manifest, other_groups = read_checkpoint(other)
+    assert groups.keys() == other_groups.keys() == {"model", "average", "optimizer"}
+    for name, arrays in groups.items():
+        for array, other_array in zip(arrays, other_groups[name], strict=True):
+            np.testing.assert_array_equal(array, other_array, err_msg=name)
+    for row, other_row in zip(manifest["history"], other_manifest["history"], strict=True):
+        assert {**row, "seconds": 0} == {**other_row, "seconds": 0}
+    assert manifest["average_steps"] == other_manifest["average_steps"]
+
+
+def test_resumed_run_is_bit_for_bit_the_uninterrupted_one(
+    tmp_path, training_data, recipe, trained, build_small, monkeypatch, recorded
+):
+    path = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        stop_after(patch, 6)  # in the second epoch of three, of four steps each
+        with pytest.raises(KeyboardInterrupt):
+            kseg.fit(build_small(), training_data, recipe, run_dir=path)
+    recorded.numbers.clear()
+    model = build_small(seed=99)  # its own weights must not matter
+    kseg.fit(model, training_data, recipe, run_dir=path, resume=True)
+    assert_equal_runs(path, trained[1].path)
+    for weight, expected in zip(model.get_weights(), trained[0].get_weights(), strict=True):
+        np.testing.assert_array_equal(weight, expected)
+    assert min(recorded.numbers) == 4
+
+
+def test_run_stopped_in_its_first_epoch_begins_anew(
+    tmp_path, training_data, own_model, monkeypatch
+):
+    recipe, model = replace(QUICK, epochs=2, deterministic=True), own_model()
+    start = model.get_weights()
+    kseg.fit(model, training_data, recipe, run_dir=tmp_path / "whole")
+    model.set_weights(start)
+    with monkeypatch.context() as patch:
+        stop_after(patch, 1)
+        with pytest.raises(KeyboardInterrupt):
+            kseg.fit(model, training_data, recipe, run_dir=tmp_path / "stopped")
+    model.set_weights(start)
+    run = kseg.fit(model, training_data, recipe, run_dir=tmp_path / "stopped", resume=True)
+    assert_equal_runs(tmp_path / "stopped", tmp_path / "whole")
+    assert json.loads(json.dumps(run.record)) == open_run(run.path).record
+
+
+def test_finished_run_resumes_to_itself(tmp_path, trained, training_data, recipe, build_small):
+    path = tmp_path / "run"
+    shutil.copytree(trained[1].path, path)
+    model = build_small(seed=5)
+    kseg.fit(model, training_data, recipe, run_dir=path, resume=True)
+    assert_equal_runs(path, trained[1].path)
+    for weight, expected in zip(model.get_weights(), trained[0].get_weights(), strict=True):
+        np.testing.assert_array_equal(weight, expected)
+
+
+def test_damaged_weights_are_passed_over_with_a_warning(tmp_path, trained):
+    path = tmp_path / "run"
+    shutil.copytree(trained[1].path, path)
+    last = max((path / "checkpoints").iterdir())
+    (last / "weights.h5").write_bytes((last / "weights.h5").read_bytes()[:-1000])
+    with pytest.warns(UserWarning, match=r"weights\.h5 is damaged; an older checkpoint is used"):
+        model = kseg.load(path, checkpoint="last")
+    shutil.rmtree(last)
+    _, manifest, groups = read_checkpoint(path)
+    assert manifest["epoch"] == 2
+    for variable, value in zip(model.variables, groups["average"], strict=True):
+        np.testing.assert_array_equal(variable, value)
+
+
+@pytest.fixture(scope="module")
+def own_run(tmp_path_factory, training_data, own_model):
+    """A finished run of one epoch of a small network of the user's own."""
+    path = tmp_path_factory.mktemp("own") / "run"
+    kseg.fit(own_model(), training_data, QUICK, run_dir=path)
+    return path
+
+
+def test_another_recipe_is_refused_with_what_differs(own_run, training_data, own_model):
+    recipe = replace(QUICK, learning_rate=0.5, seed=3)
+    match = r"was begun with another recipe \(seed, learning_rate\); resume with the same"
+    with pytest.raises(ValueError, match=match):
+        kseg.fit(own_model(), training_data, recipe, run_dir=own_run, resume=True)
+
+
+def test_another_network_is_refused(own_run, training_data, build_small, own_model):
+    with pytest.raises(ValueError, match="was begun with another network"):
+        kseg.fit(build_small(), training_data, QUICK, run_dir=own_run, resume=True)
+
+
+def test_another_network_without_spec_is_refused_by_its_weights(own_run, training_data, own_model):
+    model = own_model()
+    wider = keras.Model(model.input, keras.layers.Conv2D(3, 1)(model.output))
+    with pytest.raises(ValueError, match="holds the weights of another network"):
+        kseg.fit(wider, training_data, QUICK, run_dir=own_run, resume=True)
+
+
+def test_changed_data_is_refused(own_run, tmp_path, training_data, own_model):
+    shutil.copytree(training_data.source.parent, tmp_path / "data")
+    path = tmp_path / "data/images/0.png"
+    with Image.open(path) as image:
+        pixels = np.array(image)
+    pixels[0, 0, 0] ^= 1
+    Image.fromarray(pixels).save(path)
+    data = kseg.load_data(tmp_path / "data/data.yaml")
+    with pytest.raises(ValueError, match=r"was begun with another data set \(fingerprint\)"):
+        kseg.fit(own_model(), data, QUICK, run_dir=own_run, resume=True)
+
+
+def test_moved_data_is_the_same_data(own_run, tmp_path, training_data, own_model):
+    shutil.copytree(training_data.source.parent, tmp_path / "moved")
+    data = kseg.load_data(tmp_path / "moved/data.yaml")
+    kseg.fit(own_model(), data, QUICK, run_dir=own_run, resume=True)
+
+
+def test_refused_resume_changes_nothing(own_run, training_data, own_model):
+    before = {path: path.stat().st_mtime_ns for path in own_run.rglob("*") if path.is_file()}
+    before.pop(own_run / "run.lock")
+    with pytest.raises(ValueError, match="was begun with another recipe"):
+        kseg.fit(own_model(), training_data, replace(QUICK, seed=9), run_dir=own_run, resume=True)
+    after = {path: path.stat().st_mtime_ns for path in own_run.rglob("*") if path.is_file()}
+    after.pop(own_run / "run.lock")
+    assert before == after
+
+
+def test_resuming_where_nothing_was_begun_begins(tmp_path, training_data, own_model):
+    kseg.fit(own_model(), training_data, QUICK, run_dir=tmp_path / "run", resume=True)
+    assert read_checkpoint(tmp_path / "run")[1]["epoch"] == 1
+
+
+def test_unreadable_record_is_refused(tmp_path, training_data, own_model):
+    (tmp_path / "run.json").write_text("{")
+    with pytest.raises(ValueError, match="is no run folder of kseg"):
+        kseg.fit(own_model(), training_data, QUICK, run_dir=tmp_path, resume=True)

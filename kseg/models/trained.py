@@ -11,7 +11,7 @@ from importlib import resources
 import keras
 import numpy as np
 
-from kseg.label_map import LabelMap
+from kseg.label_map import CAMVID, LabelMap
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,27 @@ class TrainedRecord:
     licence: str
 
 
-TRAINED: dict[str, TrainedRecord] = {}
+TRAINED: dict[str, TrainedRecord] = {
+    "fcn8s_camvid": TrainedRecord(
+        builder="fcn8s",
+        arguments={
+            "num_classes": 11,
+            "backbone": "efficientnet_lite0",
+            "upsampling": "transposed",
+        },
+        data="camvid",
+        file="fcn8s_efficientnet_lite0_camvid.npz",
+        sha256="f4268900c2f187012ed428ae180693fa2a1d8d101152a6444f4381bedb79dbf6",
+        label_map=CAMVID,
+        size=(360, 480),
+        mean_iou=0.7126,
+        command=(
+            "kseg train camvid.yaml --model fcn8s --crop 288 384 --freeze c2 --epochs 42 "
+            "--validate-every 3 --out runs/camvid"
+        ),
+        licence="research only: CamVid has no open licence",
+    ),
+}
 
 
 def load_trained_weights(model: keras.Model, data: str) -> None:

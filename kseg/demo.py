@@ -14,12 +14,12 @@ from kseg.visualize import colorize, overlay, panel
 _SIZE = 160
 _SHOWN = 4
 _RECIPE = kseg.Recipe(
-    epochs=16,
+    epochs=14,
     batch_size=8,
     freeze="c2",
     learning_rate=3e-3,
     backbone_rate=0.5,
-    validate_every=4,
+    validate_every=7,
 )
 
 
@@ -38,7 +38,7 @@ def run_demo(out: Path) -> None:
 
     if out.exists() and any(out.iterdir()):
         raise ValueError(f"{out} is not empty; name another folder with --out.")
-    _say("1/5 drawing 120 photos of shapes")
+    _say("1/5 drawing 184 photos of shapes")
     data = kseg.load_data(write_shapes(out / "data", size=_SIZE))
     _say("2/5 fine-tuning FCN-8s on EfficientNet-Lite0 with ImageNet weights")
     keras.utils.set_random_seed(0)

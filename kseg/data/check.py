@@ -50,6 +50,7 @@ def check_data(data: Data, splits: Sequence[str] = ("train", "val")) -> DataRepo
     for split in splits:
         pairs = data.files(split)
         counts = np.zeros(256, "int64")
+        digest.update(split.encode())
         with ThreadPoolExecutor() as pool:
             for result in pool.map(lambda pair: _look(data, pair), pairs):
                 if isinstance(result, str):

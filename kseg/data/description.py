@@ -62,6 +62,8 @@ def _data(source: Path, content: Any) -> Data:
     lookup = default_lookup(0)
     lookup[ids] = np.arange(len(ids))
     lookup[_ignored(content.get("ignore"), ids)] = IGNORE_CLASS
+    if len(set(label_map.colors)) < len(label_map.colors):
+        raise ValueError("colors must differ; two names have the same.")
     packed = [red << 16 | green << 8 | blue for red, green, blue in label_map.colors]
     color_ids = {0: IGNORE_CLASS, **dict(zip(packed, ids, strict=True))} if colors else {}
     root = source.parent / str(content.get("path", "."))
@@ -70,7 +72,7 @@ def _data(source: Path, content: Any) -> Data:
     pairs = {
         name: _pairs(root, name, content[name])
         for name in _SPLITS
-        if name in content and not isinstance(content[name], float)
+        if name in content and not (name == "val" and isinstance(content[name], float))
     }
     if isinstance(content.get("val"), float):
         pairs["train"], pairs["val"] = _part(pairs["train"], content["val"])

@@ -56,9 +56,9 @@ def read_label_map(path: Path, lookup: np.ndarray, colors: dict[int, int]) -> Im
         ids = _ids_of_colors(np.asarray(image.convert("RGB")), colors)
     else:
         raise ValueError(f"its mode {image.mode} is none that holds class ids (L, P, 1, I, RGB)")
-    largest = int(ids.max())
-    if largest > 255 or int(ids.min()) < 0:
-        raise ValueError(f"it holds the id {largest}; ids must be from 0 to 255")
+    outside = ids[(ids < 0) | (ids > 255)]
+    if outside.size:
+        raise ValueError(f"it holds the id {outside[0]}; ids must be from 0 to 255")
     classes = lookup[ids]
     if (classes < 0).any():
         values, counts = np.unique(ids[classes < 0], return_counts=True)

@@ -20,7 +20,7 @@ SHAPES = LabelMap(
 
 
 def write_shapes(
-    folder: str | Path, *, train: int = 96, val: int = 24, size: int = 160, seed: int = 0
+    folder: str | Path, *, train: int = 160, val: int = 24, size: int = 160, seed: int = 0
 ) -> Path:
     """Writes a data set with its YAML file.
 

@@ -88,41 +88,47 @@ def augment(
     extent = [crop[axis] / scale[axis] for axis in (0, 1)]
     full = (image.height, image.width)
     start = [(full[axis] - extent[axis]) * offset[axis] for axis in (0, 1)]
-    pasted = []
-    for picture, fill, resampling in (
-        (image, (FILL,) * 3, Image.Resampling.BILINEAR),
-        (label_map, IGNORE_CLASS, Image.Resampling.NEAREST),
-    ):
-        pasted.append(_window(picture, start, scale, crop, fill, resampling))
-    image, label_map = pasted
+    region, place = _window(full, start, scale, crop)
+    height, width = place[2:]
+    image = image.resize((width, height), Image.Resampling.BILINEAR, box=region)
+    label_map = label_map.resize((width, height), Image.Resampling.NEAREST, box=region)
+    if augmentation.color:
+        image = image.convert("RGB", _color_matrix(augmentation.color, rng))
+    image = _place(image, place, crop, (FILL,) * 3)
+    label_map = _place(label_map, place, crop, IGNORE_CLASS)
     if augmentation.flip and rng.random() < 0.5:
         image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
         label_map = label_map.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    if augmentation.color:
-        image = _change_color(image, augmentation.color, rng)
     return np.asarray(image), np.asarray(label_map)
 
 
-def _window(picture, start, scale, crop, fill, resampling):
-    box, place = [], []
-    for axis, length in enumerate((picture.height, picture.width)):
+def _window(full, start, scale, crop):
+    """Returns the part of the photo that the crop shows, and where in the crop it lies.
+
+    The part is (left, top, right, bottom) in the photo's pixels, the place is
+    (top, left, height, width) in the crop's.
+    """
+    part, place = [], []
+    for axis in (0, 1):
         first = max(0.0, start[axis])
-        last = min(float(length), start[axis] + crop[axis] / scale[axis])
+        last = min(float(full[axis]), start[axis] + crop[axis] / scale[axis])
         to = round((first - start[axis]) * scale[axis])
-        box.append((first, last))
+        part.append((first, last))
         place.append((to, max(1, min(crop[axis] - to, round((last - first) * scale[axis])))))
     (top, height), (left, width) = place
-    region = (box[1][0], box[0][0], box[1][1], box[0][1])
-    resized = picture.resize((width, height), resampling, box=region)
-    if (height, width) == tuple(crop):
-        return resized
+    return (part[1][0], part[0][0], part[1][1], part[0][1]), (top, left, height, width)
+
+
+def _place(picture, place, crop, fill):
+    if picture.size == (crop[1], crop[0]):
+        return picture
     canvas = Image.new(picture.mode, (crop[1], crop[0]), fill)
-    canvas.paste(resized, (left, top))
+    canvas.paste(picture, (place[1], place[0]))
     return canvas
 
 
-def _change_color(image, strength, rng):
-    """Brightness, contrast, saturation and a tint, as one 3 x 4 colour matrix."""
+def _color_matrix(strength, rng):
+    """Returns brightness, contrast, saturation and a tint as one 3 x 4 colour matrix."""
     low, high = 1 - strength, 1 + strength
     brightness, contrast, saturation = rng.uniform(low, high, 3)
     tint = rng.uniform(-20 * strength, 20 * strength, 3)
@@ -130,7 +136,7 @@ def _change_color(image, strength, rng):
     matrix = np.empty((3, 4))
     matrix[:, :3] = brightness * contrast * colors
     matrix[:, 3] = FILL * (1 - contrast) + tint
-    return image.convert("RGB", tuple(matrix.ravel().tolist()))
+    return tuple(matrix.ravel().tolist())
 
 
 def stack(

@@ -54,7 +54,7 @@ def fit(
         from kseg.training._tensorflow import enable_determinism
 
         enable_determinism()
-    if not resume and path.exists() and any(path.iterdir()):
+    if not resume and path.exists() and any(f.name != "run.lock" for f in path.iterdir()):
         raise ValueError(f"{path} is not empty; resume the run in it, or name another folder.")
     check_classes(model.output_shape[-1], data)
     report = check_data(data)

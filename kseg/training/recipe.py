@@ -41,6 +41,7 @@ _RULES: dict[str, _Rule] = {
 }
 
 
+_OPTIONAL = ("minutes", "size", "crop", "clip_norm", "freeze", "class_weights")
 # Steps times (1 - decay): how often a running average is renewed within a training.
 _FORGETTING = 20
 
@@ -118,7 +119,7 @@ class Recipe:
             # A list stands for a tuple, as JSON gives it back.
             value = tuple(value) if isinstance(value, list) else value
             object.__setattr__(self, name, value)
-            if value is not None and not holds(value):
+            if not (value is None and name in _OPTIONAL) and (value is None or not holds(value)):
                 raise ValueError(f"{name} must be {rule}; got {value!r}.")
         if self.crop and (self.crop[0] % 32 or self.crop[1] % 32):
             up = tuple(side + -side % 32 for side in self.crop)

@@ -220,8 +220,10 @@ def _manifests(path: Path) -> list[tuple[int, dict[str, Any]]]:
     """Returns (step, manifest) of all checkpoints, oldest first."""
     found = []
     for folder in sorted((path / "checkpoints").glob("[0-9]*")):
-        with contextlib.suppress(OSError, ValueError):
-            found.append((int(folder.name), json.loads((folder / "manifest.json").read_text())))
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            manifest = json.loads((folder / "manifest.json").read_text())
+            _ = manifest["mean_iou"], manifest["sha256"]["weights.h5"]  # or it is none
+            found.append((int(folder.name), manifest))
     return found
 
 

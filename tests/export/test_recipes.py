@@ -16,7 +16,7 @@ def test_full_integer_wants_real_photos():
     rng = np.random.default_rng(0)
     photos = list(rng.integers(0, 256, (8, 16, 16, 3), "uint8"))
     assert len(full_integer(photos).images) == 8
-    with pytest.raises(ValueError, match="at least 8 photos .* got 7"):
+    with pytest.raises(ValueError, match=r"at least 8 photos .* got 7"):
         full_integer(photos[:7])
     with pytest.raises(ValueError, match=r"values 0\.\.255 .* within 0\.\.1"):
         full_integer([photo / 255 for photo in photos])

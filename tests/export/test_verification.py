@@ -69,7 +69,7 @@ def test_gate_holds_ratio_and_drop():
     worse = [[85, 15], [15, 85]]  # IoU 85 / 115
     with pytest.raises(GateError, match=r"falls from 0\.8182 to 0\.7391"):
         check_gate(_verification(good, worse), min_ratio=0.97, max_drop=0.015)
-    with pytest.raises(GateError, match="drop of 0.015"):
+    with pytest.raises(GateError, match=r"drop of 0\.015"):
         check_gate(_verification(good, worse), min_ratio=0.5, max_drop=0.015)
     check_gate(_verification(good, worse), min_ratio=0.5, max_drop=0.1)
 

@@ -122,8 +122,8 @@ def convert(
     options, path = options or ExportOptions(), Path(path)
     device = _check(model, recipe, target, input_size, path, options)
     fixed, scaling = _fix(model, tuple(input_size), keep_scaling=recipe.name != "full_integer")
-    photos = partial(_calibration, recipe.images, input_size, scaling, options.working_size)
-    content = _to_tflite(fixed, recipe, options.head, photos)
+    calibration = partial(_calibration, recipe.images, input_size, scaling, options.working_size)
+    content = _to_tflite(fixed, recipe, options.head, calibration)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".export-") as folder:
         temporary = Path(folder) / path.name
         temporary.write_bytes(content)
@@ -225,7 +225,7 @@ def _scaling_layer(model) -> keras.layers.Rescaling | None:
     return None
 
 
-def _to_tflite(fixed, recipe, head, photos) -> bytes:
+def _to_tflite(fixed, recipe, head, calibration) -> bytes:
     @tf.function(input_signature=[tf.TensorSpec(fixed.inputs[0].shape, tf.float32, name="image")])
     def serve(image):
         logits = fixed(image, training=False)
@@ -244,7 +244,7 @@ def _to_tflite(fixed, recipe, head, photos) -> bytes:
         if recipe.name == "float16":
             converter.target_spec.supported_types = [tf.float16]
         if recipe.name == "full_integer":
-            converter.representative_dataset = photos
+            converter.representative_dataset = calibration
             converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
             converter.inference_input_type = tf.uint8
             converter.inference_output_type = tf.uint8

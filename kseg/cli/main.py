@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 _BAD_INPUT, _RESOURCES, _INTERRUPTED = 2, 5, 130
+_ABOUT_INPUT = (ValueError, TypeError, ImportError, OSError)
 _MODEL = "a run folder, a .tflite file, or the name of a trained model (see `kseg models`)"
 
 
@@ -44,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except MemoryError:
         print("kseg: out of memory; try a smaller --batch-size or --size", file=sys.stderr)
         return _RESOURCES
-    except (ValueError, TypeError, ImportError, OSError, RuntimeError) as error:
+    except Exception as error:
         code = _exit_code(error)
         if code is None:
             raise
@@ -73,9 +74,9 @@ def _exit_code(error: Exception) -> int | None:
         return error.exit_code
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return _RESOURCES
-    if type(error).__name__ == "ResourceExhaustedError":
+    if type(error).__name__ == "ResourceExhaustedError":  # TensorFlow's MemoryError
         return _RESOURCES
-    return None if isinstance(error, RuntimeError) else _BAD_INPUT
+    return _BAD_INPUT if isinstance(error, _ABOUT_INPUT) else None
 
 
 def _show_warning(message, category, filename, lineno, file=None, line=None):

@@ -17,7 +17,9 @@ from kseg.training.run import write_atomically, write_checkpoint
 
 
 class TrainingDivergedError(RuntimeError):
-    """The loss is no longer a number."""
+    """The loss is no longer a number; `exit_code` is what the command line ends with."""
+
+    exit_code = 3
 
 
 class WeightAverage(keras.callbacks.Callback):

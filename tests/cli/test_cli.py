@@ -7,7 +7,9 @@ import pytest
 from PIL import Image
 
 import kseg
+from export import GateError
 from kseg.cli import main
+from kseg.training.callbacks import TrainingDivergedError
 
 
 @pytest.fixture(scope="module")
@@ -192,10 +194,17 @@ def test_interrupt_ends_with_130(monkeypatch, data_yaml, capsys):
     assert main(["models"]) == 130
 
 
-def test_full_disk_and_memory_end_with_5_and_bugs_with_a_traceback(monkeypatch):
+def test_each_kind_of_error_has_its_exit_code_and_bugs_a_traceback(monkeypatch):
     from kseg.cli import commands
 
-    for error, code in ((OSError(28, "No space left on device"), 5), (MemoryError(), 5)):
+    cases = [
+        (OSError(28, "No space left on device"), 5),
+        (MemoryError(), 5),
+        (type("ResourceExhaustedError", (Exception,), {})("TensorFlow's"), 5),
+        (TrainingDivergedError("The loss is nan."), 3),
+        (GateError("Mean IoU falls."), 3),
+    ]
+    for error, code in cases:
         monkeypatch.setattr(commands, "models", lambda arguments, error=error: _raise(error))
         assert main(["models"]) == code
     monkeypatch.setattr(commands, "models", lambda arguments: _raise(RuntimeError("a bug")))

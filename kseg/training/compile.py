@@ -15,7 +15,7 @@ def compile_model(model: keras.Model, recipe: Recipe, steps: int, pixels: np.nda
     """Compiles a model as a recipe says.
 
     Args:
-        model: The network; with `kseg_endpoints` its backbone learns at its own rate.
+        model: The network; if it was built on a backbone, that learns at its own rate.
         recipe: The recipe.
         steps: Of an epoch.
         pixels: Of each class in the training label maps, (num_classes,).
@@ -37,7 +37,8 @@ def compile_model(model: keras.Model, recipe: Recipe, steps: int, pixels: np.nda
         made.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
         return made
 
-    backbone = "|".join(layer.name for layer in _stage(model, "c5"))
+    built_on = getattr(model, "kseg_spec", {"arguments": {}})["arguments"].get("backbone")
+    backbone = "|".join(layer.name for layer in _stage(model, "c5")) if built_on else ""
     chosen = optimizer(1)
     if backbone and recipe.backbone_rate != 1:
         slow = {f"(?:{backbone})/.*": optimizer(recipe.backbone_rate)}
@@ -67,7 +68,10 @@ def frozen(model: keras.Model, level: str | None) -> Iterator[None]:
     """
     stage = _stage(model, level) if level else []
     if level and not stage:
-        raise ValueError("freeze needs a model that kseg built; this one has no known stages.")
+        raise ValueError(
+            f"freeze={level!r} needs a model that kseg built with such a stage; this one has "
+            f"{', '.join(getattr(model, 'kseg_endpoints', {})) or 'no known stages'}."
+        )
     thawed = [layer for layer in stage if layer.trainable]
     try:
         for layer in thawed:
@@ -79,8 +83,8 @@ def frozen(model: keras.Model, level: str | None) -> Iterator[None]:
 
 
 def _stage(model: keras.Model, level: str) -> list[keras.layers.Layer]:
-    """Returns the layers up to an endpoint of the backbone."""
-    endpoints = getattr(model, "kseg_endpoints", None)
-    if endpoints is None:
+    """Returns the layers up to an endpoint of the encoder."""
+    endpoints = getattr(model, "kseg_endpoints", {})
+    if level not in endpoints:
         return []
     return keras.Model(model.inputs, model.get_layer(endpoints[level]).output).layers

@@ -1,0 +1,71 @@
+"""DeepLab's decoders: atrous spatial pyramid pooling, and v3+'s step back to stride 4."""
+
+from keras import KerasTensor, layers
+
+from kseg.backbones import Endpoints
+from kseg.layers import Resize, conv_norm_act, separable_norm_act
+
+_RATES = (6, 12, 18)  # at output stride 16
+_DETAIL = 48  # channels of the low-level features that v3+ adds
+
+
+def deeplab_v3_decoder(
+    endpoints: Endpoints, num_classes: int, output_stride: int, filters: int = 256
+) -> KerasTensor:
+    """Scores the pyramid at the backbone's stride and interpolates.
+
+    Args:
+        endpoints: Feature maps; c5 has stride output_stride.
+        num_classes: Channels of the logits.
+        output_stride: Stride of c5, 8 or 16.
+        filters: Channels of each branch.
+
+    Returns:
+        Logits (N, H, W, num_classes), H and W as the backbone's padded input.
+    """
+    x = atrous_pyramid(endpoints.c5, output_stride, filters)
+    x = layers.Conv2D(num_classes, 1, name="score_c5")(x)
+    return Resize(output_stride, name="upsample_image")(x)
+
+
+def deeplab_v3_plus_decoder(
+    endpoints: Endpoints, num_classes: int, output_stride: int, filters: int = 256
+) -> KerasTensor:
+    """Joins the pyramid with features of stride 4; arguments as `deeplab_v3_decoder`."""
+    x = atrous_pyramid(endpoints.c5, output_stride, filters)
+    x = Resize(output_stride // 4, name="upsample_c2")(x)
+    detail = conv_norm_act(endpoints.c2, _DETAIL, 1, name="detail_c2")
+    x = layers.Concatenate(name="fuse_c2")([x, detail])
+    x = separable_norm_act(x, filters, name="refine1")
+    x = separable_norm_act(x, filters, name="refine2")
+    x = layers.Conv2D(num_classes, 1, name="score_c2")(x)
+    return Resize(4, name="upsample_image")(x)
+
+
+def atrous_pyramid(x: KerasTensor, output_stride: int, filters: int) -> KerasTensor:
+    """Looks at features near, at three distances, and at the whole image.
+
+    The paper enlarges the pooled image features to the map's size, joins them to the other
+    branches and applies a 1x1 convolution. That convolution is linear, so the same sum comes from
+    applying it to the pooled features where they are 1x1, and adding the result everywhere: no
+    resize from 1x1 and no tiling, which the Edge TPU compiler refuses.
+
+    Args:
+        x: Features (N, h, w, channels) of stride output_stride.
+        output_stride: 8 or 16; the rates grow as it shrinks.
+        filters: Channels of each branch and of the result.
+
+    Returns:
+        Features (N, h, w, filters).
+    """
+    branches = [conv_norm_act(x, filters, 1, name="pyramid1")]
+    for rate in _RATES:
+        rate = rate * 16 // output_stride
+        branches.append(separable_norm_act(x, filters, dilation_rate=rate, name=f"pyramid{rate}"))
+    near = layers.Concatenate(name="pyramid_concat")(branches)
+    near = conv_norm_act(near, filters, 1, activation=False, name="pyramid_project")
+    whole = layers.GlobalAveragePooling2D(keepdims=True, name="image_pool")(x)
+    whole = conv_norm_act(whole, filters, 1, name="image_pool")
+    whole = conv_norm_act(whole, filters, 1, activation=False, name="image_project")
+    x = layers.Add(name="pyramid_add")([near, whole])
+    return layers.ReLU(6.0, name="pyramid_relu")(x)

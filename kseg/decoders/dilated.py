@@ -1,0 +1,36 @@
+"""The context module: convolutions that look twice as far at every layer, at one resolution."""
+
+from keras import KerasTensor, layers
+
+from kseg.backbones import Endpoints
+from kseg.layers import IdentityKernel, Resize
+
+# Of the 3x3 layers of the paper's "basic" module, which together see 67 x 67 positions.
+DILATION_RATES = (1, 1, 2, 4, 8, 16, 1)
+
+
+def dilated_decoder(endpoints: Endpoints, num_classes: int, output_stride: int) -> KerasTensor:
+    """Scores the last endpoint and lets the context module revise the scores.
+
+    Args:
+        endpoints: Feature maps; c5 has stride output_stride.
+        num_classes: Channels of the logits, and of every layer of the module.
+        output_stride: Stride of c5.
+
+    Returns:
+        Logits (N, H, W, num_classes), H and W as the backbone's padded input.
+    """
+    # A bias of 1 starts the scores on the side of ReLU that passes a gradient.
+    x = layers.Conv2D(num_classes, 1, bias_initializer="ones", name="score_c5")(endpoints.c5)
+    for number, rate in enumerate(DILATION_RATES, start=1):
+        x = layers.Conv2D(
+            num_classes,
+            3,
+            padding="same",
+            dilation_rate=rate,
+            activation="relu",
+            kernel_initializer=IdentityKernel(),
+            name=f"context{number}",
+        )(x)
+    x = layers.Conv2D(num_classes, 1, kernel_initializer=IdentityKernel(), name="score_context")(x)
+    return Resize(output_stride, name="upsample_image")(x)

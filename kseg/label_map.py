@@ -65,34 +65,3 @@ def _made_up_colors(count: int) -> tuple[tuple[int, int, int], ...]:
         red, green, blue = colorsys.hsv_to_rgb(hue, 0.65, value)
         colors.append((round(red * 255), round(green * 255), round(blue * 255)))
     return tuple(colors)
-
-
-# Colours of the SegNet tutorial, where this split of CamVid comes from.
-CAMVID = LabelMap(
-    names=(
-        "sky",
-        "building",
-        "pole",
-        "road",
-        "pavement",
-        "tree",
-        "sign",
-        "fence",
-        "car",
-        "pedestrian",
-        "bicyclist",
-    ),
-    colors=(
-        (128, 128, 128),
-        (128, 0, 0),
-        (192, 192, 128),
-        (128, 64, 128),
-        (60, 40, 222),
-        (128, 128, 0),
-        (192, 128, 128),
-        (64, 64, 128),
-        (64, 0, 128),
-        (64, 64, 0),
-        (0, 128, 192),
-    ),
-)

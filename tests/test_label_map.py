@@ -2,7 +2,7 @@ import itertools
 
 import pytest
 
-from kseg.label_map import CAMVID, IGNORE_CLASS, LabelMap
+from kseg.label_map import IGNORE_CLASS, LabelMap
 
 
 def test_number_of_classes_is_the_number_of_names():
@@ -60,8 +60,3 @@ def test_colors_must_be_as_many_as_names():
 def test_colors_must_be_three_bytes(color):
     with pytest.raises(ValueError, match="colors must be three numbers from 0 to 255; got"):
         LabelMap(("a", "b"), ((1, 2, 3), color))
-
-
-def test_camvid_has_eleven_classes():
-    assert CAMVID.num_classes == 11
-    assert CAMVID.names[0] == "sky" and CAMVID.names[8] == "car"

@@ -5,33 +5,36 @@ from keras import KerasTensor, layers
 from kseg.backbones import Endpoints
 from kseg.layers import Resize, conv_norm_act, separable_norm_act
 
-# Channels at strides 16, 8 and 4, where a channel costs 1, 4 and 16 times as much.
-_CONTEXT, _WIDTHS = 128, {"c3": 96, "c2": 64}
 _RATES = (2, 4, 8)
 
 
-def atrous_fpn_decoder(endpoints: Endpoints, num_classes: int, output_stride: int) -> KerasTensor:
+def atrous_fpn_decoder(
+    endpoints: Endpoints, num_classes: int, output_stride: int, filters: int = 128
+) -> KerasTensor:
     """Turns endpoints into logits on the grid of the backbone's padded input.
 
     Args:
         endpoints: Feature maps at strides 2, 4, 8, 16 and output_stride.
         num_classes: Channels of the logits.
         output_stride: Stride of c5, 16 or 32.
+        filters: Channels at stride 16; three quarters of them at stride 8 and half at stride 4,
+            where a channel costs 4 and 16 times as much.
 
     Returns:
         Logits (N, H, W, num_classes), H and W as the padded input.
     """
     if endpoints.c5 is endpoints.c4:  # a backbone that ends at stride 16
-        x = conv_norm_act(endpoints.c4, _CONTEXT, 1, name="lateral_c4")
+        x = conv_norm_act(endpoints.c4, filters, 1, name="lateral_c4")
     else:
-        x = conv_norm_act(endpoints.c5, _CONTEXT, 1, activation=False, name="lateral_c5")
+        x = conv_norm_act(endpoints.c5, filters, 1, activation=False, name="lateral_c5")
         x = _fuse(x, endpoints.c4, output_stride // 16, "c4")
     x = _atrous_context(x)
+    widths = {"c3": filters * 3 // 4, "c2": filters // 2}
     for level, skip in (("c3", endpoints.c3), ("c2", endpoints.c2)):
         # Narrowed before it grows: a 1x1 convolution and an interpolation commute.
-        x = conv_norm_act(x, _WIDTHS[level], 1, activation=False, name=f"narrow_{level}")
+        x = conv_norm_act(x, widths[level], 1, activation=False, name=f"narrow_{level}")
         x = _fuse(x, skip, 2, level)
-        x = separable_norm_act(x, _WIDTHS[level], name=f"smooth_{level}")
+        x = separable_norm_act(x, widths[level], name=f"smooth_{level}")
     x = layers.Conv2D(num_classes, 1, name="score_c2")(x)
     return Resize(4, name="upsample_image")(x)
 
@@ -47,8 +50,8 @@ def _fuse(x, skip, scale, level):
 
 def _atrous_context(x):
     """Looks at once near and as far as 8 positions, 128 pixels, in every direction."""
-    branches = [x]
+    filters, branches = x.shape[-1], [x]
     for rate in _RATES:
-        branches.append(separable_norm_act(x, _CONTEXT, dilation_rate=rate, name=f"atrous{rate}"))
+        branches.append(separable_norm_act(x, filters, dilation_rate=rate, name=f"atrous{rate}"))
     x = layers.Concatenate(name="context_concat")(branches)
-    return conv_norm_act(x, _CONTEXT, 1, name="context")
+    return conv_norm_act(x, filters, 1, name="context")

@@ -1,5 +1,6 @@
 """Segmentation networks, one file each."""
 
+from kseg.models._checks import check_choice
 from kseg.models.atrous_fpn import build_atrous_fpn
 from kseg.models.deeplab import build_deeplab_v3, build_deeplab_v3_plus
 from kseg.models.dilated_fcn import build_dilated_fcn
@@ -30,4 +31,5 @@ __all__ = [
     "build_lraspp",
     "build_segnet",
     "build_unet",
+    "check_choice",
 ]

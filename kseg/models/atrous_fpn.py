@@ -24,6 +24,7 @@ def build_atrous_fpn(
     input_shape: tuple[int | None, int | None, int] = (None, None, 3),
     weights: str | None = "imagenet",
     output_stride: int = 32,
+    filters: int = 128,
 ) -> keras.Model:
     """Builds the atrous FPN.
 
@@ -35,7 +36,9 @@ def build_atrous_fpn(
             size works.
         weights: "imagenet" for a backbone trained on ImageNet, the name of a trained model's
             data set ("camvid"), or None for random numbers.
-        output_stride: Stride of the backbone's last stage, 16 or 32. 16 sees finer, at more MACs.
+        output_stride: Stride of the backbone's last stage, 16 or 32. 16 sees finer, at more MACs;
+            a backbone that ends at stride 16 needs it.
+        filters: Channels at stride 16; three quarters at stride 8, half at stride 4.
 
     Returns:
         A functional model from images (N, H, W, 3), RGB, 0..255, to logits
@@ -51,7 +54,12 @@ def build_atrous_fpn(
         raise ValueError(f"output_stride must be 16 or 32; got {output_stride!r}.")
     image = keras.Input(input_shape, name="image")
     endpoints = BACKBONES[backbone](image, output_stride=output_stride)
-    logits = atrous_fpn_decoder(endpoints, num_classes, output_stride)
+    logits = atrous_fpn_decoder(endpoints, num_classes, output_stride, filters)
     logits = CropLike(name="logits", dtype="float32")([logits, image])
-    arguments = {"num_classes": num_classes, "backbone": backbone, "output_stride": output_stride}
+    arguments = {
+        "num_classes": num_classes,
+        "backbone": backbone,
+        "output_stride": output_stride,
+        "filters": filters,
+    }
     return finish("atrous_fpn", image, endpoints._asdict(), logits, arguments, weights)

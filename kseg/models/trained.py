@@ -1,22 +1,26 @@
 """Networks that were trained with kseg: their weights and what goes with them.
 
-The weights of a network, its label map, its score and the command that trained it stand in one
-record, so that they cannot be told apart.
+Each has a record, `kseg/weights/NAME.json`, in which the weights, the label map, the scores and the
+commands that trained it stand together, so that they cannot be told apart. `scripts/publish.py`
+writes it.
 """
 
 import hashlib
+import json
 from dataclasses import dataclass
 from importlib import resources
+from importlib.resources.abc import Traversable
+from typing import Any
 
 import keras
 import numpy as np
 
-from kseg.label_map import CAMVID, LabelMap
+from kseg.label_map import LabelMap
 
 
 @dataclass(frozen=True)
 class TrainedRecord:
-    """A trained network.
+    """A trained network. It takes RGB, 0..255, as every network of kseg.
 
     Attributes:
         builder: Name of the network in `kseg.models.MODELS`.
@@ -27,43 +31,49 @@ class TrainedRecord:
         label_map: The names and colours of the classes.
         size: (height, width) of the photos, the scale that the network works at.
         mean_iou: On the data set's validation photos, with these weights.
-        command: What trained it.
+        iou_per_class: Likewise, name to IoU.
+        commands: What trained it, in order; each starts from the one before.
         licence: How the weights may be used.
+        int8_file: The verified full-integer .tflite file of size `size` in `kseg/weights`, or None.
+        int8_sha256: Of that file.
+        int8_mean_iou: Of that file, on the same photos.
     """
 
     builder: str
-    arguments: dict
+    arguments: dict[str, Any]
     data: str
     file: str
     sha256: str
     label_map: LabelMap
     size: tuple[int, int]
     mean_iou: float
-    command: str
+    iou_per_class: dict[str, float]
+    commands: tuple[str, ...]
     licence: str
+    int8_file: str | None = None
+    int8_sha256: str | None = None
+    int8_mean_iou: float | None = None
+
+
+def _read_record(file: Traversable) -> TrainedRecord:
+    facts = json.loads(file.read_text(encoding="utf-8"))
+    colors = tuple(tuple(color) for color in facts["label_map"]["colors"])
+    facts["label_map"] = LabelMap(tuple(facts["label_map"]["names"]), colors)
+    facts["size"], facts["commands"] = tuple(facts["size"]), tuple(facts["commands"])
+    return TrainedRecord(**facts)
 
 
 TRAINED: dict[str, TrainedRecord] = {
-    "fcn8s_camvid": TrainedRecord(
-        builder="fcn8s",
-        arguments={
-            "num_classes": 11,
-            "backbone": "efficientnet_lite0",
-            "upsampling": "transposed",
-        },
-        data="camvid",
-        file="fcn8s_efficientnet_lite0_camvid.npz",
-        sha256="f4268900c2f187012ed428ae180693fa2a1d8d101152a6444f4381bedb79dbf6",
-        label_map=CAMVID,
-        size=(360, 480),
-        mean_iou=0.7126,
-        command=(
-            "kseg train camvid.yaml --model fcn8s --crop 288 384 --freeze c2 --epochs 42 "
-            "--validate-every 3 --out runs/camvid"
-        ),
-        licence="research only: CamVid has no open licence",
-    ),
+    file.name.removesuffix(".json"): _read_record(file)
+    for file in sorted((resources.files("kseg") / "weights").iterdir(), key=lambda f: f.name)
+    if file.name.endswith(".json")
 }
+
+
+def best_int8(data: str) -> TrainedRecord | None:
+    """Returns the network with the best .tflite file for a data set, or None."""
+    files = [r for r in TRAINED.values() if r.data == data and r.int8_mean_iou is not None]
+    return max(files, key=lambda record: record.int8_mean_iou or 0.0, default=None)
 
 
 def load_trained_weights(model: keras.Model, data: str) -> None:
@@ -88,12 +98,20 @@ def load_trained_weights(model: keras.Model, data: str) -> None:
             f"There are no weights {data!r} for {spec['builder']} with {spec['arguments']}; "
             f"there are for {'; '.join(known) or 'no network'}."
         )
-    source = resources.files("kseg") / "weights" / record.file
-    content = source.read_bytes()
-    if hashlib.sha256(content).hexdigest() != record.sha256:
-        raise ValueError(f"{source} is damaged (wrong sha256). Install kseg anew.")
-    with resources.as_file(source) as path:
+    with resources.as_file(packaged(record.file, record.sha256)) as path:
         load_weights_npz(model, path)
+
+
+def packaged(file: str, sha256: str) -> Traversable:
+    """Returns a file of `kseg/weights`.
+
+    Raises:
+        ValueError: If it is not what its record says.
+    """
+    source = resources.files("kseg") / "weights" / file
+    if hashlib.sha256(source.read_bytes()).hexdigest() != sha256:
+        raise ValueError(f"{source} is damaged (wrong sha256). Install kseg anew.")
+    return source
 
 
 def save_weights_npz(model: keras.Model, path) -> None:

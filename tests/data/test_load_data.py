@@ -236,9 +236,9 @@ def test_the_description_is_a_plain_record(folder):
 
 @pytest.mark.data
 def test_camvid_reads_with_its_void_class_ignored(camvid, tmp_path):
-    from kseg.label_map import CAMVID
+    from kseg.models import TRAINED
 
-    names = ", ".join(CAMVID.names)
+    names = ", ".join(TRAINED["fcn8s_camvid"].label_map.names)
     (tmp_path / "camvid.yaml").write_text(f"path: {camvid}\n{LISTS}names: [{names}]\nignore: 11\n")
     data = load_data(tmp_path / "camvid.yaml")
     assert (len(data.files("train")), len(data.files("val"))) == (367, 101)

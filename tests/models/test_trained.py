@@ -29,7 +29,8 @@ def record(tmp_path, monkeypatch, enliven):
         label_map=LabelMap(("a", "b", "c")),
         size=(64, 64),
         mean_iou=0.5,
-        command="kseg train toys.yaml",
+        iou_per_class={"a": 0.4, "b": 0.5, "c": 0.6},
+        commands=("kseg train toys.yaml",),
         licence="Apache-2.0",
     )
     monkeypatch.setitem(TRAINED, "fcn32s-toys", record)
@@ -90,7 +91,7 @@ def test_shipped_weights_load_and_their_record_is_whole(name):
     assert shipped.arguments["num_classes"] == shipped.label_map.num_classes
     model = kseg.load(name)
     assert all(np.isfinite(weight).all() for weight in model.get_weights())
-    assert shipped.licence and shipped.command and 0 < shipped.mean_iou < 1
+    assert shipped.licence and shipped.commands and 0 < shipped.mean_iou < 1
 
 
 @pytest.mark.parametrize("name", list(TRAINED))

@@ -1,24 +1,64 @@
 """Reading a .tflite file without an interpreter: its tensors and ops.
 
-Every offset is checked against the file's length, so that a damaged or hostile file ends in a
-`ModelFileError` and never in a crash.
+Every offset is checked against the file's length and the work is bounded, so that a damaged or
+hostile file ends in a `ModelFileError` and never in a crash, in hours or in gigabytes.
 
-Source: tensorflow/compiler/mlir/lite/schema/schema.fbs (field numbers) and the FlatBuffers
-binary format.
+Source: tensorflow/compiler/mlir/lite/schema/schema.fbs (field numbers).
 """
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from ai_edge_litert.schema_py_generated import BuiltinOperator, TensorType
 
 from export.errors import ModelFileError
+from export.flatbuffer_table import Table, root_table
 
 _OP_NAMES = {v: k for k, v in vars(BuiltinOperator).items() if isinstance(v, int)}
 _DTYPES = {v: k.lower() for k, v in vars(TensorType).items() if isinstance(v, int)}
-_LONGEST = 1_000_000  # entries of a vector that is not a weight
+_MOST_BYTES = 2**31 - 1  # what FlatBuffers can address
+_MOST_DIMENSIONS = 16
+
+# Fields of the options of ops: name, number in the schema, kind, default.
+_ACTIVATION = ("fused_activation", 0, "b", 0)
+_WINDOW = (("padding", 0, "b", 0), ("stride_w", 1, "i", 0), ("stride_h", 2, "i", 0))
+_DILATION = (("dilation_w", 4, "i", 1), ("dilation_h", 5, "i", 1))
+_POOL = (
+    *_WINDOW,
+    ("filter_w", 3, "i", 0),
+    ("filter_h", 4, "i", 0),
+    ("fused_activation", 5, "b", 0),
+)
+_REDUCE = (("keep_dims", 0, "B", 0),)
+_OPTIONS = {
+    "ADD": (_ACTIVATION,),
+    "AVERAGE_POOL_2D": _POOL,
+    "CONCATENATION": (("axis", 0, "i", 0), ("fused_activation", 1, "b", 0)),
+    "CONV_2D": (*_WINDOW, ("fused_activation", 3, "b", 0), *_DILATION),
+    "DEPTHWISE_CONV_2D": (
+        *_WINDOW,
+        ("depth_multiplier", 3, "i", 0),
+        ("fused_activation", 4, "b", 0),
+        ("dilation_w", 5, "i", 1),
+        ("dilation_h", 6, "i", 1),
+    ),
+    "FULLY_CONNECTED": (_ACTIVATION, ("weights_format", 1, "b", 0), ("keep_num_dims", 2, "B", 0)),
+    "MAX_POOL_2D": _POOL,
+    "MEAN": _REDUCE,
+    "MUL": (_ACTIVATION,),
+    "PACK": (("values_count", 0, "i", 0), ("axis", 1, "i", 0)),
+    "REDUCE_MAX": _REDUCE,
+    "REDUCE_MIN": _REDUCE,
+    "RESIZE_BILINEAR": (("align_corners", 2, "B", 0), ("half_pixel_centers", 3, "B", 0)),
+    "RESIZE_NEAREST_NEIGHBOR": (("align_corners", 0, "B", 0), ("half_pixel_centers", 1, "B", 0)),
+    "SPLIT": (("num_splits", 0, "i", 0),),
+    "STRIDED_SLICE": (("ellipsis_mask", 2, "i", 0), ("new_axis_mask", 3, "i", 0)),
+    "SUB": (_ACTIVATION,),
+    "SUM": _REDUCE,
+    "TRANSPOSE_CONV": (*_WINDOW, ("fused_activation", 3, "b", 0)),
+}
 
 
 @dataclass(frozen=True)
@@ -32,6 +72,9 @@ class Tensor:
         scales: Of the quantization; one, one for each channel, or none.
         zero_points: Likewise.
         nbytes: Of the constant it holds; 0 if it is computed.
+        default_shape: As stored: 1 where `shape` has -1.
+        data: The constant, in the file's bytes.
+        is_variable: Whether it keeps its value from run to run.
     """
 
     name: str
@@ -40,6 +83,9 @@ class Tensor:
     scales: tuple[float, ...]
     zero_points: tuple[int, ...]
     nbytes: int
+    default_shape: tuple[int, ...] = ()
+    data: bytes | memoryview = b""
+    is_variable: bool = False
 
 
 @dataclass(frozen=True)
@@ -52,6 +98,8 @@ class Op:
         version: Of the op.
         inputs: Indices of tensors; -1 where an optional one is missing.
         outputs: Indices of tensors.
+        options: Those that the schema has for the op, by name; booleans are 0 or 1.
+        custom_name: Of a "CUSTOM" op.
     """
 
     index: int
@@ -59,6 +107,8 @@ class Op:
     version: int
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
+    options: dict[str, int] = field(default_factory=dict)
+    custom_name: str = ""
 
 
 @dataclass(frozen=True)
@@ -71,6 +121,7 @@ class ModelFile:
         inputs: Indices of tensors.
         outputs: Indices of tensors.
         size_bytes: Of the file.
+        op_codes: (op, version) of the whole file, also of what IF and WHILE ops call.
     """
 
     tensors: tuple[Tensor, ...]
@@ -78,6 +129,12 @@ class ModelFile:
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
     size_bytes: int
+    op_codes: tuple[tuple[str, int], ...] = ()
+
+    @cached_property
+    def computed(self) -> frozenset[int]:
+        """Indices of tensors that are known only at run time: inputs and results of ops."""
+        return frozenset(self.inputs).union(*(op.outputs for op in self.ops))
 
     def op_counts(self) -> dict[str, int]:
         """Returns how often each op occurs, most often first."""
@@ -99,8 +156,13 @@ def read_model(path: str | Path) -> ModelFile:
     Raises:
         ModelFileError: If it is missing, no .tflite file, or damaged.
     """
+    path = Path(path)
     try:
-        content = Path(path).read_bytes()
+        if path.exists() and not path.is_file():  # a device may have no end
+            raise ModelFileError(f"{path} is no file.")
+        if path.stat().st_size > _MOST_BYTES:
+            raise ModelFileError(f"{path} is no .tflite file: it is larger than 2 GB.")
+        content = path.read_bytes()
     except OSError as error:
         raise ModelFileError(f"{path} cannot be read: {error.strerror}.") from None
     if content[4:8] != b"TFL3":
@@ -112,98 +174,66 @@ def read_model(path: str | Path) -> ModelFile:
 
 
 def _read(content: bytes) -> ModelFile:
-    root = _Table(content, struct.unpack_from("<I", content, 0)[0])
+    root = root_table(content)
     codes = [_op_code(code) for code in root.tables(1)]
-    sizes = [len(buffer.vector(0, "B")) for buffer in root.tables(4)]
+    buffers = [buffer.raw(0) for buffer in root.tables(4)]
     graphs = root.tables(2)
     if not graphs:
         raise ValueError("it has no graph")
     graph = graphs[0]
-    tensors = tuple(_tensor(table, sizes) for table in graph.tables(0))
-    ops = []
-    for index, table in enumerate(graph.tables(3)):
-        name, version = codes[table.scalar(0, "I", 0)]
-        inputs, outputs = table.vector(1, "i"), table.vector(2, "i")
-        for tensor in (*inputs, *outputs):
-            if not -1 <= tensor < len(tensors):
-                raise ValueError(f"op {index} names the tensor {tensor}, which does not exist")
-        ops.append(Op(index, name, version, inputs, outputs))
+    tensors = tuple(_tensor(table, buffers) for table in graph.tables(0))
+    ops = tuple(_op(index, table, codes) for index, table in enumerate(graph.tables(3)))
+    _check_order(ops, len(tensors))
     inputs, outputs = graph.vector(1, "i"), graph.vector(2, "i")
     if not inputs or not outputs or not all(0 <= t < len(tensors) for t in (*inputs, *outputs)):
         raise ValueError("its inputs or outputs do not exist")
-    return ModelFile(tensors, tuple(ops), inputs, outputs, len(content))
+    op_codes = tuple((name, version) for name, version, _ in codes)
+    return ModelFile(tensors, ops, inputs, outputs, len(content), op_codes)
 
 
-def _op_code(table: "_Table") -> tuple[str, int]:
+def _op_code(table: Table) -> tuple[str, int, str]:
     # Old files have only the first field, a byte; newer ones put 127 there for high codes.
     code = max(table.scalar(0, "b", 0), table.scalar(3, "i", 0))
-    return _OP_NAMES.get(code, f"UNKNOWN_{code}"), table.scalar(2, "i", 1)
+    return _OP_NAMES.get(code, f"UNKNOWN_{code}"), table.scalar(2, "i", 1), table.text(1)
 
 
-def _tensor(table: "_Table", sizes: list[int]) -> Tensor:
+def _op(index: int, table: Table, codes: list[tuple[str, int, str]]) -> Op:
+    name, version, custom_name = codes[table.scalar(0, "I", 0)]
+    stored = table.table(4)
+    options = {
+        option: stored.scalar(number, kind, default) if stored else default
+        for option, number, kind, default in _OPTIONS.get(name, ())
+    }
+    inputs, outputs = table.vector(1, "i"), table.vector(2, "i")
+    return Op(index, name, version, inputs, outputs, options, custom_name)
+
+
+def _check_order(ops: tuple[Op, ...], tensors: int) -> None:
+    """Refuses ops that name tensors which do not exist, or whose inputs are computed later."""
+    makers = {tensor: op.index for op in ops for tensor in op.outputs}
+    for op in ops:
+        for tensor in (*op.inputs, *op.outputs):
+            if not -1 <= tensor < tensors:
+                raise ValueError(f"op {op.index} names the tensor {tensor}, which does not exist")
+        if any(makers.get(tensor, -1) >= op.index for tensor in op.inputs if tensor >= 0):
+            raise ValueError(f"op {op.index} needs what is computed after it")
+
+
+def _tensor(table: Table, buffers: list[memoryview]) -> Tensor:
     quantization = table.table(4)
-    shape = table.vector(7, "i") or table.vector(0, "i")
+    default_shape = table.vector(0, "i")
+    shape = table.vector(7, "i") or default_shape
+    if len(shape) > _MOST_DIMENSIONS or any(size < -1 for size in (*shape, *default_shape)):
+        raise ValueError("a tensor has an impossible shape")
+    data = buffers[table.scalar(2, "I", 0)]
     return Tensor(
         name=table.text(3),
         dtype=_DTYPES.get(table.scalar(1, "b", 0), "unknown"),
         shape=shape,
         scales=quantization.vector(2, "f") if quantization else (),
         zero_points=quantization.vector(3, "q") if quantization else (),
-        nbytes=sizes[table.scalar(2, "I", 0)],
+        nbytes=len(data),
+        default_shape=default_shape,
+        data=data,
+        is_variable=bool(table.scalar(5, "B", 0)),
     )
-
-
-class _Table:
-    """A FlatBuffers table; fields are asked for by number."""
-
-    def __init__(self, content: bytes, position: int):
-        self.content, self.position = content, position
-        self.slots = position - self._unpack("<i", position)
-        self.slots_size = self._unpack("<H", self.slots)
-
-    def scalar(self, field: int, kind: str, default: int) -> int:
-        at = self._find(field)
-        return self._unpack(f"<{kind}", at) if at else default
-
-    def table(self, field: int) -> "_Table | None":
-        at = self._find(field)
-        return _Table(self.content, at + self._unpack("<I", at)) if at else None
-
-    def tables(self, field: int) -> list["_Table"]:
-        start, count = self._span(field, 4)
-        positions = range(start, start + 4 * count, 4)
-        return [_Table(self.content, at + self._unpack("<I", at)) for at in positions]
-
-    def vector(self, field: int, kind: str) -> Any:
-        size = struct.calcsize(kind)
-        start, count = self._span(field, size)
-        if kind == "B":  # weights: only their length is of interest
-            return memoryview(self.content)[start : start + count]
-        return struct.unpack_from(f"<{count}{kind}", self.content, start)
-
-    def text(self, field: int) -> str:
-        return bytes(self.vector(field, "B")).decode("utf-8", "replace")
-
-    def _find(self, field: int) -> int:
-        """Returns where a field is, or 0 if the table lacks it."""
-        slot = 4 + 2 * field
-        if slot + 2 > self.slots_size:
-            return 0
-        offset = self._unpack("<H", self.slots + slot)
-        return self.position + offset if offset else 0
-
-    def _span(self, field: int, size: int) -> tuple[int, int]:
-        """Returns the start and the length of a vector, checked against the file."""
-        at = self._find(field)
-        if not at:
-            return 0, 0
-        start = at + self._unpack("<I", at)
-        count = self._unpack("<I", start)
-        if start + 4 + count * size > len(self.content) or (size > 1 and count > _LONGEST):
-            raise ValueError("a vector reaches past the end")
-        return start + 4, count
-
-    def _unpack(self, kind: str, at: int) -> int:
-        if at < 0:  # struct would count from the end
-            raise ValueError("an offset points before the start")
-        return struct.unpack_from(kind, self.content, at)[0]

@@ -8,35 +8,36 @@ _DYNAMIC_OPS = frozenset(
     {"SPACE_TO_BATCH_ND", "BATCH_TO_SPACE_ND", "SHAPE", "PACK", "DEQUANTIZE", "CUSTOM"}
 )
 
-# The highest op versions seen in files that Google's Edge TPU compiler 16.0 (2021, the last)
-# took. One op of a higher version makes it refuse the whole file, even where that op would stay
-# on the CPU. Reports: google-coral/edgetpu issues 631 and 845, libedgetpu issue 71.
-_EDGETPU_VERSIONS = {
-    "ADD": 2,
-    "ARG_MAX": 2,
-    "AVERAGE_POOL_2D": 2,
-    "CONCATENATION": 2,
-    "CONV_2D": 3,
-    "DEPTHWISE_CONV_2D": 3,
-    "DEQUANTIZE": 2,
-    "FULLY_CONNECTED": 4,
-    "LOGISTIC": 2,
-    "MAX_POOL_2D": 2,
-    "MEAN": 2,
-    "MUL": 2,
-    "PAD": 2,
-    "PRELU": 1,
-    "QUANTIZE": 2,
-    "RESHAPE": 1,
-    "RESIZE_BILINEAR": 3,
-    "RESIZE_NEAREST_NEIGHBOR": 3,
-    "SOFTMAX": 2,
-    "SPLIT": 2,
-    "STRIDED_SLICE": 2,
-    "SUB": 2,
-    "TANH": 2,
-    "TRANSPOSE": 4,
-    "TRANSPOSE_CONV": 3,
+# The highest version of each op that Google's Edge TPU compiler 16.0 (July 2021, the last) can
+# parse: those of TensorFlow Lite 2.6 and older. One op of a higher version, or one that is not
+# here, makes it refuse the whole file, even where that op would stay on the CPU.
+# Source: tensorflow/lite/tools/versioning/runtime_version.cc; agrees with the refusals reported in
+# google-coral/edgetpu issues 631 and 845 and libedgetpu issue 71.
+_EDGETPU_PARSES = {
+    1: """ADD_N ASSIGN_VARIABLE BROADCAST_ARGS CALL_ONCE CAST CEIL COMPLEX_ABS CONV_3D
+        CONV_3D_TRANSPOSE COS CUMSUM DENSIFY ELU EMBEDDING_LOOKUP_SPARSE EXP EXPAND_DIMS FLOOR
+        FLOOR_MOD HARD_SWISH HASHTABLE HASHTABLE_FIND HASHTABLE_IMPORT HASHTABLE_LOOKUP
+        HASHTABLE_SIZE IF IMAG L2_POOL_2D LOCAL_RESPONSE_NORMALIZATION LOG LOGICAL_AND LOGICAL_NOT
+        LOGICAL_OR LSH_PROJECTION MATRIX_DIAG MATRIX_SET_DIAG NEG NON_MAX_SUPPRESSION_V4
+        NON_MAX_SUPPRESSION_V5 ONE_HOT POW PRELU RANGE RANK READ_VARIABLE REAL REDUCE_ALL
+        REDUCE_ANY RELU_N1_TO_1 RESHAPE REVERSE_SEQUENCE RFFT2D ROUND SCATTER_ND SEGMENT_SUM
+        SELECT_V2 SHAPE SIN SKIP_GRAM SQRT SQUARE UNIQUE VAR_HANDLE WHERE WHILE ZEROS_LIKE""",
+    2: """ARG_MAX ARG_MIN DEPTH_TO_SPACE DIV FAKE_QUANT FLOOR_DIV GREATER GREATER_EQUAL
+        L2_NORMALIZATION LEAKY_RELU LESS LESS_EQUAL LOG_SOFTMAX MIRROR_PAD QUANTIZE REDUCE_PROD
+        RSQRT SELECT SPACE_TO_DEPTH SPLIT_V SQUARED_DIFFERENCE SQUEEZE SUM TILE TOPK_V2""",
+    3: """AVERAGE_POOL_2D BATCH_TO_SPACE_ND BIDIRECTIONAL_SEQUENCE_LSTM BIDIRECTIONAL_SEQUENCE_RNN
+        BROADCAST_TO CONCATENATION EMBEDDING_LOOKUP EQUAL FILL GATHER_ND LOGISTIC MAX_POOL_2D MEAN
+        NOT_EQUAL PACK REDUCE_MAX REDUCE_MIN RELU RELU6 REVERSE_V2 RNN SOFTMAX SPACE_TO_BATCH_ND
+        SPARSE_TO_DENSE TANH TRANSPOSE_CONV UNIDIRECTIONAL_SEQUENCE_LSTM
+        UNIDIRECTIONAL_SEQUENCE_RNN""",
+    4: """ABS ADD BATCH_MATMUL DEQUANTIZE LSTM MAXIMUM MINIMUM PAD PADV2 RESIZE_BILINEAR
+        RESIZE_NEAREST_NEIGHBOR SPLIT SVDF UNPACK""",
+    5: "CONV_2D GATHER MUL SLICE SUB TRANSPOSE",
+    6: "DEPTHWISE_CONV_2D STRIDED_SLICE",
+    9: "FULLY_CONNECTED",
+}
+EDGETPU_VERSIONS: dict[str, int] = {
+    name: version for version, names in _EDGETPU_PARSES.items() for name in names.split()
 }
 
 
@@ -48,16 +49,24 @@ class Target:
         name: As in `kseg export --target`.
         recipes: Quantization recipes it can use.
         op_versions: Op to the highest version it parses; empty where all are.
-        refused_ops: Ops that a full-integer file must not have.
+        refused_ops: Ops that an integer file must not have.
+        accelerator: As Arm's compiler Vela names it; None where Vela is not for this device.
     """
 
     name: str
     recipes: tuple[str, ...]
     op_versions: dict[str, int] = field(default_factory=dict)
     refused_ops: frozenset[str] = _DYNAMIC_OPS
+    accelerator: str | None = None
 
 
 TARGETS: dict[str, Target] = {
-    "android": Target("android", ("float32", "float16", "dynamic_range", "full_integer")),
-    "edgetpu": Target("edgetpu", ("full_integer",), _EDGETPU_VERSIONS),
+    "android": Target(
+        "android", ("float32", "float16", "dynamic_range", "int16x8", "full_integer")
+    ),
+    "edgetpu": Target("edgetpu", ("full_integer",), EDGETPU_VERSIONS),
+    **{
+        name: Target(name, ("full_integer",), accelerator=name)
+        for name in ("ethos-u55-128", "ethos-u65-256", "ethos-u85-256")
+    },
 }

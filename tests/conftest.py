@@ -91,3 +91,74 @@ def camvid():
     if not folder.is_dir():
         pytest.skip(f"{folder} does not exist")
     return folder
+
+
+_OPTIONS = {
+    "AVERAGE_POOL_2D": "Pool2DOptions",
+    "CONCATENATION": "ConcatenationOptions",
+    "CONV_2D": "Conv2DOptions",
+    "DEPTHWISE_CONV_2D": "DepthwiseConv2DOptions",
+    "FULLY_CONNECTED": "FullyConnectedOptions",
+    "PACK": "PackOptions",
+    "STRIDED_SLICE": "StridedSliceOptions",
+}
+
+
+def _schema_tensor(schema, name, made, buffer):
+    """Returns a tensor, quantized if it is of bytes or a bias."""
+    shape, dtype, _, signature = made
+    tensor = schema.TensorT()
+    tensor.name, tensor.shape, tensor.shapeSignature = name, list(shape), signature
+    tensor.type, tensor.buffer = getattr(schema.TensorType, dtype.upper()), buffer
+    if dtype == "int8" or name == "bias":
+        tensor.quantization = schema.QuantizationParametersT()
+        tensor.quantization.scale, tensor.quantization.zeroPoint = [0.5], [0]
+    return tensor
+
+
+@pytest.fixture
+def write_graph(tmp_path):
+    """Writes a .tflite file by hand: (tensors, ops, inputs, outputs) -> path.
+
+    `tensors` are {name: (shape, dtype, constant or None, signature or None)}, ops are (name,
+    version, names of inputs, names of outputs, options as in the schema).
+    """
+    import flatbuffers
+    from ai_edge_litert import schema_py_generated as schema
+
+    def write(tensors, ops, inputs=("x",), outputs=("y",)):
+        names = list(tensors)
+        graph, model = schema.SubGraphT(), schema.ModelT()
+        model.version, model.subgraphs, model.buffers, model.operatorCodes = 3, [graph], [], []
+        graph.tensors, graph.operators = [], []
+        for name, made in tensors.items():
+            buffer = schema.BufferT()
+            if made[2] is not None:
+                buffer.data = np.frombuffer(made[2].tobytes(), "uint8")
+            graph.tensors.append(_schema_tensor(schema, name, made, len(model.buffers)))
+            model.buffers.append(buffer)
+        for name, version, takes, gives, options in ops:
+            code, op = schema.OperatorCodeT(), schema.OperatorT()
+            code.builtinCode = getattr(schema.BuiltinOperator, name)
+            code.deprecatedBuiltinCode = min(127, code.builtinCode)
+            code.version, code.customCode = version, options.get("custom")
+            op.opcodeIndex = len(model.operatorCodes)
+            op.inputs = [names.index(n) if n else -1 for n in takes]
+            op.outputs = [names.index(n) for n in gives]
+            if name in _OPTIONS:
+                op.builtinOptionsType = getattr(schema.BuiltinOptions, _OPTIONS[name])
+                op.builtinOptions = getattr(schema, _OPTIONS[name] + "T")()
+                for key, value in options.items():
+                    assert hasattr(op.builtinOptions, key), key
+                    setattr(op.builtinOptions, key, value)
+            model.operatorCodes.append(code)
+            graph.operators.append(op)
+        graph.inputs = [names.index(n) for n in inputs]
+        graph.outputs = [names.index(n) for n in outputs]
+        builder = flatbuffers.Builder()
+        builder.Finish(model.Pack(builder), b"TFL3")
+        path = tmp_path / "made.tflite"
+        path.write_bytes(builder.Output())
+        return path
+
+    return write

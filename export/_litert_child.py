@@ -15,12 +15,13 @@ import numpy as np
 
 def main() -> None:
     """Loads the file named by the arguments, then serves requests until its input ends."""
-    path, threads, kernels = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+    path, threads, kernels, library = sys.argv[1], int(sys.argv[2]), sys.argv[3], sys.argv[4]
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    _limit_memory()
     # Libraries that print to standard output would break the answers: give them the other one.
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
-    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType, load_delegate
 
     resolvers = {
         "default": OpResolverType.AUTO,
@@ -30,8 +31,15 @@ def main() -> None:
     with open(path, "rb") as file:
         content = file.read()
     begin = time.perf_counter()
+    try:
+        delegates = [load_delegate(library)] if library else None
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().rstrip(".") or "it gives no reason"
+        _answer(answers, {"delegate": reason})
+        return
     interpreter = Interpreter(
         model_content=content,
+        experimental_delegates=delegates,
         num_threads=threads,
         experimental_op_resolver_type=resolvers[kernels],
     )
@@ -53,6 +61,14 @@ def main() -> None:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         output = interpreter.get_tensor(details[1]["index"]).tobytes()
         _answer(answers, {"times_ms": times, "peak_kib": peak, "bytes": len(output)}, output)
+
+
+def _limit_memory():
+    """Keeps a file that asks for more than there is from taking the machine down with it."""
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    limit = total if hard == resource.RLIM_INFINITY else min(total, hard)
+    resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
 
 
 def _facts(detail):

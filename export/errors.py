@@ -14,3 +14,9 @@ class ModelFileError(RuntimeError):
     """A model file is unreadable or crashes the runtime."""
 
     exit_code = 4
+
+
+class TrainingProcessError(RuntimeError):
+    """The process of a training was killed or crashed."""
+
+    exit_code = 5

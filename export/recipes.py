@@ -5,6 +5,7 @@
 | `float32` | float32 | float32 | float32 | no |
 | `float16` | float16 | float32 | float32 | no |
 | `dynamic_range` | int8 | float32 | float32 | no |
+| `int16x8` | int8 | int16 | int16 | yes |
 | `full_integer` | int8 | int8 | uint8 | yes |
 """
 
@@ -23,12 +24,17 @@ class QuantizationRecipe:
     """What numbers a file computes with.
 
     Attributes:
-        name: "float32", "float16", "dynamic_range" or "full_integer".
+        name: Of the function that made it.
         images: Representative photos, uint8 (H, W, 3), from which activation ranges are taken.
     """
 
     name: str
     images: tuple[np.ndarray, ...] = field(default=(), repr=False)
+
+    @property
+    def is_integer(self) -> bool:
+        """Whether no number of the file is a float."""
+        return self.name in ("full_integer", "int16x8")
 
 
 def float32() -> QuantizationRecipe:
@@ -46,27 +52,51 @@ def dynamic_range() -> QuantizationRecipe:
     return QuantizationRecipe("dynamic_range")
 
 
+def int16x8(images: Sequence[np.ndarray]) -> QuantizationRecipe:
+    """Returns the recipe for integer hardware where int8 activations lose too much.
+
+    Slower than int8 nearly everywhere. The input is int16; its scale is in the file and its report.
+
+    Args:
+        images: As for `full_integer`.
+
+    Raises:
+        ValueError: As `full_integer`.
+    """
+    return QuantizationRecipe("int16x8", _representative(images, "int16x8"))
+
+
 def full_integer(images: Sequence[np.ndarray]) -> QuantizationRecipe:
     """Returns the recipe for integer hardware: no float op, raw bytes in.
 
     Args:
-        images: At least 8 real photos like those the model will see, RGB 0..255, (H, W, 3), as
-            `data.images("train", 100)` returns them.
+        images: At least 8 different real photos like those the model will see, RGB 0..255,
+            (H, W, 3), as `data.images("train", 100)` returns them.
 
     Raises:
-        ValueError: If there are fewer than 8, one is no photo of this range, or all are flat.
+        ValueError: If there are fewer than 8 that are neither equal nor of one colour, or one is
+            no photo of this range.
     """
+    return QuantizationRecipe("full_integer", _representative(images, "full_integer"))
+
+
+def _representative(images: Sequence[np.ndarray], recipe: str) -> tuple[np.ndarray, ...]:
     photos = tuple(check_image(image) for image in images)
+    # Scaled photos, or label maps of two classes. A black photo is no proof of either.
+    if any(0 < photo.max() <= 1 for photo in photos):
+        raise ValueError(
+            f"{recipe} needs photos with values 0..255 (the scaling is in the model); the values "
+            "of at least one are within 0..1."
+        )
     if len(photos) < _FEWEST_IMAGES:
         raise ValueError(
-            f"full_integer needs at least {_FEWEST_IMAGES} photos to take ranges from, better "
-            f"100; got {len(photos)}."
+            f"{recipe} needs at least {_FEWEST_IMAGES} photos to take ranges from, better 100; "
+            f"got {len(photos)}."
         )
-    if all(photo.max() <= 1 for photo in photos):
+    real = {photo.tobytes() for photo in photos if photo.std() >= 1}
+    if len(real) < _FEWEST_IMAGES:
         raise ValueError(
-            "full_integer needs photos with values 0..255 (the scaling is in the model); all "
-            "of these are within 0..1."
+            f"{recipe} needs at least {_FEWEST_IMAGES} different real photos; of {len(photos)}, "
+            f"{len(real)} are neither of one colour nor equal to another."
         )
-    if all(photo.std() < 1 for photo in photos):
-        raise ValueError("full_integer needs real photos; all of these are of one colour.")
-    return QuantizationRecipe("full_integer", photos)
+    return photos

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, cast
 
+import keras
 import numpy as np
 
 from export.errors import ModelFileError
@@ -46,12 +47,17 @@ class FixedSize:
 
     Attributes:
         input_size: (H, W) of the function's images.
+        stride: Pixels of the input for one of the output, in both directions.
     """
 
     input_size: tuple[int, int]
+    stride: int = 1
 
     def logits(self, images: np.ndarray) -> np.ndarray:
-        """Maps images float32 (1, H, W, 3), 0..255, to logits (1, H, W, num_classes)."""
+        """Maps images float32 (1, H, W, 3), 0..255, to logits on the output's grid.
+
+        These are (1, ceil(H / stride), ceil(W / stride), num_classes).
+        """
         raise NotImplementedError
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
@@ -68,8 +74,11 @@ class FixedSize:
                 f"{height} x {width}. Resize the image."
             )
         padded = np.pad(images, ((0, 0), (0, below), (0, right), (0, 0)), constant_values=FILL)
-        logits = [self.logits(padded[i : i + 1]) for i in range(len(padded))]
-        return np.concatenate(logits)[:, :height, :width]
+        logits = np.concatenate([self.logits(padded[i : i + 1]) for i in range(len(padded))])
+        if self.stride > 1:
+            size = [side * self.stride for side in logits.shape[1:3]]
+            logits = keras.ops.convert_to_numpy(keras.ops.image.resize(logits, size))
+        return logits[:, :height, :width]
 
 
 class TFLiteModel(FixedSize):
@@ -81,7 +90,14 @@ class TFLiteModel(FixedSize):
         load_ms: Milliseconds that loading took.
     """
 
-    def __init__(self, path: str | Path, *, threads: int = 1, kernels: str = "default"):
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        threads: int = 1,
+        kernels: str = "default",
+        delegate: str | None = None,
+    ):
         """Starts a process and loads the file there; see `load_tflite`."""
         self.path = Path(path)
         graph = read_model(path)  # refuses what is no model before any native code sees it
@@ -92,7 +108,15 @@ class TFLiteModel(FixedSize):
         self.num_classes = scores.shape[-1]
         self._errors = tempfile.TemporaryFile()
         self._process = subprocess.Popen(
-            [sys.executable, "-P", str(_CHILD), str(self.path), str(threads), kernels],
+            [
+                sys.executable,
+                "-P",
+                str(_CHILD),
+                str(self.path),
+                str(threads),
+                kernels,
+                delegate or "",
+            ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
@@ -101,6 +125,13 @@ class TFLiteModel(FixedSize):
         self._requests = cast(IO[bytes], self._process.stdin)
         self._answers = cast(IO[bytes], self._process.stdout)
         facts = self._answer()
+        if "delegate" in facts:
+            self.close()
+            raise ValueError(
+                f"The delegate {delegate} cannot be loaded: {facts['delegate']}. Install it (for "
+                "a Coral device, Google's package libedgetpu1-std), connect the device, or leave "
+                "the delegate out."
+            )
         self.load_ms = facts["load_ms"]
         self._ends, self._values = 0, 0
         self.input, self.output = (_endpoint(facts[key]) for key in ("input", "output"))
@@ -111,6 +142,28 @@ class TFLiteModel(FixedSize):
                 f"{path} takes input of shape {shape}; a segmentation model takes (1, H, W, 3)."
             )
         self.input_size = (shape[1], shape[2])
+
+    @property
+    def stride(self) -> int:  # type: ignore[override]
+        """Pixels of the input for one of the output.
+
+        Raises:
+            ModelFileError: If the output is no such grid.
+        """
+        height, width = self.input_size
+        coarse = self.output.shape[1:3]
+        fit = [
+            s
+            for s in range(1, max(height, width) + 1)
+            if (-(-height // s), -(-width // s)) == coarse
+        ]
+        if not fit:
+            raise ModelFileError(
+                f"{self.path} makes an output of shape {self.output.shape} of a photo of {height} "
+                f"x {width}; a segmentation model makes one at a whole stride."
+            )
+        # Small outputs fit several strides; networks have powers of two.
+        return next((s for s in fit if s & (s - 1) == 0), fit[0])
 
     def run(self, array: np.ndarray, runs: int = 1) -> tuple[np.ndarray, list[float], int]:
         """Runs the file on its own kind of numbers.
@@ -140,6 +193,9 @@ class TFLiteModel(FixedSize):
         if self.input.dtype == "float32":
             return np.asarray(images, "float32")
         info = np.iinfo(self.input.dtype)
+        if self.input.dtype == "int16":  # the scaling is in the graph
+            values = np.rint(np.asarray(images) / self.input.scale)
+            return np.clip(values, info.min, info.max).astype("int16")
         # Bytes go in as they are; int8 input is the same bytes, moved by 128.
         return np.clip(np.rint(images) + info.min, info.min, info.max).astype(self.input.dtype)
 
@@ -167,7 +223,7 @@ class TFLiteModel(FixedSize):
             self.close()
 
     def logits(self, images: np.ndarray) -> np.ndarray:
-        """Maps images float32 (1, H, W, 3), 0..255, to logits (1, H, W, num_classes)."""
+        """Maps images float32 (1, H, W, 3), 0..255, to logits on the output's grid."""
         output, _, _ = self.run(self.quantize(images))
         if output.dtype.kind in "iu" and output.ndim == 4:
             info = np.iinfo(output.dtype)
@@ -203,13 +259,21 @@ def _endpoint(facts: dict[str, Any]) -> Endpoint:
     return Endpoint(**{**facts, "shape": tuple(facts["shape"])})
 
 
-def load_tflite(path: str | Path, *, threads: int = 1, kernels: str = "default") -> TFLiteModel:
+def load_tflite(
+    path: str | Path,
+    *,
+    threads: int = 1,
+    kernels: str = "default",
+    delegate: str | None = None,
+) -> TFLiteModel:
     """Loads a .tflite file into a process of its own.
 
     Args:
         path: The file; its input is (1, H, W, 3).
         threads: Of LiteRT.
         kernels: "default" (XNNPACK), "plain" (LiteRT's own) or "reference".
+        delegate: A library that runs the ops it can in place of the kernels, such as
+            "libedgetpu.so.1" for a file that Google's compiler made.
 
     Returns:
         A callable from images (N, h, w, 3), 0..255, no larger than the file's input, to logits
@@ -217,5 +281,6 @@ def load_tflite(path: str | Path, *, threads: int = 1, kernels: str = "default")
 
     Raises:
         ModelFileError: If the file is missing, damaged, no segmentation model, or crashes LiteRT.
+        ValueError: If the delegate cannot be loaded.
     """
-    return TFLiteModel(path, threads=threads, kernels=kernels)
+    return TFLiteModel(path, threads=threads, kernels=kernels, delegate=delegate)

@@ -1,7 +1,9 @@
 """Running a converted file beside the model it came from, on real photos."""
 
+import heapq
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import count
 
 import numpy as np
 
@@ -17,6 +19,25 @@ from kseg.metrics import ConfusionMatrix, Scores
 
 # A model no better than naming one class everywhere agrees with any quantization of itself.
 _ABOVE_MAJORITY = 0.05
+_WORST = 3  # photos that are kept to be looked at
+_INT16_STEPS = 32767  # from 0 to the largest
+
+
+@dataclass(frozen=True)
+class Example:
+    """A photo and how it was labelled.
+
+    Attributes:
+        agreement: Share of the pixels, not ignored, with equal labels.
+        photo: RGB, 0..255, (H, W, 3).
+        labels_float: Of the model, integers (H, W).
+        labels: Of the file.
+    """
+
+    agreement: float
+    photo: np.ndarray
+    labels_float: np.ndarray
+    labels: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -31,6 +52,7 @@ class Verification:
             output is not quantized.
         scores_float: Of the model; None without label maps.
         scores: Of the file; None without label maps.
+        worst: The photos on which the two agree least, the worst first.
     """
 
     photos: int
@@ -39,6 +61,7 @@ class Verification:
     saturated: float | None
     scores_float: Scores | None = field(default=None)
     scores: Scores | None = field(default=None)
+    worst: tuple[Example, ...] = field(default=(), repr=False)
 
 
 def verify(
@@ -70,19 +93,32 @@ def verify(
         pairs = (photos.read(pair) for pair in photos.files(split))
     else:
         pairs = ((photo, np.zeros(np.shape(photo)[:2], "uint8")) for photo in photos)
-    count, equal, pixels, largest = 0, 0, 0, 0.0
+    equal, pixels, largest = 0, 0, 0.0
+    worst: list[tuple[float, int, Example]] = []  # a heap: the number breaks ties
+    order = count()
     for photo, label_map in pairs:
         logits = [predict_logits(m, photo, size) for m in (model, file)]
-        labels = [np.argmax(values, -1) for values in logits]
+        labels = [np.argmax(values, -1).astype("uint8") for values in logits]
         valid = label_map != IGNORE_CLASS
-        equal += int((labels[0] == labels[1])[valid].sum())
-        pixels += int(valid.sum())
+        alike, counted = int((labels[0] == labels[1])[valid].sum()), int(valid.sum())
+        equal += alike
+        pixels += counted
         largest = max(largest, float(np.abs(logits[0] - logits[1]).max()))
-        count += 1
+        example = Example(alike / max(1, counted), photo, *labels)
+        item = (-example.agreement, -next(order), example)
+        heapq.heappush(worst, item) if len(worst) < _WORST else heapq.heappushpop(worst, item)
         for matrix, prediction in zip(matrices, labels, strict=False):
             matrix.update(label_map, prediction)
     scores = [matrix.scores(names) for matrix in matrices] or (None, None)
-    return Verification(count, equal / max(1, pixels), largest, file.saturated(), *scores)
+    return Verification(
+        photos=next(order),
+        agreement=equal / max(1, pixels),
+        max_difference=largest,
+        saturated=file.saturated(),
+        scores_float=scores[0],
+        scores=scores[1],
+        worst=tuple(item[2] for item in sorted(worst, reverse=True)),
+    )
 
 
 def check_gate(result: Verification, *, min_ratio: float, max_drop: float) -> None:
@@ -113,12 +149,18 @@ def check_gate(result: Verification, *, min_ratio: float, max_drop: float) -> No
         raise GateError(
             f"Mean IoU falls from {before.mean_iou:.4f} to {after.mean_iou:.4f} by the "
             f"conversion; allowed are a ratio of {min_ratio} and a drop of {max_drop}. Nothing "
-            "was written. Calibrate with more photos, or train longer."
+            "was written. Calibrate with more photos, train longer, or let --rescue keep some "
+            "layers in float."
         )
 
 
 def check_graph(
-    graph: ModelFile, recipe: QuantizationRecipe, device: Target, scaling: tuple[float, float]
+    graph: ModelFile,
+    recipe: QuantizationRecipe,
+    device: Target,
+    scaling: tuple[float, float],
+    *,
+    rescued: bool = False,
 ) -> None:
     """Refuses a file with tensors or ops that its device does not take.
 
@@ -127,31 +169,24 @@ def check_graph(
         recipe: What it was converted with.
         device: What it is for.
         scaling: (factor, offset) that its input's quantization must stand for.
+        rescued: Whether some layers were kept in float on purpose.
 
     Raises:
         GateError: If there are such; they are named.
     """
-    problems = []
-    if recipe.name == "full_integer":
+    problems = _wrong_input(graph, recipe, scaling) if recipe.is_integer else []
+    if recipe.is_integer and not rescued:
         floats = [t.name for t in graph.tensors if t.dtype in ("float16", "float32", "float64")]
         if floats:
             problems.append(f"{len(floats)} float tensors, the first of them {floats[0]}")
         refused = sorted({op.name for op in graph.ops} & device.refused_ops)
         if refused:
             problems.append(f"the ops {', '.join(refused)}")
-        image = graph.tensors[graph.inputs[0]]
-        # (x * factor + offset) must be what the quantized input makes of the byte x.
-        expected = (scaling[0], round(-scaling[1] / scaling[0]))
-        got = (image.scales[0], image.zero_points[0]) if image.scales else (0.0, 0)
-        if (
-            image.dtype != "uint8"
-            or not np.isclose(got[0], expected[0], rtol=1e-4)
-            or (got[1] != expected[1])
-        ):
-            problems.append(
-                f"an input of {image.dtype}, scale {got[0]:.6g} and zero point {got[1]}, where "
-                f"bytes need uint8, {expected[0]:.6g} and {expected[1]}"
-            )
+        problems += [
+            f"{op.name} with a tensor of 5 dimensions"
+            for op in graph.ops
+            if len(graph.tensors[op.outputs[0]].shape) > 4
+        ]
     for op in graph.ops:
         if device.op_versions and op.version > device.op_versions.get(op.name, 0):
             problems.append(f"{op.name} of version {op.version}, which its compiler cannot parse")
@@ -160,3 +195,20 @@ def check_graph(
             f"The converted model has {'; '.join(sorted(set(problems)))}, which the target "
             f"{device.name} does not take. Nothing was written."
         )
+
+
+def _wrong_input(graph: ModelFile, recipe: QuantizationRecipe, scaling) -> list[str]:
+    """Says where the input's quantization is not what (x * factor + offset) makes of a byte x."""
+    image = graph.tensors[graph.inputs[0]]
+    if recipe.name == "int16x8":  # symmetric
+        dtype, expected = "int16", (255 * scaling[0] / _INT16_STEPS, 0)
+    else:
+        dtype, expected = "uint8", (scaling[0], round(-scaling[1] / scaling[0]))
+    got = (image.scales[0], image.zero_points[0]) if image.scales else (0.0, 0)
+    right = np.isclose(got[0], expected[0], rtol=1e-4) and got[1] == expected[1]
+    if image.dtype == dtype and right:
+        return []
+    return [
+        f"an input of {image.dtype}, scale {got[0]:.6g} and zero point {got[1]}, where "
+        f"bytes need {dtype}, {expected[0]:.6g} and {expected[1]}"
+    ]

@@ -7,6 +7,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from kseg.analysis import Description, describe
     from kseg.data import Data, load_data
     from kseg.inference import predict
     from kseg.label_map import LabelMap
@@ -34,6 +35,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Data": "kseg.data",
+    "Description": "kseg.analysis",
     "LabelMap": "kseg.label_map",
     "MODELS": "kseg.models",
     "Recipe": "kseg.training",
@@ -53,6 +55,7 @@ _HOMES = {
     "build_segnet": "kseg.models",
     "build_unet": "kseg.models",
     "colorize": "kseg.visualize",
+    "describe": "kseg.analysis",
     "evaluate": "kseg.training",
     "fit": "kseg.training",
     "load": "kseg.training",
@@ -64,6 +67,7 @@ _HOMES = {
 __all__ = [
     "MODELS",
     "Data",
+    "Description",
     "LabelMap",
     "Recipe",
     "Run",
@@ -82,6 +86,7 @@ __all__ = [
     "build_segnet",
     "build_unet",
     "colorize",
+    "describe",
     "evaluate",
     "fit",
     "load",

@@ -1,4 +1,4 @@
-"""What a backbone hands to a decoder, and the scaling it expects."""
+"""What a backbone hands to a decoder, and what backbones share: scaling, strides, widths."""
 
 from typing import NamedTuple
 
@@ -8,8 +8,8 @@ from keras import KerasTensor, layers
 class Endpoints(NamedTuple):
     """Feature maps of a backbone; ck has stride min(2**k, output_stride).
 
-    In inverted-residual networks c1..c4 are the expanded activations before the next stride and
-    c5 is the output of the head convolution.
+    c1..c4 are the last activations before the next stride, which in inverted-residual networks are
+    the expanded ones, and c5 is the output of the last convolution.
     """
 
     c1: KerasTensor
@@ -23,7 +23,9 @@ def scale_to_unit(image: KerasTensor) -> KerasTensor:
     """Scales RGB 0..255 to (x - 127) / 128, the range EfficientNet-Lite was trained with.
 
     127 and 128 rather than 127.5 twice: the quantized input of an exported file is then exactly
-    the camera's bytes (scale 1/128, zero point 127).
+    the camera's bytes (scale 1/128, zero point 127). So every backbone starts with it. MobileNets
+    were trained with x / 127.5 - 1, which is one grey level lower at black and the same at white;
+    ResNet50's and VGG16's weights are rewritten when they are loaded (kseg.backbones.keras_file).
     """
     return layers.Rescaling(1 / 128, -127 / 128, name="scale")(image)
 
@@ -58,3 +60,9 @@ class StrideToDilation:
             return 1, dilation_rate
         self.stride *= strides
         return strides, dilation_rate
+
+
+def round_filters(filters: float) -> int:
+    """Rounds to a multiple of 8 that is not under 90 % of the asked width."""
+    rounded = max(8, int(filters + 4) // 8 * 8)
+    return rounded + 8 if rounded < 0.9 * filters else rounded

@@ -1,9 +1,9 @@
 """What the verbs do. `export`, and TensorFlow with it, is imported only by those that need it."""
 
+import inspect
 import json
 import sys
 from argparse import Namespace
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -12,36 +12,34 @@ from tabulate import tabulate
 
 import kseg
 from kseg.backbones import BACKBONES
-from kseg.data import Data
+from kseg.cli.deploy import benchmark, export
+from kseg.cli.describe import describe, print_costs
+from kseg.cli.opening import open_model, pair
 from kseg.data.files import read_image
 from kseg.label_map import LabelMap
 from kseg.metrics import Scores
-from kseg.models import MODELS, TRAINED, build
-from kseg.training.run import open_run
+from kseg.models import MODELS, TRAINED, build, check_choice
 
 
 def train(arguments: Namespace) -> None:
     """Trains a network into a run folder."""
     data = kseg.load_data(arguments.data)
-    start = arguments.weights
+    network = _network(arguments, data.label_map.num_classes)
+    start = arguments.weights or network["weights"] or "none"
     recipe = kseg.Recipe(
         backbone_rate=1.0 if start == "none" else kseg.Recipe.backbone_rate,
         epochs=arguments.epochs,
         minutes=arguments.minutes,
         batch_size=arguments.batch_size,
-        size=_pair(arguments.size),
-        crop=_pair(arguments.crop),
+        size=pair(arguments.size),
+        crop=pair(arguments.crop),
         seed=arguments.seed,
         learning_rate=arguments.learning_rate,
         freeze=arguments.freeze,
         validate_every=arguments.validate_every,
     )
     keras.utils.set_random_seed(arguments.seed)
-    network = {
-        "num_classes": data.label_map.num_classes,
-        "backbone": arguments.backbone,
-        "weights": "imagenet" if start == "imagenet" else None,
-    }
+    network["weights"] = "imagenet" if start == "imagenet" else None
     model = build(arguments.model, network)
     if start not in ("imagenet", "none"):
         _copy_weights(kseg.load(start), model)
@@ -51,17 +49,37 @@ def train(arguments: Namespace) -> None:
     print(f"best weights are in {run.path}; next: kseg export {run.path} --data {arguments.data}")
 
 
+def _network(arguments: Namespace, num_classes: int) -> dict:
+    """Returns what the network's builder is called with; weights are its default."""
+    check_choice("--model", arguments.model, MODELS)
+    takes = inspect.signature(MODELS[arguments.model]).parameters
+    network: dict = {"num_classes": num_classes, "weights": None}
+    if "weights" in takes:
+        network["weights"] = takes["weights"].default
+    if arguments.backbone is not None:
+        network["backbone"] = arguments.backbone
+    for option in arguments.set:
+        name, _, value = option.partition("=")
+        try:
+            network[name] = json.loads(value)
+        except json.JSONDecodeError:
+            network[name] = value
+    for name in set(network) - set(takes) - {"weights"}:
+        raise ValueError(f"{arguments.model} has no {name}; it takes {', '.join(takes)}.")
+    return network
+
+
 def evaluate(arguments: Namespace) -> None:
     """Scores a model on a split."""
     data = kseg.load_data(arguments.data)
-    model, _, size = _open_model(arguments.model)
+    model, _, size = open_model(arguments.model)
     scores = kseg.evaluate(
         model,
         data,
         split=arguments.split,
-        size=_pair(arguments.size) or size,
-        pad_to=_pair(arguments.pad_to),
-        crop_to=_pair(arguments.crop_to),
+        size=pair(arguments.size) or size,
+        pad_to=pair(arguments.pad_to),
+        crop_to=pair(arguments.crop_to),
         progress=True,
     )
     if arguments.json:
@@ -85,10 +103,10 @@ def predict(arguments: Namespace) -> None:
             photos.append(np.asarray(read_image(path)))
         except ValueError as error:
             raise ValueError(f"{path}: {error}.") from None
-    model, label_map, size = _open_model(arguments.model)
+    model, label_map, size = open_model(arguments.model, arguments.delegate)
     arguments.out.mkdir(parents=True, exist_ok=True)
     for path, stem, photo in zip(arguments.images, stems, photos, strict=True):
-        labels = kseg.predict(model, photo, size=_pair(arguments.size) or size)
+        labels = kseg.predict(model, photo, size=pair(arguments.size) or size)
         picture = Image.fromarray(labels, mode="P")
         picture.putpalette(label_map.palette())
         target, laid_over = (
@@ -99,84 +117,11 @@ def predict(arguments: Namespace) -> None:
         print(f"{path}: {_shares(labels, label_map)} -> {target}, {laid_over}")
 
 
-def export(arguments: Namespace) -> None:
-    """Makes a verified .tflite file."""
-    if arguments.data is None and arguments.quantization == "int8":
-        raise ValueError(
-            "int8 needs photos to take ranges from: name a data set with --data, or pass "
-            "--quantization float16."
-        )
-    data = kseg.load_data(arguments.data) if arguments.data else None
-    model, label_map, size = _open_model(arguments.run)
-    if not isinstance(model, keras.Model):
-        raise ValueError(f"{arguments.run} is exported already; name the run folder it came from.")
-    from export import ExportOptions, convert, dynamic_range, float16, float32, full_integer
-
-    if arguments.quantization == "int8" and data is not None:
-        recipe = full_integer(data.images("train", 100))
-    else:
-        made = {"float16": float16, "dynamic_range": dynamic_range, "none": float32}
-        recipe = made[arguments.quantization]()
-    input_size = _pair(arguments.size) or size or _photo_size(data)
-    options = ExportOptions(
-        head=arguments.head,
-        overwrite=arguments.overwrite,
-        label_map=label_map,
-        working_size=input_size if size is not None else None,
-    )
-    result = convert(
-        model,
-        recipe,
-        target=arguments.target,
-        input_size=input_size,
-        path=arguments.out,
-        validation=data,
-        options=options,
-    )
-    if arguments.json:
-        print(json.dumps(result.report))
-        return
-    facts = result.report
-    rows = [
-        ["file", f"{result.path} ({facts['file']['bytes'] / 1e6:.2f} MB)"],
-        ["input", _endpoint(facts["input"])],
-        ["output", _endpoint(facts["output"])],
-        ["ops", ", ".join(f"{count} {name}" for name, count in facts["ops"].items())],
-        ["labels like the float model's", f"{100 * result.agreement:.2f} %"],
-    ]
-    if result.mean_iou is not None and result.mean_iou_float is not None:
-        rows.append(["mean IoU, float", f"{result.mean_iou_float:.4f}"])
-        rows.append(["mean IoU, file", f"{result.mean_iou:.4f}"])
-    rows.append(["certified", "yes" if result.certified else "no: no labelled photos (--data)"])
-    print(tabulate(rows, tablefmt="plain"))
-
-
-def benchmark(arguments: Namespace) -> None:
-    """Times .tflite files."""
-    from export.benchmark import benchmark as measure
-
-    results = measure(arguments.files, threads=arguments.threads, runs=arguments.runs)
-    if arguments.json:
-        print(json.dumps({"files": results}))
-        return
-    rows = [
-        [
-            r["file"],
-            r["median_ms"],
-            r["p90_ms"],
-            r["min_ms"],
-            r["ratio"],
-            r["load_ms"],
-            r["bytes"] / 1e6,
-        ]
-        for r in results
-    ]
-    headers = ["file", "median ms", "p90 ms", "min ms", "ratio", "load ms", "MB"]
-    print(tabulate(rows, headers, floatfmt=".2f"))
-
-
 def models(arguments: Namespace) -> None:
     """Lists networks, backbones and trained models."""
+    if arguments.costs:
+        print_costs(arguments)
+        return
     trained = {
         name: {
             "network": record.builder,
@@ -204,36 +149,6 @@ def demo(arguments: Namespace) -> None:
     run_demo(arguments.out)
 
 
-def _open_model(name: str):
-    """Returns (model, label map, working size) of a run folder, a file or a trained model."""
-    if name in TRAINED:
-        record = TRAINED[name]
-        return kseg.load(name), record.label_map, None
-    if Path(name).suffix == ".tflite":
-        from export import load_tflite
-
-        model = load_tflite(name)
-        return model, *_file_facts(Path(name), model.num_classes)
-    if not Path(name).is_dir():
-        known = f" Trained models: {', '.join(TRAINED)}." if TRAINED else ""
-        raise ValueError(
-            f"{name!r} is neither a run folder nor a .tflite file nor a trained model.{known}"
-        )
-    run = open_run(name)
-    return kseg.load(run), run.label_map, run.size
-
-
-def _file_facts(path: Path, num_classes: int) -> tuple[LabelMap, tuple[int, int] | None]:
-    """Returns the classes and the working size of a .tflite file, from the report beside it."""
-    try:
-        report = json.loads(path.with_name(f"{path.stem}.json").read_text(encoding="utf-8"))
-        names, colors = report["label_map"]["names"], report["label_map"]["colors"]
-        label_map = LabelMap(tuple(names), tuple(tuple(color) for color in colors))
-        return label_map, _pair(report["working_size"])
-    except (OSError, ValueError, KeyError, TypeError):  # not a file that kseg wrote
-        return LabelMap(tuple(f"class {index}" for index in range(num_classes))), None
-
-
 def _copy_weights(source: keras.Model, target: keras.Model) -> None:
     """Sets every weight of target that source has under the same path and shape."""
     weights = {variable.path: variable for variable in source.weights}
@@ -246,26 +161,6 @@ def _copy_weights(source: keras.Model, target: keras.Model) -> None:
     if not copied:
         raise ValueError("--weights names a network that shares no layer with the one to train.")
     print(f"{copied} of {len(target.weights)} weights taken over", file=sys.stderr)
-
-
-def _photo_size(data: Data | None) -> tuple[int, int]:
-    if data is None:
-        raise ValueError("The run has no working size; name the file's input with --size H W.")
-    height, width = data.read(data.files("val")[0])[1].shape
-    return height, width
-
-
-def _pair(size: list[int] | None) -> tuple[int, int] | None:
-    if size is not None and min(size) < 1:
-        raise ValueError(f"sizes must be above 0; got {size[0]} {size[1]}.")
-    return None if size is None else (size[0], size[1])
-
-
-def _endpoint(facts: dict) -> str:
-    text = f"{facts['dtype']} {' x '.join(map(str, facts['shape']))}"
-    if facts["scale"]:
-        text += f", scale {facts['scale']:.6g}, zero point {facts['zero_point']}"
-    return text
 
 
 def _shares(labels: np.ndarray, label_map: LabelMap) -> str:
@@ -283,4 +178,4 @@ def _print_scores(scores: Scores) -> None:
     print(tabulate(rows, ["class", f"IoU ({scores.images} photos)"], disable_numparse=True))
 
 
-__all__ = ["benchmark", "demo", "evaluate", "export", "models", "predict", "train"]
+__all__ = ["benchmark", "demo", "describe", "evaluate", "export", "models", "predict", "train"]

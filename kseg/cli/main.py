@@ -9,7 +9,7 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 _BAD_INPUT, _RESOURCES, _INTERRUPTED = 2, 5, 130
@@ -35,10 +35,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = _parser().parse_args(argv)
     warnings.showwarning = _show_warning
-    from kseg.cli import commands
-
     try:
-        getattr(commands, arguments.verb)(arguments)
+        _verb(arguments.verb)(arguments)
     except KeyboardInterrupt:
         print("kseg: interrupted", file=sys.stderr)
         return _INTERRUPTED
@@ -52,6 +50,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"kseg: {error}", file=sys.stderr)
         return code
     return 0
+
+
+def _verb(name: str) -> Callable[[argparse.Namespace], None]:
+    if name == "check":  # answers in under a second, without Keras
+        from kseg.cli.check import check_file
+
+        return check_file
+    from kseg.cli import commands
+
+    return getattr(commands, name)
 
 
 def _silence_libraries() -> None:
@@ -94,12 +102,14 @@ def _parser() -> argparse.ArgumentParser:
     _add_evaluate(verbs.add_parser("evaluate", help="score a model on labelled images"))
     _add_predict(verbs.add_parser("predict", help="label photos"))
     _add_export(verbs.add_parser("export", help="make a verified .tflite file"))
-    benchmark = verbs.add_parser("benchmark", help="time .tflite files")
-    benchmark.add_argument("files", nargs="+", type=Path, metavar="FILE", help=".tflite files")
-    benchmark.add_argument("--threads", type=int, default=1, help="of LiteRT (default: 1)")
-    benchmark.add_argument("--runs", type=int, default=30, help="timed runs (default: 30)")
-    _add_json(benchmark)
-    _add_json(verbs.add_parser("models", help="list networks, backbones and trained models"))
+    _add_check(verbs.add_parser("check", help="say which ops the Edge TPU would run, and why"))
+    _add_benchmark(verbs.add_parser("benchmark", help="time .tflite files"))
+    _add_describe(verbs.add_parser("describe", help="count what a network costs"))
+    models = verbs.add_parser("models", help="list networks, backbones and trained models")
+    models.add_argument(
+        "--costs", action="store_true", help="print README's table of costs instead"
+    )
+    _add_json(models)
     demo = verbs.add_parser("demo", help="the whole way on generated photos, in minutes")
     demo.add_argument("--out", type=Path, default=Path("kseg-demo"), help="folder to write to")
     return parser
@@ -108,7 +118,14 @@ def _parser() -> argparse.ArgumentParser:
 def _add_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("data", type=Path, metavar="DATA", help="YAML file of the data set")
     parser.add_argument("--model", default="fcn8s", help="network (default: fcn8s)")
-    parser.add_argument("--backbone", default="efficientnet_lite0", help="see `kseg models`")
+    parser.add_argument("--backbone", help="default: the network's own; see `kseg models`")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="another argument of the network's builder, such as filters=128; may be repeated",
+    )
     parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="run folder")
     _add_size(parser, "--size", "working size that photos are fitted into")
     _add_size(parser, "--crop", "training crops, multiples of 32")
@@ -119,8 +136,8 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="of everything random (0)")
     parser.add_argument(
         "--weights",
-        default="imagenet",
-        help="where to start: imagenet, none, or a run folder or trained model (imagenet)",
+        help="where to start: imagenet, none, or a run folder or trained model (default: imagenet, "
+        "none for a network without a backbone)",
     )
     parser.add_argument("--learning-rate", type=float, default=2e-3, help="highest rate (2e-3)")
     parser.add_argument(
@@ -148,6 +165,7 @@ def _add_predict(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="photos")
     parser.add_argument("--out", type=Path, default=Path("."), metavar="DIR", help="folder (.)")
     _add_size(parser, "--size", "working size (default: the run's)")
+    _add_delegate(parser)
 
 
 def _add_export(parser: argparse.ArgumentParser) -> None:
@@ -158,21 +176,88 @@ def _add_export(parser: argparse.ArgumentParser) -> None:
         type=Path,
         help="YAML file of a data set: calibrates on its train photos, scores on its val photos",
     )
-    parser.add_argument("--target", default="android", help="android or edgetpu (android)")
+    parser.add_argument(
+        "--target",
+        default="android",
+        help="android, edgetpu, ethos-u55-128, ethos-u65-256 or ethos-u85-256 (android)",
+    )
     parser.add_argument(
         "--quantization",
-        choices=("int8", "float16", "dynamic_range", "none"),
+        choices=("int8", "int16x8", "float16", "dynamic_range", "none"),
         default="int8",
-        help="default: int8, every number an integer",
+        help="default: int8, every number an integer; int16x8 keeps 16 bits between layers",
     )
     parser.add_argument("--head", default="logits", help="logits, argmax or softmax (logits)")
+    parser.add_argument(
+        "--stride",
+        type=int,
+        default=1,
+        help="end before the last upsampling, at one output for S x S pixels (1)",
+    )
+    parser.add_argument(
+        "--rescue",
+        action="store_true",
+        help="where int8 loses too much, keep the noisiest layers in float (android only)",
+    )
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="leave out what other heads and strides would cost, and which layers are noisiest",
+    )
+    parser.add_argument(
+        "--qat-epochs",
+        type=int,
+        default=0,
+        metavar="N",
+        help="train N epochs more with the rounding of int8 first (quantization-aware; 0)",
+    )
     _add_size(parser, "--size", "size of the file's input (default: the run's, or the photos')")
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier export")
     _add_json(parser)
 
 
+def _add_check(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", type=Path, metavar="FILE", help=".tflite file")
+    parser.add_argument(
+        "--compile",
+        action="store_true",
+        help="also run Google's edgetpu_compiler, where it is on PATH, and compare",
+    )
+    _add_json(parser)
+
+
+def _add_benchmark(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help=".tflite files")
+    parser.add_argument("--threads", type=int, default=1, help="of LiteRT (default: 1)")
+    parser.add_argument("--runs", type=int, default=30, help="timed runs (default: 30)")
+    _add_delegate(parser)
+    _add_json(parser)
+
+
+def _add_describe(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "model", metavar="M", help="a network, a run folder, or the name of a trained model"
+    )
+    parser.add_argument("--backbone", help="of a network (default: its own)")
+    parser.add_argument("--num-classes", type=int, help="of a network (default: 21)")
+    _add_size(parser, "--size", "size of the image (default: the run's, or 360 480)")
+    parser.add_argument(
+        "--effective",
+        action="store_true",
+        help="measure the effective receptive fields too (a network's with random weights)",
+    )
+    parser.add_argument("--layers", action="store_true", help="a line for each layer too")
+    _add_json(parser)
+
+
 def _add_size(parser, flag: str, text: str) -> None:
     parser.add_argument(flag, type=int, nargs=2, metavar=("H", "W"), help=text)
+
+
+def _add_delegate(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--delegate", metavar="LIB", help="library that runs the file, such as libedgetpu.so.1"
+    )
 
 
 def _add_json(parser: argparse.ArgumentParser) -> None:

@@ -8,6 +8,7 @@ from kseg.layers.blocks import (
 )
 from kseg.layers.geometry import CropLike, PadToStride, Resize
 from kseg.layers.initializers import BilinearKernel, IdentityKernel
+from kseg.layers.matrix import convolution_matrix
 from kseg.layers.unpooling import BedOfNails, MaxUnpooling
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "PadToStride",
     "Resize",
     "conv_norm_act",
+    "convolution_matrix",
     "depthwise_norm_act",
     "inverted_residual",
     "separable_norm_act",

@@ -54,20 +54,16 @@ class MaxUnpooling(keras.layers.Layer):
             x at the switches of source and zeros elsewhere, (N, 2 * H, 2 * W, C).
         """
         x, source = inputs
-        top_left, top_right = source[:, ::2, ::2], source[:, ::2, 1::2]
-        low_left, low_right = source[:, 1::2, ::2], source[:, 1::2, 1::2]
-        is_top = ops.maximum(top_left, top_right) >= ops.maximum(low_left, low_right)
-        nothing = ops.zeros_like(x)
-        rows = []
-        for chosen, left, right in (
-            (ops.where(is_top, x, nothing), top_left, top_right),
-            (ops.where(is_top, nothing, x), low_left, low_right),
-        ):
-            is_left = left >= right
-            rows.append(_interleave_columns(is_left, chosen, nothing))
         batch, height, width, channels = _shape(x)
+        # A pooling, because the converter gives an `ops.maximum` a scale of its own and rounds
+        # its inputs a second time.
+        of_row = ops.max_pool(source, (1, 2), (1, 2))
+        is_top = of_row[:, ::2] >= of_row[:, 1::2]
         # Side by side in memory, an upper and a lower row are two rows of the fine map.
-        x = ops.concatenate(rows, axis=2)
+        x = _place(x, is_top, axis=2)
+        x = ops.reshape(x, (batch, 2 * height, width, channels))
+        is_left = source[:, :, ::2] >= source[:, :, 1::2]
+        x = _place(x, is_left, axis=3)
         return ops.reshape(x, (batch, 2 * height, 2 * width, channels))
 
     def compute_output_shape(self, input_shape):
@@ -75,10 +71,11 @@ class MaxUnpooling(keras.layers.Layer):
         return _doubled(input_shape[0])
 
 
-def _interleave_columns(is_left, x, nothing):
-    batch, height, width, channels = _shape(x)
-    pair = [ops.where(is_left, x, nothing), ops.where(is_left, nothing, x)]
-    return ops.reshape(ops.concatenate(pair, axis=3), (batch, height, 2 * width, channels))
+def _place(x, is_first, axis):
+    """Returns x where it comes first and zeros elsewhere, then the opposite."""
+    nothing = ops.zeros_like(x)
+    pair = [ops.where(is_first, x, nothing), ops.where(is_first, nothing, x)]
+    return ops.concatenate(pair, axis=axis)
 
 
 def _shape(x):

@@ -54,6 +54,7 @@ class WeightAverage(keras.callbacks.Callback):
             new = np.asarray(variable)
             if new.dtype.kind == "f":
                 self.values[index] += (1 - decay) * (new - self.values[index])
+                self.values[index][new == 0] = 0  # a pruned weight is gone at once
             else:  # states of random generators
                 self.values[index] = new.copy()
 

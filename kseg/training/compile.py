@@ -43,16 +43,19 @@ def compile_model(model: keras.Model, recipe: Recipe, steps: int, pixels: np.nda
     if backbone and recipe.backbone_rate != 1:
         slow = {f"(?:{backbone})/.*": optimizer(recipe.backbone_rate)}
         chosen = keras.optimizers.MultiOptimizer(keras.optimizers.OptimizerMap(chosen, slow))
-    balanced = recipe.class_weights == "auto"
-    weights = balanced_class_weights(pixels) if balanced else None
     # On CPUs XLA is several times slower than TensorFlow's own kernels.
     jit = False if keras.backend.backend() == "tensorflow" else "auto"
-    loss = CrossEntropyDice(weights, recipe.dice)
-    model.compile(optimizer=chosen, loss=loss, jit_compile=jit)
+    model.compile(optimizer=chosen, loss=make_loss(recipe, pixels), jit_compile=jit)
     model.optimizer.build(model.trainable_variables)
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = recipe.suited(recipe.norm_momentum, total)
+
+
+def make_loss(recipe: Recipe, pixels: np.ndarray) -> CrossEntropyDice:
+    """Returns the loss of a recipe; pixels as `compile_model`."""
+    balanced = recipe.class_weights == "auto"
+    return CrossEntropyDice(balanced_class_weights(pixels) if balanced else None, recipe.dice)
 
 
 @contextlib.contextmanager

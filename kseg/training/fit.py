@@ -4,7 +4,7 @@ import contextlib
 import os
 import platform
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -16,12 +16,15 @@ import numpy as np
 from kseg.data import Augmentation, Data, Split, check_data
 from kseg.training.callbacks import Keeper, WeightAverage, read, write
 from kseg.training.compile import compile_model, frozen
+from kseg.training.distillation import taught
 from kseg.training.evaluate import check_classes, evaluate
 from kseg.training.pictures import write_curves, write_preview
 from kseg.training.recipe import Recipe
 from kseg.training.run import FORMAT, Run, assign, open_run, read_checkpoint, write_json
 
 _TIMED_STEPS = 6
+# What a resumed training must have in common with its beginning.
+_SAME = (("asked", "recipe"), ("spec", "network"), ("data", "data set"), ("teacher", "teacher"))
 
 
 def fit(
@@ -31,6 +34,8 @@ def fit(
     *,
     run_dir: str | Path,
     resume: bool = False,
+    teacher: keras.Model | None = None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> Run:
     """Trains a model and leaves it with the best averaged weights.
 
@@ -40,6 +45,9 @@ def fit(
         recipe: How to train.
         run_dir: Folder for checkpoints, history and pictures.
         resume: Whether to go on from the last checkpoint in run_dir, if there is one.
+        teacher: A trained network of the same classes, whose logits the model learns beside the
+            labels (`recipe.distillation`); it is not changed. A resumed run needs it again.
+        callbacks: Called before the running average takes in a step's weights.
 
     Returns:
         The run.
@@ -56,33 +64,28 @@ def fit(
         enable_determinism()
     if not resume and path.exists() and any(f.name != "run.lock" for f in path.iterdir()):
         raise ValueError(f"{path} is not empty; resume the run in it, or name another folder.")
-    check_classes(model.output_shape[-1], data)
+    for network in (model, teacher):
+        if network is not None:
+            check_classes(network.output_shape[-1], data)
     report = check_data(data)
-    split = data.split(
-        "train",
-        size=recipe.size,
-        batch_size=recipe.batch_size,
-        seed=recipe.seed,
-        augment=Augmentation(
-            _crop(recipe, data), recipe.scale, flip=recipe.flip, color=recipe.color
-        ),
-    )
+    split = training_split(data, recipe)
     path.mkdir(parents=True, exist_ok=True)
     with _locked(path):
         record = _record(model, data, recipe, report)
+        record["teacher"] = teacher and getattr(teacher, "kseg_spec", teacher.name)
         earlier = _earlier(path, record) if resume else None
         if earlier is not None:
             recipe = replace(recipe, epochs=earlier["recipe"]["epochs"], minutes=None)
-        with frozen(model, recipe.freeze):
+        with frozen(model, recipe.freeze), taught(model, teacher, recipe.distillation):
             if recipe.minutes is not None:
                 recipe = replace(recipe, epochs=_epochs(model, data, recipe, split), minutes=None)
             record["recipe"] = asdict(recipe)
             write_json(path / "run.json", record)
-            _train(model, data, recipe, report, split, path, resume)
+            _train(model, data, recipe, report, split, path, resume, callbacks)
     return Run(path, record)
 
 
-def _train(model, data, recipe, report, split, path, resume):
+def _train(model, data, recipe, report, split, path, resume, callbacks):
     compile_model(model, recipe, len(split), report.pixels["train"])
     steps = recipe.epochs * len(split)
     average = WeightAverage(recipe.suited(recipe.average, steps))
@@ -93,13 +96,13 @@ def _train(model, data, recipe, report, split, path, resume):
     keeper = Keeper(path, average, score, recipe.epochs, len(split), recipe.validate_every)
     done = _restore(model, average, keeper, path) if resume else 0
     model.fit(
-        _batches(split, done * len(split), recipe.workers),
+        training_batches(split, done * len(split), recipe.workers),
         initial_epoch=done,
         epochs=recipe.epochs,
         steps_per_epoch=len(split),
         shuffle=False,
         verbose=0,
-        callbacks=[average, keeper],
+        callbacks=[*callbacks, average, keeper],
     )
     _, _, groups = read_checkpoint(path, "best")
     assign(model.variables, groups["average"], path)
@@ -125,7 +128,27 @@ class _Stream(keras.utils.PyDataset):
         return self.split[self.start + index]
 
 
-def _batches(split: Split, start: int, workers: int) -> Any:
+def training_split(data: Data, recipe: Recipe) -> Split:
+    """Returns the training photos as a recipe orders and varies them."""
+    return data.split(
+        "train",
+        size=recipe.size,
+        batch_size=recipe.batch_size,
+        seed=recipe.seed,
+        augment=Augmentation(
+            _crop(recipe, data), recipe.scale, flip=recipe.flip, color=recipe.color
+        ),
+    )
+
+
+def training_batches(split: Split, start: int, workers: int) -> Any:
+    """Returns batches without end, in the form that the backend is fastest with.
+
+    Args:
+        split: Of `training_split`.
+        start: Number of the first batch, counted from the start of the first epoch.
+        workers: Threads that prepare photos.
+    """
     stream = _Stream(split, start, workers)
     if keras.backend.backend() != "tensorflow":
         return stream
@@ -148,7 +171,7 @@ def _epochs(model, data, recipe, split) -> int:
     before = read(model.variables)
     clock = _Clock()
     model.fit(
-        _batches(split, 0, recipe.workers),
+        training_batches(split, 0, recipe.workers),
         steps_per_epoch=_TIMED_STEPS,
         shuffle=False,
         verbose=0,
@@ -205,10 +228,10 @@ def _earlier(path, record) -> dict[str, Any] | None:
     earlier = open_run(path).record
     # As JSON gives them back: tuples are lists there.
     now = write_json(None, record)
-    for key, what in (("asked", "recipe"), ("spec", "network"), ("data", "data set")):
-        if earlier[key] != now[key]:
+    for key, what in _SAME:
+        if earlier.get(key) != now[key]:
             changed = ""
-            if isinstance(now[key], dict) and isinstance(earlier[key], dict):
+            if isinstance(now[key], dict) and isinstance(earlier.get(key), dict):
                 names = [k for k in now[key] if now[key][k] != earlier[key].get(k)]
                 changed = f" ({', '.join(names)})"
             raise ValueError(

@@ -34,6 +34,7 @@ _RULES: dict[str, _Rule] = {
     "norm_momentum": _FRACTION,
     "class_weights": _one_of("auto"),
     "dice": _NOT_NEGATIVE,
+    "distillation": _NOT_NEGATIVE,
     "scale": (lambda value: 0 < value[0] <= value[1], "(smallest, largest), above 0"),
     "color": _FRACTION,
     "validate_every": _AT_LEAST_1,
@@ -75,6 +76,7 @@ class Recipe:
         class_weights: "auto" raises rare classes (`kseg.losses.balanced_class_weights`); None
             weighs pixels alike.
         dice: Weight of the soft Dice loss beside cross entropy.
+        distillation: Weight of a teacher's logits beside that, where `kseg.fit` has a teacher.
         scale: Smallest and largest random enlargement.
         flip: Whether half the photos are mirrored.
         color: Largest relative change of brightness, contrast and saturation.
@@ -101,6 +103,7 @@ class Recipe:
     norm_momentum: float = 0.97
     class_weights: str | None = "auto"
     dice: float = 0.5
+    distillation: float = 1.0
     scale: tuple[float, float] = (0.7, 1.6)
     flip: bool = True
     color: float = 0.3

@@ -8,13 +8,10 @@ import keras
 import numpy as np
 import pytest
 
-from kseg.backbones.weights import (
-    IMAGENET_WEIGHTS,
-    assign_by_name,
-    efficientnet_lite_arrays,
-    load_imagenet_weights,
-    read_torch_file,
-)
+from kseg.backbones import BACKBONES
+from kseg.backbones.records import IMAGENET_WEIGHTS, WheelRecord
+from kseg.backbones.torch_file import efficientnet_lite_arrays, read_torch_file
+from kseg.backbones.weights import assign_by_name, load_imagenet_weights
 
 MAGIC = 0x1950A86A20F9469CFC6C
 
@@ -184,7 +181,20 @@ def test_weights_are_assigned_by_name_and_others_passed_over(model):
     np.testing.assert_array_equal(model.get_layer("stem_conv").bias, bias)
 
 
+def test_network_without_the_backbone_is_refused(model):
+    match = (
+        "network .* has no layer named 'stem' or as any other of this backbone; load the weights"
+    )
+    with pytest.raises(ValueError, match=match):
+        assign_by_name(model, {"stem": [np.zeros(3)], "head": [np.zeros(3)]})
+
+
 def test_every_record_is_complete():
-    for record in IMAGENET_WEIGHTS.values():
-        assert len(record.sha256) == 64
-        assert record.licence and record.input_range and record.pip_name
+    for backbone, record in IMAGENET_WEIGHTS.items():
+        assert backbone in BACKBONES
+        assert record.licence and record.input_range
+        if isinstance(record, WheelRecord):
+            assert len(record.sha256) == 64
+        else:
+            assert record.md5 is None or len(record.md5) == 32
+            assert record.file.endswith(".h5")

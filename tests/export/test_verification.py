@@ -28,6 +28,24 @@ def test_agreement_is_the_share_of_equal_labels():
     assert result.scores is None
 
 
+def test_the_photos_that_differ_most_are_kept():
+    """Photo k, one grey level k everywhere, differs in k of its 8 pixels."""
+
+    class Differing(_File):
+        def __call__(self, images):
+            labels = np.zeros((2, 4), int)
+            labels.flat[: int(images.max())] = 1
+            return np.eye(3, dtype="float32")[labels][None]
+
+    photos = [np.full((2, 4, 3), level, "uint8") for level in (3, 0, 5, 1, 8, 2, 5)]
+    result = verify(Differing(None), _File(np.zeros((2, 4), int)), photos)
+    assert [example.agreement for example in result.worst] == [0, 3 / 8, 3 / 8]
+    assert [int(example.photo.max()) for example in result.worst] == [8, 5, 5]
+    assert result.worst[0].labels.sum() == 8
+    assert result.worst[0].labels_float.sum() == 0
+    assert result.photos == 7
+
+
 def test_scores_are_taken_on_labelled_photos(data):
     pair = data.files("val")[0]
     truth = data.read(pair)[1]

@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from kseg.layers import conv_norm_act, depthwise_norm_act, separable_norm_act
+from kseg.layers import conv_norm_act, depthwise_norm_act, inverted_residual, separable_norm_act
 
 
 def block_model(block, *args, shape=(8, 10, 4), **kwargs):
@@ -68,3 +68,72 @@ def test_depthwise_block_keeps_channels_apart():
     blank, lit = model.predict_on_batch(x)
     changed = (blank != lit).any((0, 1))
     assert changed.tolist() == [True, False]
+
+
+def inverted(filters, channels=2, **arguments):
+    """Returns a model of the result and the wide features."""
+    x = keras.Input((8, 10, channels))
+    return keras.Model(x, inverted_residual(x, filters, name="block", **arguments))
+
+
+def test_inverted_residual_widens_filters_and_narrows():
+    model = inverted(4, 2, expansion=3, strides=2)
+    assert [layer.name for layer in model.layers[1:]] == [
+        *(f"block_expand_{part}" for part in ("conv", "norm", "relu")),
+        *(f"block_depthwise_{part}" for part in ("conv", "norm", "relu")),
+        *(f"block_project_{part}" for part in ("conv", "norm")),  # the result is linear
+    ]
+    shapes = {layer.name: layer.kernel.shape for layer in model.layers if "_conv" in layer.name}
+    assert shapes == {
+        "block_expand_conv": (1, 1, 2, 6),
+        "block_depthwise_conv": (3, 3, 6, 1),
+        "block_project_conv": (1, 1, 6, 4),
+    }
+    assert [output.shape for output in model.outputs] == [(None, 4, 5, 4), (None, 8, 10, 6)]
+    assert model.outputs[1] is model.get_layer("block_expand_relu").output
+
+
+def test_inverted_residual_by_hand():
+    """One channel, made two (x and -x, clipped), summed over 3x3, and x is added again."""
+    model = inverted(1, 1, expansion=2)
+    for name, kernel in (
+        ("expand", np.reshape([1, -1], (1, 1, 1, 2))),
+        ("depthwise", np.ones((3, 3, 2, 1))),
+        ("project", np.reshape([1, -10], (1, 1, 2, 1))),
+    ):
+        model.get_layer(f"block_{name}_conv").set_weights([kernel])
+        norm = model.get_layer(f"block_{name}_norm")
+        norm.moving_variance.assign(np.full(norm.moving_variance.shape, 1 - norm.epsilon))
+    x = np.zeros((1, 8, 10, 1), "float32")
+    x[0, 2, 2], x[0, 5, 7] = 1, -2
+    y, wide = model.predict_on_batch(x)
+    expected = np.zeros((8, 10))
+    expected[1:4, 1:4] = 1
+    expected[4:7, 6:9] = -10 * 2
+    np.testing.assert_allclose(y[0, ..., 0], expected + x[0, ..., 0], atol=1e-5)
+    np.testing.assert_allclose(wide[0, 5, 7], [0, 2], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("filters", "strides", "adds"), [(2, 1, True), (3, 1, False), (2, 2, False), (3, 2, False)]
+)
+def test_inverted_residual_adds_its_input_where_shapes_agree(filters, strides, adds):
+    names = [layer.name for layer in inverted(filters, strides=strides).layers]
+    assert ("block_add" in names) == adds
+
+
+def test_inverted_residual_without_expansion_is_a_separable_block():
+    model = inverted(2, expansion=1)
+    assert "block_expand_conv" not in [layer.name for layer in model.layers]
+    assert model.outputs[1] is model.inputs[0]
+
+
+def test_dilated_inverted_residual_reaches_farther_at_equal_parameters():
+    near, far = (inverted(2, dilation_rate=rate) for rate in (1, 2))
+    assert near.count_params() == far.count_params()
+    x = np.zeros((2, 8, 10, 2), "float32")
+    x[1, 4, 4] = 1
+    for model, rows in ((near, [3, 4, 5]), (far, [2, 4, 6])):
+        model.set_weights([np.ones_like(w) for w in model.get_weights()])
+        blank, lit = model.predict_on_batch(x)[0]
+        assert np.flatnonzero((blank != lit).any((1, 2))).tolist() == rows

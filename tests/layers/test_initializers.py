@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from kseg.layers import BilinearKernel
+from kseg.layers import BilinearKernel, IdentityKernel
 
 
 def numbers(size, channels=1):
@@ -66,6 +66,33 @@ def _bilinear(length, scale):
     return matrix
 
 
-def test_initializer_survives_its_config():
-    config = keras.initializers.serialize(BilinearKernel())
-    assert isinstance(keras.initializers.deserialize(config), BilinearKernel)
+@pytest.mark.parametrize("make", [BilinearKernel, IdentityKernel])
+def test_initializer_survives_its_config(make):
+    config = keras.initializers.serialize(make())
+    assert isinstance(keras.initializers.deserialize(config), make)
+
+
+def test_identity_kernel_passes_each_channel_through_its_middle_tap():
+    kernel = keras.ops.convert_to_numpy(IdentityKernel()((3, 5, 2, 2)))
+    assert kernel[1, 2].tolist() == [[1, 0], [0, 1]]
+    assert kernel.sum() == 2
+
+
+@pytest.mark.parametrize("dilation_rate", [1, 2, 4])
+def test_convolution_starts_as_the_identity(dilation_rate):
+    x = np.random.default_rng(0).normal(size=(2, 9, 6, 4)).astype("float32")
+    layer = keras.layers.Conv2D(
+        4, 3, padding="same", dilation_rate=dilation_rate, kernel_initializer=IdentityKernel()
+    )
+    np.testing.assert_array_equal(layer(x), x)
+
+
+def test_identity_kernel_has_the_asked_dtype():
+    kernel = IdentityKernel()((1, 1, 3, 3), dtype="float16")
+    assert keras.backend.standardize_dtype(kernel.dtype) == "float16"
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 1, 1), (3, 4, 1, 1), (3, 3, 2, 3)])
+def test_kernel_that_cannot_be_the_identity_is_refused(shape):
+    with pytest.raises(ValueError, match=r"needs odd sides and as many .* got shape \("):
+        IdentityKernel()(shape)

@@ -1,0 +1,199 @@
+"""Which layers quantization harms most, and keeping them in float.
+
+TensorFlow's QuantizationDebugger runs every int8 op beside its float twin, both on the same input,
+so that the noise of a layer is its own and not that of the layers before it.
+"""
+
+import tempfile
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+from tensorflow.lite.python.util import modify_model_io_type
+
+from export.errors import GateError
+from export.flatbuffer import ModelFile, read_model
+from export.graph import FixedModel
+from export.heads import Calibration, draft_converter
+
+_MARK = "NumericVerify/"  # before the name of the tensor that it verifies
+_LOST = "lost"
+_LEAST = 1e-9  # a loss below this, 90 dB, is none: ops that only move numbers
+
+
+@dataclass(frozen=True)
+class LayerNoise:
+    """What quantization does to one op.
+
+    Attributes:
+        tensor: The op's output in the file.
+        layer: The layer it comes from.
+        signal_to_noise: Power of its output by the power of its error, in dB. The mean over its
+            channels, none of which counts as worse than lost: one loud channel, the usual cause
+            of harm, would hide in the power of the whole.
+    """
+
+    tensor: str
+    layer: str
+    signal_to_noise: float
+
+
+class NoisyLayers:
+    """A model calibrated once: its layers by noise, and int8 files with some of them in float.
+
+    Attributes:
+        layers: The noisiest first.
+    """
+
+    def __init__(self, fixed: FixedModel, head: str, calibration: Calibration, photos: int = 4):
+        """Calibrates and measures.
+
+        Args:
+            fixed: The model.
+            head: Of `export.heads.HEADS`.
+            calibration: Gives the photos to take ranges from.
+            photos: How many of them to measure on.
+        """
+        converter = draft_converter(fixed.model, "full_integer", head, calibration)
+        with warnings.catch_warnings():
+            # "tf.lite.Interpreter is deprecated": the debugger knows no other.
+            warnings.simplefilter("ignore", UserWarning)
+            self._debugger = tf.lite.experimental.QuantizationDebugger(
+                converter=converter,
+                debug_dataset=lambda: (
+                    x for _, x in zip(range(photos), calibration(), strict=False)
+                ),
+                debug_options=tf.lite.experimental.QuantizationDebugOptions(
+                    layer_direct_compare_metrics={_LOST: _lost}
+                ),
+            )
+            self._debugger.run()
+        graph = _read(self._debugger.get_nondebug_quantized_model())
+        names = [graph.tensors[t].name for op in graph.ops for t in op.outputs]
+        losses = {
+            _plain(name.removeprefix(_MARK).rpartition(":")[0], names): float(measured[_LOST])
+            for name, measured in self._debugger.layer_statistics.items()
+        }
+        self.layers = [
+            LayerNoise(tensor, _layer(tensor), -10 * float(np.log10(loss)))
+            for tensor, loss in sorted(losses.items(), key=lambda item: -item[1])
+            if loss > _LEAST
+        ]
+        self._readers = _readers(graph)
+
+    @property
+    def movable(self) -> list[LayerNoise]:
+        """The layers that can be kept in float: the bytes at both ends stay bytes."""
+        return [layer for layer in self.layers if layer.tensor in self._readers]
+
+    def in_float(self, kept: Sequence[LayerNoise]) -> list[str]:
+        """Returns the tensors that ops must make in float to keep these layers' outputs so.
+
+        An output stays in float only if the ops that read it compute in float too.
+        """
+        tensors = [t for layer in kept for t in (layer.tensor, *self._readers[layer.tensor])]
+        return list(dict.fromkeys(tensors))
+
+    def with_float(self, kept: Sequence[LayerNoise]) -> bytes:
+        """Returns a file of bytes in and out that keeps the outputs of these layers in float."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            self._debugger.options = tf.lite.experimental.QuantizationDebugOptions(
+                denylisted_nodes=self.in_float(kept)
+            )
+            content = self._debugger.get_nondebug_quantized_model()
+        return modify_model_io_type(bytes(content), tf.uint8, tf.uint8)
+
+
+def fewest_in_float(noisy: NoisyLayers, passes: Callable[[bytes], bool]) -> tuple[bytes, list[str]]:
+    """Finds the fewest of the noisiest layers that must stay in float.
+
+    Doubles their number until the gate holds, then halves the gap.
+
+    Args:
+        noisy: The layers.
+        passes: Whether a file is good enough.
+
+    Returns:
+        The file, and the names of all layers that compute in float in it.
+
+    Raises:
+        GateError: If not even all of them in float are enough.
+    """
+    layers = noisy.movable
+    few, many = 0, min(1, len(layers))  # few: known to be too few
+    while not passes(content := noisy.with_float(layers[:many])):
+        if many == len(layers):
+            raise GateError(
+                f"Even with {many} layers in float the file loses too much mean IoU. Nothing was "
+                "written. Export with --quantization float16."
+            )
+        few, many = many, min(2 * many, len(layers))
+    while many - few > 1:
+        middle = (few + many) // 2
+        fewer = noisy.with_float(layers[:middle])
+        if passes(fewer):
+            many, content = middle, fewer
+        else:
+            few = middle
+    return content, [_layer(tensor) for tensor in noisy.in_float(layers[:many])]
+
+
+def _lost(expected, quantized, scale, zero_point) -> float:
+    """Returns the mean share of a channel's power that its error has; 1 at most."""
+    expected = np.asarray(expected, "float64").reshape(-1, expected.shape[-1])
+    got = scale * (quantized.astype("float64").reshape(expected.shape) - zero_point)
+    signal, noise = (np.mean(np.square(a), axis=0) for a in (expected, got - expected))
+    live = signal > 0
+    return float(np.mean(np.minimum(1, noise[live] / signal[live]))) if live.any() else 0.0
+
+
+def _plain(name: str, names: list[str]) -> str:
+    """Returns a tensor's name in the file without float twins, which make a number follow it."""
+    fit = [n for n in names if name.startswith(n) and (name[len(n) :] or "0").isdecimal()]
+    return max(fit, key=len, default=name)
+
+
+def _read(content: bytes) -> ModelFile:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "quantized.tflite"
+        path.write_bytes(content)
+        return read_model(path)
+
+
+def _readers(graph: ModelFile) -> dict[str, list[str]]:
+    """Returns each tensor inside the graph with the outputs of the ops that read it.
+
+    Without those of which an op reads the image or writes the result: at these ends int8 files
+    convert bytes, which float ops would not take.
+    """
+    names = [tensor.name for tensor in graph.tensors]
+    ends = {
+        op.index
+        for op in graph.ops
+        if op.name in ("QUANTIZE", "DEQUANTIZE")
+        and {*op.inputs, *op.outputs} & {*graph.inputs, *graph.outputs}
+    }
+    inside = [op for op in graph.ops if op.index not in ends]
+    made = {t for index in ends for t in graph.ops[index].outputs}
+    read = {t for index in ends for t in graph.ops[index].inputs}
+    readers: dict[str, list[str]] = {}
+    for op in inside:
+        for output in op.outputs:
+            following = [other for other in inside if output in other.inputs]
+            at_end = made & set(op.inputs) or output in read
+            at_end = at_end or any(read & set(other.outputs) for other in following)
+            if not at_end:
+                readers[names[output]] = [names[other.outputs[0]] for other in following]
+    return readers
+
+
+def _layer(tensor: str) -> str:
+    """Returns the layer's name from a tensor's, such as "net_1/score_c4_1/BiasAdd;..."."""
+    parts = tensor.split(";")[0].split("/")
+    if len(parts) == 1:  # the last op's tensor is named by the signature
+        return "output"
+    return parts[1].removesuffix("_1")  # added by the clone

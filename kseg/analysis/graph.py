@@ -1,0 +1,157 @@
+"""A functional model as steps over tensors of known size, without running it."""
+
+from dataclasses import dataclass
+
+import keras
+from keras import layers
+
+from kseg.layers import CropLike
+
+
+@dataclass(frozen=True)
+class Step:
+    """A layer at one place of the graph.
+
+    Attributes:
+        name: Of the layer; layers of a model inside the model are "inner/layer".
+        layer: Usually a layer; a bare `keras.ops` call is an operation that is none.
+        inputs: Indices of the tensors whose values it reads.
+        outputs: Indices of tensors.
+        repeated: Whether an earlier step has the same layer, and so the same weights.
+    """
+
+    name: str
+    layer: keras.Operation
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    repeated: bool
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A model at a fixed image size, with a batch of 1.
+
+    Attributes:
+        shapes: Of all tensors, (1, H, W, C) for maps.
+        steps: In the order in which the model runs them.
+        image: Index of the tensor that comes in.
+        outputs: Indices of the tensors that go out.
+    """
+
+    shapes: tuple[tuple[int, ...], ...]
+    steps: tuple[Step, ...]
+    image: int
+    outputs: tuple[int, ...]
+
+    def shapes_of(self, indices: tuple[int, ...]) -> list[tuple[int, ...]]:
+        """Returns the shapes of tensors."""
+        return [self.shapes[index] for index in indices]
+
+    def consumers(self) -> dict[int, list[int]]:
+        """Returns tensor to the numbers of the steps that read it."""
+        found: dict[int, list[int]] = {index: [] for index in range(len(self.shapes))}
+        for number, step in enumerate(self.steps):
+            for index in set(step.inputs):
+                found[index].append(number)
+        return found
+
+
+def trace(model: keras.Model, size: tuple[int, int]) -> Graph:
+    """Follows an image of a size through a model by shapes alone.
+
+    The model stays as it is: no weight is made and no layer is called.
+
+    Args:
+        model: Functional or Sequential, with one image (N, H, W, C) as its input.
+        size: (height, width) of the image in pixels.
+
+    Returns:
+        Every layer with its shapes.
+
+    Raises:
+        ValueError: If the model is not of this kind, or takes no images of this size.
+    """
+    if isinstance(model, keras.Sequential):
+        model = model._functional
+    if not hasattr(model, "_run_through_graph"):
+        raise ValueError(
+            "The model must be a functional or a built Sequential one, so that its layers can be "
+            "followed; write it as keras.Model(inputs, outputs)."
+        )
+    if len(model.inputs) != 1 or len(model.inputs[0].shape) != 4:
+        shapes = ", ".join(str(tensor.shape) for tensor in model.inputs)
+        raise ValueError(f"The model must take one image (N, H, W, C); its inputs are {shapes}.")
+    _, *wanted, channels = model.inputs[0].shape
+    sizes = tuple(size)
+    if len(sizes) != 2 or not all(isinstance(side, int) and side > 0 for side in sizes):
+        raise ValueError(f"size must be (height, width) in pixels; got {size}.")
+    if any(side not in (None, given) for side, given in zip(wanted, sizes, strict=True)):
+        raise ValueError(
+            f"The model takes images of {wanted[0]} x {wanted[1]} pixels only; got size {size}. "
+            "Build it with sizes of None."
+        )
+    return _Tracer().trace(model, keras.KerasTensor((1, *sizes, channels or 3)))
+
+
+class _Tracer:
+    """Gives tensors indices and keeps them alive, so that `id` tells them apart."""
+
+    def __init__(self):
+        self.tensors: list[keras.KerasTensor] = []
+        self.numbers: dict[int, int] = {}
+        self.steps: list[Step] = []
+        self.seen: set[int] = set()
+
+    def trace(self, model, image) -> Graph:
+        self._add(image)
+        outputs = keras.tree.flatten(self._run(model, image, prefix=""))
+        shapes = tuple(tuple(tensor.shape) for tensor in self.tensors)
+        return Graph(shapes, tuple(self.steps), 0, tuple(self.numbers[id(x)] for x in outputs))
+
+    def _run(self, model, inputs, prefix):
+        # Keras's own walk through a functional model; a layer's `compute_output_spec` neither
+        # computes nor adds to the model's graph.
+        return model._run_through_graph(
+            inputs,
+            operation_fn=lambda layer: lambda *a, **k: self._step(layer, prefix, a, k),
+        )
+
+    def _step(self, layer, prefix, args, kwargs):
+        inner = layer._functional if isinstance(layer, keras.Sequential) else layer
+        if hasattr(inner, "_run_through_graph"):
+            return self._run(inner, args[0], f"{prefix}{layer.name}/")
+        read = keras.tree.flatten((args, kwargs))
+        inputs = tuple(self.numbers[id(x)] for x in read if keras.backend.is_keras_tensor(x))
+        if isinstance(layer, CropLike):
+            inputs = inputs[:1]  # it reads no value of its reference, only the size
+        outputs = layer.compute_output_spec(*args, **kwargs)
+        made = tuple(self._add(tensor) for tensor in keras.tree.flatten(outputs))
+        name, repeated = f"{prefix}{layer.name}", id(layer) in self.seen
+        self.steps.append(Step(name, layer, inputs, made, repeated))
+        self.seen.add(id(layer))
+        return outputs
+
+    def _add(self, tensor) -> int:
+        self.numbers[id(tensor)] = len(self.tensors)
+        self.tensors.append(tensor)
+        return self.numbers[id(tensor)]
+
+
+CONVOLUTIONS = (layers.Conv1D, layers.Conv2D, layers.Conv3D)
+DEPTHWISE = (layers.DepthwiseConv1D, layers.DepthwiseConv2D)
+SEPARABLE = (layers.SeparableConv1D, layers.SeparableConv2D)
+TRANSPOSED = (layers.Conv1DTranspose, layers.Conv2DTranspose, layers.Conv3DTranspose)
+NORMS = (
+    layers.BatchNormalization,
+    layers.GroupNormalization,
+    layers.LayerNormalization,
+    layers.Normalization,
+    layers.RMSNormalization,
+)
+
+
+def same_padding(size: int, kernel_size: int, stride: int, dilation_rate: int) -> tuple[int, int]:
+    """Returns what "same" pads (before, after) an axis of `size` positions."""
+    reach = (kernel_size - 1) * dilation_rate + 1
+    total = max((-(-size // stride) - 1) * stride + reach - size, 0)
+    return total // 2, total - total // 2

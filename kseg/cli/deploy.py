@@ -1,0 +1,136 @@
+"""The verbs `export` and `benchmark`."""
+
+import json
+from argparse import Namespace
+from dataclasses import replace
+from functools import partial
+
+import keras
+from tabulate import tabulate
+
+import kseg
+from kseg.cli.opening import open_model, pair
+from kseg.data import Data
+from kseg.models import TRAINED
+from kseg.training.run import open_run
+
+
+def export(arguments: Namespace) -> None:
+    """Makes a verified .tflite file."""
+    if arguments.data is None and arguments.quantization in ("int8", "int16x8"):
+        raise ValueError(
+            f"{arguments.quantization} needs photos to take ranges from: name a data set with "
+            "--data, or pass --quantization float16."
+        )
+    data = kseg.load_data(arguments.data) if arguments.data else None
+    model, label_map, size = open_model(arguments.run)
+    if not isinstance(model, keras.Model):
+        raise ValueError(f"{arguments.run} is exported already; name the run folder it came from.")
+    from export import ExportOptions, convert
+
+    if arguments.qat_epochs and arguments.quantization != "int8":
+        raise ValueError(f"--qat-epochs trains for int8; got {arguments.quantization}.")
+    input_size = pair(arguments.size) or size or _photo_size(data)
+    options = ExportOptions(
+        head=arguments.head,
+        stride=arguments.stride,
+        overwrite=arguments.overwrite,
+        rescue=arguments.rescue,
+        explain=not arguments.quick and not arguments.qat_epochs,
+        label_map=label_map,
+        working_size=input_size if size is not None else None,
+    )
+    if arguments.qat_epochs and data is not None:
+        make = _quantization_aware(arguments, model, data).convert
+    else:
+        make = partial(convert, model, _recipe(arguments.quantization, data))
+    result = make(
+        target=arguments.target,
+        input_size=input_size,
+        path=arguments.out,
+        validation=data,
+        options=options,
+    )
+    if arguments.json:
+        print(json.dumps(result.report))
+    else:
+        _print_report(result.report)
+
+
+def _quantization_aware(arguments: Namespace, model: keras.Model, data: Data):
+    """Trains on as the run was trained, at a tenth of its rate."""
+    from export import quantization_aware
+
+    recipe = kseg.Recipe()
+    if arguments.run not in TRAINED:
+        recipe = kseg.Recipe(**open_run(arguments.run).record["recipe"])
+    rate = recipe.learning_rate / 10
+    recipe = replace(
+        recipe, epochs=arguments.qat_epochs, learning_rate=rate, minutes=None, freeze=None
+    )
+    return quantization_aware(model, data, recipe)
+
+
+def _recipe(quantization: str, data: Data | None):
+    from export import dynamic_range, float16, float32, full_integer, int16x8
+
+    with_photos = {"int8": full_integer, "int16x8": int16x8}
+    if quantization in with_photos and data is not None:
+        return with_photos[quantization](data.images("train", 100))
+    return {"float16": float16, "dynamic_range": dynamic_range, "none": float32}[quantization]()
+
+
+def _print_report(report: dict) -> None:
+    from export.report import CHOICES, choice_rows, class_rows, noise_rows, op_rows, summary
+
+    print(tabulate(summary(report), tablefmt="plain", disable_numparse=True))
+    if rows := class_rows(report):
+        _print_table("", rows, ("class", "IoU float", "IoU file", "change"))
+    if rows := choice_rows(report):
+        _print_table("What other heads and strides cost:", rows, CHOICES)
+    if rows := noise_rows(report):
+        _print_table("Layers that quantization harms most:", rows, ("layer", "signal to noise, dB"))
+    # On a phone's CPU every op is alike; elsewhere those that stay behind matter.
+    away = [row for row in op_rows(report) if row[4] in ("cpu", "uncertain", "dead")]
+    if away:
+        headers = ("", "op", "version", "output", "placement", "why", "what helps")
+        _print_table("Ops that the accelerator leaves or may leave:", away, headers)
+    page = report["file"]["name"].removesuffix(".tflite") + ".html"
+    print(f"\npictures and the table of ops are in {page} beside the file")
+
+
+def _print_table(title: str, rows, headers) -> None:
+    print(f"\n{title}" if title else "")
+    print(tabulate(rows, headers, disable_numparse=True))
+
+
+def benchmark(arguments: Namespace) -> None:
+    """Times .tflite files."""
+    from export.benchmark import benchmark as measure
+    from export.benchmark import host_facts
+
+    results = measure(
+        arguments.files,
+        threads=arguments.threads,
+        runs=arguments.runs,
+        delegate=arguments.delegate,
+    )
+    host = host_facts()
+    if arguments.json:
+        print(json.dumps({"files": results, "host": host}))
+        return
+    keys = ("file", "median_ms", "p90_ms", "min_ms", "ratio", "load_ms", "peak_mib")
+    rows = [[*(r[key] for key in keys), r["bytes"] / 1e6] for r in results]
+    headers = ["file", "median ms", "p90 ms", "min ms", "ratio", "load ms", "peak MiB", "MB"]
+    print(tabulate(rows, headers, floatfmt=".2f"))
+    print(
+        f"{arguments.runs} runs, {arguments.threads} thread(s), {host['processor']}, "
+        f"{host['cores']} cores, load {host['load_average']:.1f}, LiteRT {host['litert']}"
+    )
+
+
+def _photo_size(data: Data | None) -> tuple[int, int]:
+    if data is None:
+        raise ValueError("The run has no working size; name the file's input with --size H W.")
+    height, width = data.read(data.files("val")[0])[1].shape
+    return height, width

@@ -1,0 +1,66 @@
+"""What several verbs share: finding the model that an argument names, and sizes."""
+
+import json
+from pathlib import Path
+
+import kseg
+from kseg.label_map import LabelMap
+from kseg.models import TRAINED
+from kseg.training.run import open_run
+
+
+def open_model(name: str, delegate: str | None = None):
+    """Returns (model, label map, working size) of a run folder, a file or a trained model.
+
+    Args:
+        name: Of the model.
+        delegate: A library that runs a .tflite file.
+
+    Raises:
+        ValueError: If there is no such model, or a delegate for one that is no .tflite file.
+    """
+    if delegate is not None and Path(name).suffix != ".tflite":
+        raise ValueError(f"--delegate runs .tflite files; {name} is none. Export it first.")
+    if name in TRAINED:
+        record = TRAINED[name]
+        return kseg.load(name), record.label_map, None
+    if Path(name).suffix == ".tflite":
+        from export import load_tflite
+
+        model = load_tflite(name, delegate=delegate)
+        return model, *_file_facts(Path(name), model.num_classes)
+    if not Path(name).is_dir():
+        known = f" Trained models: {', '.join(TRAINED)}." if TRAINED else ""
+        raise ValueError(
+            f"{name!r} is neither a run folder nor a .tflite file nor a trained model.{known}"
+        )
+    run = open_run(name)
+    return kseg.load(run), run.label_map, run.size
+
+
+def _file_facts(path: Path, num_classes: int) -> tuple[LabelMap, tuple[int, int] | None]:
+    """Returns the classes and the working size of a .tflite file.
+
+    They come from the report beside it (X.json for X.tflite and X_edgetpu.tflite), or from its
+    metadata.
+    """
+    from export.metadata import read_metadata
+
+    beside = path.with_name(path.stem.removesuffix("_edgetpu") + ".json")
+    try:
+        report = json.loads(beside.read_text(encoding="utf-8"))
+        names, colors = report["label_map"]["names"], report["label_map"]["colors"]
+        label_map = LabelMap(tuple(names), tuple(tuple(color) for color in colors))
+        return label_map, pair(report["working_size"])
+    except (OSError, ValueError, KeyError, TypeError):  # no report of kseg's
+        found = read_metadata(path)
+        if found is not None and found[0].num_classes == num_classes:
+            return found
+        return LabelMap(tuple(f"class {index}" for index in range(num_classes))), None
+
+
+def pair(size: list[int] | None) -> tuple[int, int] | None:
+    """Returns a size that the command line gave, checked."""
+    if size is not None and min(size) < 1:
+        raise ValueError(f"sizes must be above 0; got {size[0]} {size[1]}.")
+    return None if size is None else (size[0], size[1])

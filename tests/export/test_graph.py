@@ -1,0 +1,125 @@
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+import kseg
+from export.graph import fix_model, strides
+from export.rewrites import unfuse_activations
+from kseg.layers import CropLike, Resize
+from kseg.models import build_atrous_fpn
+
+
+def _own(end, channels=4):
+    """A small network whose last layers are given."""
+    keras.utils.set_random_seed(0)
+    image = keras.Input((None, None, 3), name="image")
+    x = layers.Rescaling(1 / 128, -127 / 128)(image)
+    x = layers.Conv2D(channels, 3, 4, padding="same")(x)
+    return keras.Model(image, end(x, image))
+
+
+def _photo(size):
+    return np.random.default_rng(0).uniform(0, 255, (1, *size, 3)).astype("float32")
+
+
+@pytest.mark.parametrize(
+    ("end", "expected"),
+    [
+        (lambda x, image: Resize(4)(x), [1, 4]),
+        (lambda x, image: CropLike()([Resize(2)(Resize(2)(x)), image]), [1, 2, 4]),
+        (lambda x, image: layers.UpSampling2D(4, interpolation="bilinear")(x), [1, 4]),
+        (lambda x, image: layers.Conv2D(3, 1)(Resize(4)(x)), [1, 4]),
+        (lambda x, image: layers.Conv2DTranspose(4, 8, 4, "same", use_bias=False)(x), [1, 4]),
+        # None of these gives the same logits once the enlarging layer is gone.
+        (lambda x, image: layers.Conv2DTranspose(4, 8, 4, "same")(x), [1]),
+        (lambda x, image: layers.Conv2D(3, 3, padding="same")(Resize(4)(x)), [1]),
+        (lambda x, image: layers.ReLU()(Resize(4)(x)), [1]),
+        (lambda x, image: layers.Conv2D(3, 1, activation="relu")(Resize(4)(x)), [1]),
+        (
+            lambda x, image: layers.Conv2D(3, 1)(
+                layers.Conv2DTranspose(4, 8, 4, "same", use_bias=False)(x)
+            ),
+            [1],
+        ),
+    ],
+)
+def test_where_a_network_can_end(end, expected):
+    assert list(strides(_own(end))) == expected
+
+
+def test_where_networks_of_the_zoo_can_end():
+    arguments = {"backbone": "separable", "weights": None}
+    assert list(strides(kseg.build_fcn8s(3, **arguments))) == [1, 8]
+    assert list(strides(kseg.build_fcn8s(3, upsampling="all_transposed", **arguments))) == [1, 8]
+    assert list(strides(kseg.build_fcn32s(3, **arguments))) == [1, 32]
+    assert list(strides(build_atrous_fpn(3, **arguments))) == [1, 4]
+
+
+@pytest.mark.parametrize("keep_scaling", [True, False])
+def test_ending_early_loses_nothing(keep_scaling):
+    for end in (
+        lambda x, image: layers.Conv2D(3, 1)(Resize(4)(x)),
+        lambda x, image: CropLike()([Resize(4)(x), image]),
+    ):
+        model = _own(end)
+        expected = np.asarray(model(_photo((64, 48))))
+        for stride in (1, 4):
+            fixed = fix_model(model, (64, 48), keep_scaling=keep_scaling, stride=stride)
+            assert fixed.scaling == ((1, 0) if keep_scaling else (1 / 128, -127 / 128))
+            assert fixed.logits(_photo((64, 48))).shape[1:3] == (64 // stride, 48 // stride)
+            np.testing.assert_allclose(fixed(_photo((64, 48))), expected, atol=1e-4)
+
+
+def test_coarse_sizes_are_rounded_up(enliven):
+    model = enliven(kseg.build_fcn8s(3, backbone="separable", weights=None))
+    photo = _photo((50, 61))
+    fixed = fix_model(model, (50, 61), keep_scaling=False, stride=8)
+    assert fixed.logits(photo).shape == (1, 7, 8, 3)
+    expected = np.asarray(model(photo))
+    # At the bottom and right the cut map lacks the neighbour that lies in the padding.
+    np.testing.assert_allclose(fixed(photo)[:, :44, :56], expected[:, :44, :56], atol=1e-3)
+    assert fixed(photo).shape == expected.shape
+
+
+def test_a_stride_that_a_network_lacks_is_refused():
+    model = kseg.build_fcn8s(3, backbone="separable", weights=None)
+    with pytest.raises(ValueError, match=r"can end, 1 or 8; got 4\."):
+        fix_model(model, (64, 64), keep_scaling=False, stride=4)
+
+
+def test_a_network_whose_output_is_no_grid_of_its_input_is_refused():
+    model = _own(lambda x, image: x)
+    with pytest.raises(ValueError, match=r"makes \(16, 16\) logits of a photo of \(64, 64\)"):
+        fix_model(model, (64, 64), keep_scaling=False)
+
+
+def test_rewritten_layers_give_equal_outputs():
+    def end(x, image):
+        x = layers.Conv2D(8, 3, padding="same", groups=2, activation="relu", name="grouped")(x)
+        x = layers.Conv2D(16, 3, padding="same", groups=8, use_bias=False, name="by_channel")(x)
+        return layers.Conv2D(3, 1)(layers.UpSampling2D((4, 4), name="nearest")(x))
+
+    model = _own(end)
+    fixed = fix_model(model, (32, 48), keep_scaling=True)
+    names = {layer.name for layer in fixed.model.layers}
+    assert {"grouped_group0", "grouped_group1", "by_channel_depthwise"} <= names
+    assert not names & {"grouped", "by_channel", "nearest"}
+    expected = np.asarray(model(_photo((32, 48))))
+    assert np.ptp(expected) > 0.1
+    np.testing.assert_allclose(fixed.logits(_photo((32, 48))), expected, atol=1e-5)
+
+
+def test_a_rewrite_that_changes_outputs_is_a_bug(monkeypatch):
+    monkeypatch.setattr("export.graph.rewrite", lambda layer, source, args: _doubled(layer, args))
+    with pytest.raises(RuntimeError, match="Rewriting twice for the converter changed logits"):
+        fix_model(_own(lambda x, image: Resize(4, name="twice")(x)), (32, 32), keep_scaling=True)
+
+
+def _doubled(layer, args):
+    return Resize(4)(args[0] * 2.0) if layer.name == "twice" else None
+
+
+def test_files_without_transposed_convolutions_stay_as_they_are(int8):
+    content = int8.path.read_bytes()
+    assert unfuse_activations(content) == content

@@ -1,0 +1,52 @@
+"""Networks give equal logits on TensorFlow and JAX; one process for all, since JAX compiles."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+CODE = """
+import json
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+from kseg.models import build
+
+assert keras.backend.backend() == "jax"
+folder = Path(sys.argv[1])
+photo = np.load(folder / "photo.npy")
+for name, (builder, arguments) in json.loads((folder / "networks.json").read_text()).items():
+    model = build(builder, {**arguments, "num_classes": 3, "weights": None})
+    with np.load(folder / f"{name}.npz") as arrays:
+        model.set_weights([arrays[key] for key in arrays.files])
+    np.save(folder / f"{name}.npy", model.predict_on_batch(photo))
+assert "tensorflow" not in sys.modules
+"""
+
+
+@pytest.mark.slow  # two minutes of compilation
+def test_jax_and_tensorflow_agree(networks, make, enliven, tmp_path):
+    photo = np.random.default_rng(0).uniform(0, 255, (1, 64, 47, 3)).astype("float32")
+    np.save(tmp_path / "photo.npy", photo)
+    (tmp_path / "networks.json").write_text(json.dumps(networks))
+    expected = {}
+    for name in networks:
+        model = enliven(make(name), (64, 64))
+        np.savez(tmp_path / f"{name}.npz", *model.get_weights())
+        expected[name] = model(photo).numpy()
+    environment = {**os.environ, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}
+    done = subprocess.run(
+        [sys.executable, "-c", CODE, str(tmp_path)],
+        capture_output=True, text=True, timeout=1500, env=environment,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    for name, logits in expected.items():
+        assert np.ptp(logits) > 0.1
+        np.testing.assert_allclose(
+            np.load(tmp_path / f"{name}.npy"), logits, atol=1e-3, err_msg=name
+        )

@@ -6,7 +6,7 @@ them, so that the input's quantization is the scaling, and an app hands over the
 
 import tempfile
 from dataclasses import asdict
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from export.rescue import NoisyLayers, fewest_in_float
 from export.rewrites import unfuse_activations
 from export.runtime import load_tflite
 from export.targets import TARGETS
-from export.verification import check_gate, verify
+from export.verification import check_gate, check_model, verify
 from kseg.data import Data
 
 _DRAFT_PHOTOS = 2  # a draft is timed, not looked at
@@ -72,21 +72,19 @@ def convert(
     fix = partial(fix_model, model, size, keep_scaling=keep_scaling)
     ends = {stride: fix(stride=stride) for stride in {1, options.stride}}
     reference, fixed = ends[1], ends[options.stride]
-    photos = partial(
-        calibration, recipe.images, input_size, reference.scaling, options.working_size
-    )
+    photos = partial(calibration, recipe.images, size, reference.scaling, options.working_size)
     network = getattr(model, "kseg_spec", None)
     order = Order(network, recipe, target, path, validation, options, reference.scaling)
     content = for_device(to_tflite(fixed.model, recipe.name, options.head, photos), target)
-    noisy, kept = None, list[str]()
-    if recipe.name == "full_integer" and (options.rescue or options.explain):
-        noisy = NoisyLayers(fixed, options.head, photos)
-    if noisy is not None and options.rescue and not _passes(reference, order, content):
-        content, kept = fewest_in_float(noisy, partial(_passes, reference, order))
+    noisy = cache(partial(NoisyLayers, fixed, options.head, photos))
+    kept: list[str] = []
+    if options.rescue and not _passes(reference, order, content):
+        content, kept = fewest_in_float(noisy(), partial(_passes, reference, order))
 
     def explain(file: Path) -> dict[str, Any]:
         found: dict[str, Any] = {"choices": _choices(file, fix, sorted(strides(model)), order)}
-        return found | {"noise": [asdict(layer) for layer in noisy.layers] if noisy else []}
+        layers = noisy().layers if recipe.name == "full_integer" else []
+        return found | {"noise": [asdict(layer) for layer in layers]}
 
     return verify_and_write(
         content,
@@ -183,6 +181,7 @@ def _passes(reference: FixedModel, order: Order, content: bytes) -> bool:
             result = verify(
                 file, reference, order.validation or (), size=order.options.working_size
             )
+    check_model(result)
     try:
         check_gate(result, min_ratio=order.options.min_ratio, max_drop=order.options.max_drop)
     except GateError:

@@ -255,7 +255,9 @@ def _channel_scale(kernel: np.ndarray, kind: str) -> np.ndarray:
 def _k_means(values: np.ndarray, clusters: int) -> tuple[np.ndarray, np.ndarray]:
     """Returns sorted centres, -1, 0 and 1 among them, and the index of each value's nearest."""
     fixed = np.array([-1.0, 0.0, 1.0])
-    free = np.quantile(values[values != 0], (np.arange(clusters - 3) + 0.5) / (clusters - 3))
+    # Spread evenly: large weights are few and count most. None of them at 0, which is taken.
+    free = np.linspace(-1, 1, clusters - 1)[1:-1]
+    free = np.where(np.abs(free) < 1e-6, 0.5 / clusters, free)
     for _ in range(_ROUNDS):
         centres = np.concatenate([fixed, free])
         order = np.argsort(centres)

@@ -66,7 +66,7 @@ class QuantizedModel:
             input_size: (height, width) of the largest photos it is to take; smaller ones are
                 padded.
         """
-        return Emulation(self.model, self.state, tuple(input_size))
+        return Emulation(self.model, self.state, input_size)
 
     def convert(
         self,
@@ -90,7 +90,7 @@ class QuantizedModel:
             raise ValueError(
                 "rescue and explain are for networks quantized after training; leave them off."
             )
-        reference = fix_model(self.model, tuple(input_size), keep_scaling=False)
+        reference = fix_model(self.model, input_size, keep_scaling=False)
         emulation = self.at(input_size)
         network = emulation.network
         if options.stride > 1:

@@ -82,8 +82,10 @@ def lower(graph: Graph) -> tuple[Graph, tuple[float, float]]:
 
 def _without_scaling(graph: Graph) -> tuple[Graph, tuple[float, float]]:
     for node in graph.nodes:
-        scale, offset = (node.config.get(key) for key in ("scale", "offset"))
-        if node.kind == "Rescaling" and node.inputs == (0,) and scale.ndim == offset.ndim == 0:
+        if node.kind != "Rescaling" or node.inputs != (0,):
+            continue
+        scale, offset = node.config["scale"], node.config["offset"]
+        if scale.ndim == offset.ndim == 0:
             if graph.uses()[0] > 1:
                 break  # the image itself is used, too
             nodes = tuple(
@@ -269,8 +271,8 @@ class Emulation(FixedSize):
             state: What was trained.
             input_size: (height, width).
         """
-        self.input_size = input_size
-        self._graph, self.scaling = lower(read_graph(model, input_size))
+        self.input_size = (input_size[0], input_size[1])
+        self._graph, self.scaling = lower(read_graph(model, self.input_size))
         self.network = build(rounded(self._graph, state, self.scaling), batch_size=1)
         self._call = tf.function(self.network, jit_compile=False)
 

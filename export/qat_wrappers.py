@@ -8,6 +8,7 @@ and quantizers are, with a configuration for each layer.
 """
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -18,7 +19,7 @@ from export.bridge import CHANNEL_AXES, Graph, Node, build
 from export.qat_graph import KERNELS, Range, State, quantized_outputs
 from kseg.training.callbacks import read, write
 
-_quantization = tfmot.quantization.keras
+_quantization: Any = tfmot.quantization.keras
 
 
 class _ByChannel(_quantization.quantizers.LastValueQuantizer):
@@ -145,5 +146,5 @@ def wrapped(graph: Graph, ranges: dict[str, Range], batch_size: int) -> Trained:
     for name, quantizer in quantizers.items():
         limits = (quantizer.limits["min_var"], quantizer.limits["max_var"])
         trained.limits[name] = limits
-        write(list(limits), [np.float32(value) for value in ranges[name]])
+        write(list(limits), [np.array(value, "float32") for value in ranges[name]])
     return trained

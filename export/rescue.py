@@ -1,17 +1,19 @@
 """Which layers quantization harms most, and keeping them in float.
 
-TensorFlow's QuantizationDebugger runs every int8 op beside its float twin, both on the same input,
-so that the noise of a layer is its own and not that of the layers before it.
+TensorFlow's QuantizationDebugger sets a float twin beside every int8 op, both on the same input, so
+that the noise of a layer is its own and not that of the layers before it.
 """
 
 import tempfile
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
+from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from tensorflow.lite.python.util import modify_model_io_type
 
 from export.errors import GateError
@@ -19,8 +21,7 @@ from export.flatbuffer import ModelFile, read_model
 from export.graph import FixedModel
 from export.heads import Calibration, draft_converter
 
-_MARK = "NumericVerify/"  # before the name of the tensor that it verifies
-_LOST = "lost"
+_VERIFY = "NumericVerify"  # the op that compares a quantized tensor with its float twin
 _LEAST = 1e-9  # a loss below this, 90 dB, is none: ops that only move numbers
 
 
@@ -61,21 +62,14 @@ class NoisyLayers:
         with warnings.catch_warnings():
             # "tf.lite.Interpreter is deprecated": the debugger knows no other.
             warnings.simplefilter("ignore", UserWarning)
-            self._debugger = tf.lite.experimental.QuantizationDebugger(
-                converter=converter,
-                debug_dataset=lambda: (
-                    x for _, x in zip(range(photos), calibration(), strict=False)
-                ),
-                debug_options=tf.lite.experimental.QuantizationDebugOptions(
-                    layer_direct_compare_metrics={_LOST: _lost}
-                ),
-            )
-            self._debugger.run()
+            self._debugger = tf.lite.experimental.QuantizationDebugger(converter=converter)
         graph = _read(self._debugger.get_nondebug_quantized_model())
         names = [graph.tensors[t].name for op in graph.ops for t in op.outputs]
         losses = {
-            _plain(name.removeprefix(_MARK).rpartition(":")[0], names): float(measured[_LOST])
-            for name, measured in self._debugger.layer_statistics.items()
+            _plain(name, names): loss
+            for name, loss in _measure(
+                self._debugger.quant_model, [*islice(calibration(), photos)]
+            ).items()
         }
         self.layers = [
             LayerNoise(tensor, _layer(tensor), -10 * float(np.log10(loss)))
@@ -140,6 +134,31 @@ def fewest_in_float(noisy: NoisyLayers, passes: Callable[[bytes], bool]) -> tupl
         else:
             few = middle
     return content, [_layer(tensor) for tensor in noisy.in_float(layers[:many])]
+
+
+def _measure(content: bytes, inputs: list[list[np.ndarray]]) -> dict[str, float]:
+    """Runs a file with float twins and returns the loss of each quantized tensor, by name.
+
+    Not by the debugger's own run: it reads tensors whose memory other ops have used since.
+    """
+    graph = _read(content)
+    interpreter = Interpreter(
+        model_content=content,
+        experimental_preserve_all_tensors=True,
+        experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+    )
+    interpreter.allocate_tensors()
+    losses: dict[str, list[float]] = {}
+    for (image,) in inputs:
+        interpreter.set_tensor(graph.inputs[0], image)
+        interpreter.invoke()
+        for op in graph.ops:
+            if op.custom_name == _VERIFY:
+                quantized, expected = (interpreter.get_tensor(t) for t in op.inputs)
+                tensor = graph.tensors[op.inputs[0]]
+                lost = _lost(expected, quantized, tensor.scales[0], tensor.zero_points[0])
+                losses.setdefault(tensor.name, []).append(lost)
+    return {name: float(np.mean(values)) for name, values in losses.items()}
 
 
 def _lost(expected, quantized, scale, zero_point) -> float:

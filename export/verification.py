@@ -121,6 +121,29 @@ def verify(
     )
 
 
+def check_model(result: Verification) -> None:
+    """Refuses to certify anything from a model that is hardly better than a constant.
+
+    Args:
+        result: With scores.
+
+    Raises:
+        GateError: If the model is so.
+    """
+    before = result.scores_float
+    if before is None:
+        raise ValueError("check_gate needs a comparison with label maps.")
+    labelled = before.confusion.sum(1)
+    # IoU of the largest class if it were named everywhere; the other classes' are 0.
+    majority = labelled.max() / labelled.sum() / np.count_nonzero(labelled)
+    if before.mean_iou <= majority + _ABOVE_MAJORITY:
+        raise GateError(
+            f"The float model has a mean IoU of {before.mean_iou:.4f}, hardly more than naming "
+            f"one class everywhere ({majority:.4f}); nothing can be certified from it. Train it "
+            "first."
+        )
+
+
 def check_gate(result: Verification, *, min_ratio: float, max_drop: float) -> None:
     """Refuses a file that lost too much, or whose model is too bad to tell.
 
@@ -135,15 +158,7 @@ def check_gate(result: Verification, *, min_ratio: float, max_drop: float) -> No
     before, after = result.scores_float, result.scores
     if before is None or after is None:
         raise ValueError("check_gate needs a comparison with label maps.")
-    labelled = before.confusion.sum(1)
-    # IoU of the largest class if it were named everywhere; the other classes' are 0.
-    majority = labelled.max() / labelled.sum() / np.count_nonzero(labelled)
-    if before.mean_iou <= majority + _ABOVE_MAJORITY:
-        raise GateError(
-            f"The float model has a mean IoU of {before.mean_iou:.4f}, hardly more than naming "
-            f"one class everywhere ({majority:.4f}); nothing can be certified from it. Train it "
-            "first."
-        )
+    check_model(result)
     drop = before.mean_iou - after.mean_iou
     if after.mean_iou < min_ratio * before.mean_iou or drop > max_drop:
         raise GateError(

@@ -61,7 +61,7 @@ def test_pruned_networks_train_on_resume_and_load(trained, data, tmp_path):
     model = _copy(trained)
     run = prune(model, data, RECIPE, run_dir=tmp_path / "run", exclude=["score_*"])
     report = sparsity_report(model)
-    assert report["score_c5"] == report["stem_conv"] - report["stem_conv"] == 0
+    assert report["score_c5"] == 0
     assert report["stage5_pointwise_conv"] == pytest.approx(0.5, abs=0.01)
     assert report["stage5_depthwise_conv"] == 0
     assert 0.3 < report["total"] < 0.5
@@ -80,7 +80,7 @@ def test_clusters_are_shared_values_of_int8(trained, data, tmp_path):
     original = trained.get_layer("stage5_pointwise_conv").get_weights()[0]
     int8 = np.rint(127 * kernel / np.abs(kernel).max((0, 1, 2)))
     assert len(np.unique(int8)) <= 8
-    assert {-127, 0, 127} & set(np.unique(int8)) >= {0, 127} or len(np.unique(int8)) == 8
+    assert {0, 127} <= set(np.unique(np.abs(int8)))
     assert np.corrcoef(kernel.ravel(), original.ravel())[0, 1] > 0.97
 
 

@@ -254,10 +254,10 @@ def _child(monkeypatch, code):
 
 def test_errors_of_the_training_process_come_through(trained, data, monkeypatch):
     for home, raised in (
-        (None, TrainingDivergedError),
+        ("kseg.training.callbacks", TrainingDivergedError),
         ("a", RuntimeError),
     ):
-        news = {"error": error | ({"home": home} if home else {})}
+        news = {"error": {"home": home, "kind": "TrainingDivergedError", "text": "inf"}}
         _child(monkeypatch, f"print({json.dumps(news)!r})")
         with pytest.raises(raised, match="inf"):
             quantization_aware(trained, data, RECIPE)

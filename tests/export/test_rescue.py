@@ -104,3 +104,13 @@ def test_rescue_is_for_int8_on_android_with_labels(trained, recipe, data, tmp_pa
         convert(trained, dynamic_range(), validation=data, **arguments)
     with pytest.raises(ValueError, match="rescue needs labelled photos"):
         convert(trained, recipe, **arguments)
+
+
+def test_a_model_too_bad_to_certify_is_not_searched_for_a_rescue(loud, recipe, data, tmp_path):
+    bad = keras.models.clone_model(loud)
+    bad.set_weights([np.zeros(weight.shape) for weight in loud.get_weights()])
+    with pytest.raises(GateError, match="nothing can be certified"):
+        convert(
+            bad, recipe, input_size=(64, 64), path=tmp_path / "x.tflite", validation=data,
+            options=ExportOptions(rescue=True),
+        )  # fmt: skip

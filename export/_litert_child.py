@@ -58,9 +58,17 @@ def main() -> None:
             begin = time.perf_counter()
             interpreter.invoke()
             times.append(1000 * (time.perf_counter() - begin))
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         output = interpreter.get_tensor(details[1]["index"]).tobytes()
-        _answer(answers, {"times_ms": times, "peak_kib": peak, "bytes": len(output)}, output)
+        _answer(answers, {"times_ms": times, "peak_kib": _peak_kib(), "bytes": len(output)}, output)
+
+
+def _peak_kib():
+    """Returns the most memory this process has held; getrusage would count its parent's too."""
+    try:
+        with open("/proc/self/status", encoding="ascii") as status:
+            return next(int(line.split()[1]) for line in status if line.startswith("VmHWM:"))
+    except OSError:  # not Linux
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def _limit_memory():

@@ -37,6 +37,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     warnings.showwarning = _show_warning
     try:
         _verb(arguments.verb)(arguments)
+    except BrokenPipeError:  # as in `kseg check FILE | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except KeyboardInterrupt:
         print("kseg: interrupted", file=sys.stderr)
         return _INTERRUPTED

@@ -6,6 +6,7 @@ from pathlib import Path
 import kseg
 from kseg.label_map import LabelMap
 from kseg.models import TRAINED
+from kseg.models.trained import best_int8, packaged
 from kseg.training.run import open_run
 
 
@@ -13,12 +14,19 @@ def open_model(name: str, delegate: str | None = None):
     """Returns (model, label map, working size) of a run folder, a file or a trained model.
 
     Args:
-        name: Of the model.
+        name: A run folder, a file, a trained model, or a data set with trained models: that is
+            the best of their int8 files.
         delegate: A library that runs a .tflite file.
 
     Raises:
         ValueError: If there is no such model, or a delegate for one that is no .tflite file.
     """
+    shipped = best_int8(name)
+    if shipped is not None:
+        from export import load_tflite
+
+        file = packaged(str(shipped.int8_file), str(shipped.int8_sha256))
+        return load_tflite(str(file), delegate=delegate), shipped.label_map, shipped.size
     if delegate is not None and Path(name).suffix != ".tflite":
         raise ValueError(f"--delegate runs .tflite files; {name} is none. Export it first.")
     if name in TRAINED:

@@ -37,11 +37,16 @@ class MaxUnpooling(keras.layers.Layer):
     Source: Zeiler and Fergus, ECCV 2014, https://arxiv.org/abs/1311.2901 (switches), and SegNet,
     Badrinarayanan et al., 2017, https://arxiv.org/abs/1511.00561.
 
-    The switches are found again from the pooled map's source by comparing neighbours, first the
-    rows of a cell, then the columns, so nothing but the features has to be kept. Of equal values
-    the top one wins, then the left one: each value is placed exactly once, also in an integer
-    file, where rounding makes ties. (Comparing the source with its own upsampled maximum would
-    light every tied place.)
+    The switches are found again from what was pooled by comparing neighbours, first the rows of a
+    cell, then the columns, so nothing but the features has to be kept. Of equal values the top one
+    wins, then the left one: each value is placed exactly once, also in an integer file. (Comparing
+    the source with its own upsampled maximum would light every tied place.)
+
+    An integer file places its own maxima without error (tests/layers/test_unpooling_int8.py); what
+    is lost is that rounding makes ties of values which differ. Of random-normal features 1.2 % go
+    to a neighbour (same test); in a small SegNet trained on rectangles 2 to 12 % by stage, to
+    neighbours that are lower by about a rounding step on average, and 98.7 % of its labels
+    stay (tests/models/test_contract_int8.py).
     """
 
     def call(self, inputs):

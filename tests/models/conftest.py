@@ -57,16 +57,27 @@ STEPS = 100
 CROPS = [(64, 64), (47, 33), (64, 64)]
 
 
+# One of each kind is trained and converted in the fast tier, the others in the slow one.
+QUICK = (
+    "fcn8s",
+    "dilated_fcn",
+    "segnet",
+    "unet",
+    "linknet",
+    "deeplab_v3_plus",
+    "lraspp",
+    "fast_scnn",
+    "atrous_fpn",
+    "menu-max_unpooling",
+)
+
+
 def pytest_generate_tests(metafunc):
-    """Gives a test every network; a second one of a builder is trained in the slow tier only."""
-    if "network" not in metafunc.fixturenames:
-        return
-    builders, cases = set(), []
-    for name, (builder, _) in NETWORKS.items():
-        slow = "trained" in metafunc.fixturenames and builder in builders
-        cases.append(pytest.param(name, marks=pytest.mark.slow if slow else ()))
-        builders.add(builder)
-    metafunc.parametrize("network", cases, scope="module")
+    """Gives a test every network."""
+    if "network" in metafunc.fixturenames:
+        slow = set(NETWORKS) - set(QUICK) if "trained" in metafunc.fixturenames else ()
+        cases = [pytest.param(n, marks=pytest.mark.slow if n in slow else ()) for n in NETWORKS]
+        metafunc.parametrize("network", cases, scope="module")
 
 
 def _make(network, num_classes=3, size=(None, None), **arguments):
@@ -132,18 +143,28 @@ def alive(network, enliven):
     return enliven(_make(network), (64, 64))
 
 
+@pytest.fixture(scope="session")
+def train(rectangles):
+    """A function that builds a network of the table and trains it on crops of mixed sizes."""
+
+    def train(network):
+        keras.utils.set_random_seed(0)
+        model = _make(network)
+        for layer in model.layers:
+            if isinstance(layer, keras.layers.BatchNormalization):
+                layer.momentum = 0.8
+        # A plain optimizer: tracing Adam takes longer than training does.
+        rate = keras.optimizers.schedules.CosineDecay(0.1, STEPS)
+        pixels = np.bincount(rectangles[1].ravel(), minlength=3)
+        loss = CrossEntropyDice(balanced_class_weights(pixels), 0.5)
+        model.compile(keras.optimizers.SGD(rate, momentum=0.9), loss, jit_compile=False)
+        model.fit(_Crops(*rectangles), shuffle=False, verbose=0)
+        return model
+
+    return train
+
+
 @pytest.fixture(scope="module")
-def trained(network, rectangles):
-    """A network of the table, trained on crops of mixed sizes."""
-    keras.utils.set_random_seed(0)
-    model = _make(network)
-    for layer in model.layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
-            layer.momentum = 0.8
-    # A plain optimizer: tracing Adam takes longer than training does.
-    rate = keras.optimizers.schedules.CosineDecay(0.1, STEPS)
-    pixels = np.bincount(rectangles[1].ravel(), minlength=3)
-    loss = CrossEntropyDice(balanced_class_weights(pixels), 0.5)
-    model.compile(keras.optimizers.SGD(rate, momentum=0.9), loss, jit_compile=False)
-    model.fit(_Crops(*rectangles), shuffle=False, verbose=0)
-    return model
+def trained(network, train):
+    """A network of the table, trained."""
+    return train(network)

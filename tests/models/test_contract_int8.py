@@ -1,12 +1,22 @@
 """What every network promises to devices: trained for seconds, it agrees with its int8 file."""
 
+import keras
 import numpy as np
+import pytest
 
-from export import convert, full_integer
+from export import convert, full_integer, load_tflite
+from kseg.layers import Resize
 from kseg.metrics import ConfusionMatrix
 
 # At stride 32 a photo of 64 x 64 has 2 x 2 scores: too few for its rectangles.
 COARSE = {"fcn32s": 0.3}
+
+
+def cells(x):
+    """Turns (2 * H, 2 * W, C) into (H, W, 4, C), the four pixels of each cell."""
+    height, width, channels = x.shape
+    x = x.reshape(height // 2, 2, width // 2, 2, channels).swapaxes(1, 2)
+    return x.reshape(height // 2, width // 2, 4, channels)
 
 
 def test_fit_takes_images_of_mixed_sizes(trained):
@@ -25,8 +35,31 @@ def test_int8_file_has_builtin_ops_only_and_labels_alike(network, trained, recta
     # `convert` refuses floats, custom ops, sizes known at run time, and ops of versions
     # that old compilers cannot parse; android takes all that edgetpu takes.
     result = convert(
-        trained, full_integer(photos[:12]), target="edgetpu", input_size=(64, 64), path=path
+        trained, full_integer(photos[:8]), target="edgetpu", input_size=(64, 64), path=path
     )
-    print(f"@@{network} {scores.mean_iou:.3f} {result.agreement:.4f}")
+    print('@@', network, scores.mean_iou, result.agreement)
     assert result.agreement >= 0.95
     assert result.report["output"]["shape"] == (1, 64, 64, 3)
+
+
+@pytest.mark.slow
+def test_switches_of_a_trained_segnet_move_to_what_rounds_alike(train, rectangles, tmp_path):
+    photos, _ = rectangles
+    model = train("segnet")
+    for stage, most in enumerate((0.1, 0.15, 0.1, 0.1, 0.1), start=1):
+        source, scale = model.get_layer(f"pool{stage}").input, 2 ** (stage - 1)
+        whole = keras.Model(model.input, Resize(scale, "nearest")(source))  # a file's own size
+        path = tmp_path / f"{stage}.tflite"
+        convert(whole, full_integer(photos[:12]), input_size=(64, 64), path=path)
+        moved, short = [], []
+        with load_tflite(path) as file:
+            for photo in photos:
+                integers = cells(file.run(photo[None])[0][0, ::scale, ::scale])
+                floats = cells(whole(np.float32(photo[None])).numpy()[0, ::scale, ::scale])
+                at = integers.argmax(2)[:, :, None]
+                moved.append(at != floats.argmax(2)[:, :, None])
+                lower = floats.max(2, keepdims=True) - np.take_along_axis(floats, at, 2)
+                short.append(lower[moved[-1]])
+            step = file.output.scale
+        assert 0 < np.mean(moved) < most
+        assert np.concatenate(short).mean() < 2 * step

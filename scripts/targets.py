@@ -12,9 +12,11 @@ from pathlib import Path
 
 import keras
 from tabulate import tabulate
+from zoo import off_tpu
 
 import kseg
-from export import ExportOptions, benchmark, check, convert, float16, float32, full_integer
+from export import ExportOptions, convert, float16, float32, full_integer
+from export.benchmark import benchmark
 from kseg.models import TRAINED
 
 _MARKS = ("<!-- scripts/targets.py -->", "<!-- /scripts/targets.py -->")
@@ -75,7 +77,7 @@ def main() -> None:
                 add(name, model, record.size, target, quantization, head, stride)
         timed = benchmark([row[4] for row in rows], threads=1, runs=arguments.runs)
         for row, times in zip(rows, timed, strict=True):
-            row[5] = "" if "none" in row[1] or "float16" in row[1] else _off(row[4])
+            row[5] = "" if "none" in row[1] or "float16" in row[1] else off_tpu(row[4])
             row[4] = f"{times['bytes'] / 1e6:.2f} MB"
             row[3:3] = [f"{times['ratio']:.2f}"]
     headers = ["model", "target, file", "input", "latency", "agreement", "size", "ops off the TPU"]
@@ -86,12 +88,6 @@ def main() -> None:
     text = f"{before}{_MARKS[0]}\n{table}\n{_MARKS[1]}{after}"
     readme.write_text(text, encoding="utf-8")
     print(table)
-
-
-def _off(path: Path) -> str:
-    ops = check(path).ops
-    counts = {kind: sum(op.placement == kind for op in ops) for kind in ("cpu", "uncertain")}
-    return f"{counts['cpu']}" + (f" + {counts['uncertain']} ?" if counts["uncertain"] else "")
 
 
 if __name__ == "__main__":

@@ -48,7 +48,8 @@ def atrous_pyramid(x: KerasTensor, output_stride: int, filters: int) -> KerasTen
     The paper enlarges the pooled image features to the map's size, joins them to the other
     branches and applies a 1x1 convolution. That convolution is linear, so the same sum comes from
     applying it to the pooled features where they are 1x1, and adding the result everywhere: no
-    resize from 1x1 and no tiling, which the Edge TPU compiler refuses.
+    resize from 1x1 and no tiling, which the Edge TPU compiler refuses. (In training each part has
+    a batch norm of its own, where the paper has one for both.)
 
     Args:
         x: Features (N, h, w, channels) of stride output_stride.

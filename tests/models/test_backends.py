@@ -29,7 +29,7 @@ assert "tensorflow" not in sys.modules
 """
 
 
-@pytest.mark.slow  # two minutes of compilation
+@pytest.mark.slow  # a minute or two of compilation
 def test_jax_and_tensorflow_agree(networks, make, enliven, tmp_path):
     photo = np.random.default_rng(0).uniform(0, 255, (1, 64, 47, 3)).astype("float32")
     np.save(tmp_path / "photo.npy", photo)

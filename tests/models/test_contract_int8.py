@@ -37,7 +37,6 @@ def test_int8_file_has_builtin_ops_only_and_labels_alike(network, trained, recta
     result = convert(
         trained, full_integer(photos[:8]), target="edgetpu", input_size=(64, 64), path=path
     )
-    print('@@', network, scores.mean_iou, result.agreement)
     assert result.agreement >= 0.95
     assert result.report["output"]["shape"] == (1, 64, 64, 3)
 

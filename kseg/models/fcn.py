@@ -80,7 +80,7 @@ def _build_fcn(finest_stride, num_classes, backbone, input_shape, weights, upsam
     check_choice("upsampling", upsampling, UPSAMPLINGS)
     image = keras.Input(input_shape, name="image")
     # Fusing strides 32, 16 and 8 defines FCN, so there is no output_stride to choose.
-    endpoints = BACKBONES[backbone](image)
+    endpoints = BACKBONES[backbone](image, output_stride=32)
     logits = fcn_decoder(endpoints, num_classes, finest_stride, upsampling)
     logits = CropLike(name="logits", dtype="float32")([logits, image])
     arguments = {"num_classes": num_classes, "backbone": backbone, "upsampling": upsampling}

@@ -54,7 +54,8 @@ class WeightAverage(keras.callbacks.Callback):
             new = np.asarray(variable)
             if new.dtype.kind == "f":
                 self.values[index] += (1 - decay) * (new - self.values[index])
-                self.values[index][new == 0] = 0  # a pruned weight is gone at once
+                if new.ndim > 1:  # in a kernel, an exact 0 is a pruned weight, gone at once
+                    self.values[index][new == 0] = 0
             else:  # states of random generators
                 self.values[index] = new.copy()
 

@@ -35,7 +35,6 @@ CHANNELS = {
 COARSEST = {name: 16 if name == "efficientnet_lite0_cut" else 32 for name in CHANNELS}
 # One or two of each family; what sets the others apart is a number or two.
 LIGHT = (
-    "efficientnet_lite0",
     "efficientnet_lite0_cut",
     "mobilenet_v1_025",
     "mobilenet_v2_035",
@@ -46,8 +45,7 @@ LIGHT = (
 OTHERS = sorted(set(CHANNELS) - set(LIGHT) - {"resnet50", "vgg16"})
 HEAVY = [pytest.param(name, marks=pytest.mark.slow) for name in ("resnet50", "vgg16")]
 # Squeeze-and-excite averages over the whole map, so v3_small's features know the map's stride.
-# Lite0 is its cut and more of the same.
-LOCAL = [name for name in LIGHT if name not in ("mobilenet_v3_small", "efficientnet_lite0")]
+LOCAL = [name for name in LIGHT if name != "mobilenet_v3_small"]
 
 
 def endpoints_model(backbone, output_stride=None, shape=(64, 96, 3)):

@@ -131,7 +131,7 @@ def test_plain_keras_trains_on_it(data, augmentation):
     scaled = keras.layers.Rescaling(1 / 128, -127 / 128)(image)
     model = keras.Model(image, keras.layers.Conv2D(3, 1)(scaled))
     model.compile(keras.optimizers.Adam(0.05), SparseCrossEntropy(), jit_compile=False)
-    losses = model.fit(split, epochs=4, verbose=0).history["loss"]
+    losses = model.fit(split, epochs=12, verbose=0).history["loss"]
     assert losses[-1] < 0.7 * losses[0]
 
 

@@ -63,7 +63,7 @@ def main() -> None:
             report = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
             kind = " ".join([quantization, *([head] if head != "logits" else [])])
             kind += f", stride {stride}" if stride > 1 else ""
-            agreement = f"{100 * report['agreement']:.1f} %"
+            agreement = f"{100 * report['verification']['agreement']:.1f} %"
             text = f"{size[0]} x {size[1]}"
             rows.append([name, f"{target}, {kind}", text, agreement, path, ""])
             print(*rows[-1][:4], sep=" | ", flush=True)

@@ -81,16 +81,27 @@ def rectangles_yaml(tmp_path):
     return _write_rectangles(tmp_path / "rectangles", ((64, 64),) * 11)
 
 
-@pytest.fixture
-def camvid():
-    """The folder of CamVid."""
+def _shared(name):
+    """Returns a folder of the shared data, or skips."""
     root = os.environ.get("KSEG_TEST_DATA")
     if not root:
         pytest.skip("KSEG_TEST_DATA is not set")
-    folder = Path(root) / "camvid"
+    folder = Path(root).resolve() / name
     if not folder.is_dir():
         pytest.skip(f"{folder} does not exist")
     return folder
+
+
+@pytest.fixture(scope="session")
+def camvid():
+    """The folder of CamVid."""
+    return _shared("camvid")
+
+
+@pytest.fixture(scope="session")
+def edgetpu_pairs():
+    """The folder of models whose outcome with Google's compiler is known."""
+    return _shared("edgetpu_pairs")
 
 
 _OPTIONS = {

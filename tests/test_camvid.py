@@ -1,8 +1,5 @@
 """The trained FCN-8s on real photos: CamVid's validation split."""
 
-import os
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -15,12 +12,10 @@ RECORD = TRAINED["fcn8s_camvid"]
 
 
 @pytest.fixture(scope="module")
-def camvid(tmp_path_factory):
-    if "KSEG_TEST_DATA" not in os.environ:
-        pytest.skip("KSEG_TEST_DATA is unset")
+def data(tmp_path_factory, camvid):
     path = tmp_path_factory.mktemp("camvid") / "camvid.yaml"
     path.write_text(
-        f"path: {Path(os.environ['KSEG_TEST_DATA']).resolve() / 'camvid'}\n"
+        f"path: {camvid}\n"
         "train: train.txt\n"
         "val: val.txt\n"
         f"names: [{', '.join(RECORD.label_map.names)}]\n"
@@ -30,46 +25,46 @@ def camvid(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def model(camvid):
+def model(data):
     return kseg.build_fcn8s(11, weights="camvid")
 
 
-def test_float_score_is_that_of_the_record(model, camvid):
-    scores = kseg.evaluate(model, camvid)
+def test_float_score_is_that_of_the_record(model, data):
+    scores = kseg.evaluate(model, data)
     assert scores.images == 101
     assert scores.mean_iou >= 0.69
     assert scores.mean_iou == pytest.approx(RECORD.mean_iou, abs=5e-4)
 
 
-def test_padding_and_cropping_photos_hardly_matters(model, camvid):
+def test_padding_and_cropping_photos_hardly_matters(model, data):
     score = RECORD.mean_iou
-    padded = kseg.evaluate(model, camvid, pad_to=(384, 512))
-    cropped = kseg.evaluate(model, camvid, crop_to=(352, 480))
+    padded = kseg.evaluate(model, data, pad_to=(384, 512))
+    cropped = kseg.evaluate(model, data, crop_to=(352, 480))
     assert padded.mean_iou == pytest.approx(score, abs=0.01)
     assert cropped.mean_iou == pytest.approx(score, abs=0.01)
 
 
-def test_every_height_sees_the_same_above_the_cut(model, camvid):
+def test_every_height_sees_the_same_above_the_cut(model, data):
     equal = []
     for index, height in enumerate(range(329, 360, 3)):
-        photo, _ = camvid.read(camvid.files("val")[index * 9])
+        photo, _ = data.read(data.files("val")[index * 9])
         whole, cut = kseg.predict(model, photo), kseg.predict(model, photo[:height])
         equal.append((whole[: height - 64] == cut[: height - 64]).mean())
     assert np.mean(equal) >= 0.99
 
 
-def test_int8_is_within_half_a_point(model, camvid, tmp_path):
+def test_int8_is_within_half_a_point(model, data, tmp_path):
     result = convert(
         model,
-        full_integer(camvid.images("train", 30)),
+        full_integer(data.images("train", 30)),
         target="edgetpu",
         input_size=(360, 480),
-        path=tmp_path / "camvid.tflite",
-        validation=camvid,
+        path=tmp_path / "data.tflite",
+        validation=data,
     )
     assert result.certified
     assert abs(result.mean_iou_float - result.mean_iou) <= 0.005
     assert result.mean_iou_float == pytest.approx(RECORD.mean_iou, abs=5e-4)
     with load_tflite(result.path) as file:
-        photo = camvid.images("val", 1)[0]
+        photo = data.images("val", 1)[0]
         assert (kseg.predict(file, photo) == kseg.predict(model, photo)).mean() > 0.96

@@ -3,7 +3,7 @@
 from keras import KerasTensor, layers
 
 from kseg.backbones import Endpoints
-from kseg.layers import Resize, conv_norm_act, separable_norm_act
+from kseg.layers import Resize, add_image_features, conv_norm_act, separable_norm_act
 
 _RATES = (6, 12, 18)  # at output stride 16
 _DETAIL = 48  # channels of the low-level features that v3+ adds
@@ -45,12 +45,6 @@ def deeplab_v3_plus_decoder(
 def atrous_pyramid(x: KerasTensor, output_stride: int, filters: int) -> KerasTensor:
     """Looks at features near, at three distances, and at the whole image.
 
-    The paper enlarges the pooled image features to the map's size, joins them to the other
-    branches and applies a 1x1 convolution. That convolution is linear, so the same sum comes from
-    applying it to the pooled features where they are 1x1, and adding the result everywhere: no
-    resize from 1x1 and no tiling, which the Edge TPU compiler refuses. (In training each part has
-    a batch norm of its own, where the paper has one for both.)
-
     Args:
         x: Features (N, h, w, channels) of stride output_stride.
         output_stride: 8 or 16; the rates grow as it shrinks.
@@ -65,8 +59,4 @@ def atrous_pyramid(x: KerasTensor, output_stride: int, filters: int) -> KerasTen
         branches.append(separable_norm_act(x, filters, dilation_rate=rate, name=f"pyramid{rate}"))
     near = layers.Concatenate(name="pyramid_concat")(branches)
     near = conv_norm_act(near, filters, 1, activation=False, name="pyramid_project")
-    whole = layers.GlobalAveragePooling2D(keepdims=True, name="image_pool")(x)
-    whole = conv_norm_act(whole, filters, 1, name="image_pool")
-    whole = conv_norm_act(whole, filters, 1, activation=False, name="image_project")
-    x = layers.Add(name="pyramid_add")([near, whole])
-    return layers.ReLU(6.0, name="pyramid_relu")(x)
+    return add_image_features(near, x, filters, name="pyramid")

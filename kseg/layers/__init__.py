@@ -1,6 +1,7 @@
 """Blocks that networks are written with, and the few layers that Keras lacks."""
 
 from kseg.layers.blocks import (
+    add_image_features,
     conv_norm_act,
     depthwise_norm_act,
     inverted_residual,
@@ -19,6 +20,7 @@ __all__ = [
     "MaxUnpooling",
     "PadToStride",
     "Resize",
+    "add_image_features",
     "conv_norm_act",
     "convolution_matrix",
     "depthwise_norm_act",

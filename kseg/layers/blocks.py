@@ -118,6 +118,33 @@ def inverted_residual(
     return x, wide
 
 
+def add_image_features(
+    near: KerasTensor, x: KerasTensor, pooled_filters: int, *, name: str
+) -> KerasTensor:
+    """Adds to features what the average of the whole image says, then ReLU6.
+
+    Papers enlarge the pooled features to the map's size, join them to the others and apply a 1x1
+    convolution. That convolution is linear, so the same sum comes from applying it to the pooled
+    features where they are 1x1, and adding the result everywhere: no resize from 1x1 and no tiling,
+    which the Edge TPU compiler refuses. (In training each part has a batch norm of its own, where
+    the papers have one for both.)
+
+    Args:
+        near: The part of that sum that the other branches give, linear, (N, H, W, filters).
+        x: What is averaged, (N, H, W, channels).
+        pooled_filters: Channels of the pooled features between.
+        name: Prefix of the layers that make the sum.
+
+    Returns:
+        Features (N, H, W, filters).
+    """
+    whole = layers.GlobalAveragePooling2D(keepdims=True, name="image_pool")(x)
+    whole = conv_norm_act(whole, pooled_filters, 1, name="image_pool")
+    whole = conv_norm_act(whole, near.shape[-1], 1, activation=False, name="image_project")
+    x = layers.Add(name=f"{name}_add")([near, whole])
+    return layers.ReLU(6.0, name=f"{name}_relu")(x)
+
+
 def _norm_act(x: KerasTensor, activation: bool, name: str) -> KerasTensor:
     x = layers.BatchNormalization(epsilon=_EPSILON, name=f"{name}_norm")(x)
     return layers.ReLU(6.0, name=f"{name}_relu")(x) if activation else x

@@ -6,7 +6,7 @@ https://arxiv.org/abs/1802.02611 (v3+).
 Departures: the default backbone is EfficientNet-Lite0, whose c2 takes the place of the first
 stage's output in v3+; the atrous branches are depthwise separable in v3 too, as in v3+; ReLU6 for
 ReLU; the image-pooling branch is added after its own 1x1 convolution, which is the same sum (see
-`kseg.decoders.deeplab`).
+`kseg.layers.add_image_features`).
 """
 
 import keras

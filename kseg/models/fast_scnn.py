@@ -5,7 +5,7 @@ Source: Poudel, Liwicki and Cipolla, BMVC 2019, https://arxiv.org/abs/1902.04502
 Departures: ReLU6 for ReLU. The pyramid pools sliding windows of 3, 5 and 9 positions and the whole
 image, where the paper pools 6, 3 and 2 bins per side and the whole and enlarges them again: at the
 paper's 32 x 64 positions a bin is as large, other sizes need no odd resize, and every op maps to
-the Edge TPU. The image's part is added, as in `kseg.decoders.deeplab`. No dropout.
+the Edge TPU. The image's part is added (`kseg.layers.add_image_features`). No dropout.
 """
 
 import keras
@@ -16,6 +16,7 @@ from kseg.layers import (
     CropLike,
     PadToStride,
     Resize,
+    add_image_features,
     conv_norm_act,
     depthwise_norm_act,
     inverted_residual,
@@ -69,11 +70,7 @@ def _pyramid_pooling(x):
         branches.append(conv_norm_act(pooled, width, 1, name=f"pool{window}"))
     near = layers.Concatenate(name="pool_concat")(branches)
     near = conv_norm_act(near, _FILTERS, 1, activation=False, name="pool_project")
-    whole = layers.GlobalAveragePooling2D(keepdims=True, name="image_pool")(x)
-    whole = conv_norm_act(whole, width, 1, name="image_pool")
-    whole = conv_norm_act(whole, _FILTERS, 1, activation=False, name="image_project")
-    x = layers.Add(name="pool_add")([near, whole])
-    return layers.ReLU(6.0, name="pool_relu")(x)
+    return add_image_features(near, x, width, name="pool")
 
 
 def _fuse(coarse, fine):

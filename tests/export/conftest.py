@@ -1,6 +1,7 @@
 """A small trained network and the files made from it, once for all export tests."""
 
 import keras
+import numpy as np
 import pytest
 
 import kseg
@@ -44,3 +45,23 @@ def int8_argmax(tmp_path_factory, trained, recipe, data):
         trained, recipe, target="edgetpu", input_size=(64, 64), path=path, validation=data,
         options=options,
     )  # fmt: skip
+
+
+def _calibrated(model, images):
+    """Returns a network as it is before the first step of its training."""
+    from export import QuantizedModel
+    from export.bridge import build, check_equal, read_graph
+    from export.qat_graph import State, calibrate, lower
+
+    graph, (factor, offset) = lower(read_graph(model, images.shape[1:3]))
+    scaled = images * np.float32(factor) + np.float32(offset)
+    plain = build(graph)
+    check_equal(model, lambda _: plain(scaled), images)
+    weights = {node.name: node.weights for node in graph.nodes if node.weights}
+    return QuantizedModel(model, State(weights, calibrate(graph, [scaled])), 0.0, [])
+
+
+@pytest.fixture(scope="session")
+def calibrate_network():
+    """A function that makes a network as it is before quantization-aware training begins."""
+    return _calibrated

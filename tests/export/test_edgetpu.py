@@ -1,11 +1,9 @@
 """From verdicts on ops to where they run; Google's own outcomes."""
 
 import json
-import os
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -191,15 +189,12 @@ def test_an_exported_file_ends_on_the_cpu_only_with_its_argmax(int8_argmax):
 
 
 @pytest.mark.data
-def test_google_outcomes_op_by_op():
-    if "KSEG_TEST_DATA" not in os.environ:
-        pytest.skip("KSEG_TEST_DATA is unset")
-    folder = Path(os.environ["KSEG_TEST_DATA"]) / "edgetpu_pairs"
-    truth = json.loads((folder / "truth.json").read_text())
+def test_google_outcomes_op_by_op(edgetpu_pairs):
+    truth = json.loads((edgetpu_pairs / "truth.json").read_text())
     assert len(truth) == 14
     for name, outcome in truth.items():
         start = time.perf_counter()
-        result = check(folder / name)
+        result = check(edgetpu_pairs / name)
         assert time.perf_counter() - start < 1
         assert result.compiles, name
         expected = [{True: "tpu", False: "cpu", None: "dead"}[m] for m in outcome["mapped"]]

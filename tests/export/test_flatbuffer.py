@@ -1,6 +1,4 @@
 import json
-import os
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -69,11 +67,8 @@ def test_what_is_no_model_is_refused(tmp_path):
 
 
 @pytest.mark.data
-def test_google_models_have_as_many_ops_as_google_compiled():
-    if "KSEG_TEST_DATA" not in os.environ:
-        pytest.skip("KSEG_TEST_DATA is unset")
-    folder = Path(os.environ["KSEG_TEST_DATA"]) / "edgetpu_pairs"
-    truth = json.loads((folder / "truth.json").read_text())
+def test_google_models_have_as_many_ops_as_google_compiled(edgetpu_pairs):
+    truth = json.loads((edgetpu_pairs / "truth.json").read_text())
     assert len(truth) == 14
     for name, outcome in truth.items():
-        assert len(read_model(folder / name).ops) == len(outcome["mapped"]), name
+        assert len(read_model(edgetpu_pairs / name).ops) == len(outcome["mapped"]), name

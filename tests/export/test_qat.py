@@ -11,34 +11,23 @@ import pytest
 import kseg
 from export import (
     ExportOptions,
-    QuantizedModel,
     TrainingProcessError,
     load_tflite,
     qat,
     quantization_aware,
 )
-from export.bridge import build, check_equal, read_graph
+from export.bridge import read_graph
 from export.flatbuffer import read_model
-from export.qat_graph import State, calibrate, lower, rounded
+from export.qat_graph import lower, rounded
 from kseg.cli import main
 from kseg.training.callbacks import TrainingDivergedError
 
 RECIPE = kseg.Recipe(epochs=2, batch_size=4, learning_rate=1e-3, scale=(0.9, 1.1), color=0.0)
 
 
-def _calibrated(model, images):
-    """Returns a network as it is before the first step of its training."""
-    graph, (factor, offset) = lower(read_graph(model, images.shape[1:3]))
-    scaled = images * np.float32(factor) + np.float32(offset)
-    plain = build(graph)
-    check_equal(model, lambda _: plain(scaled), images)
-    weights = {node.name: node.weights for node in graph.nodes if node.weights}
-    return QuantizedModel(model, State(weights, calibrate(graph, [scaled])), 0.0, [])
-
-
 @pytest.fixture(scope="module")
-def calibrated(trained, data):
-    return _calibrated(trained, np.stack(data.images("train", 12)).astype("float32"))
+def calibrated(trained, data, calibrate_network):
+    return calibrate_network(trained, np.stack(data.images("train", 12)).astype("float32"))
 
 
 @pytest.fixture(scope="module")

@@ -7,20 +7,10 @@ import numpy as np
 import pytest
 from keras import layers
 
-from export import QuantizedModel, load_tflite
-from export.bridge import build, check_equal, read_graph
-from export.qat_graph import State, calibrate, lower, quantized_outputs, round_kernel
+from export import load_tflite
+from export.bridge import read_graph
+from export.qat_graph import quantized_outputs, round_kernel
 from kseg.layers import BedOfNails, MaxUnpooling
-
-
-def _calibrated(model, images):
-    """Returns a network as it is before the first step of its training."""
-    graph, (factor, offset) = lower(read_graph(model, images.shape[1:3]))
-    scaled = images * np.float32(factor) + np.float32(offset)
-    plain = build(graph)
-    check_equal(model, lambda _: plain(scaled), images)
-    weights = {node.name: node.weights for node in graph.nodes if node.weights}
-    return QuantizedModel(model, State(weights, calibrate(graph, [scaled])), 0.0, [])
 
 
 def _blocks():
@@ -58,11 +48,11 @@ def blocks():
     return model
 
 
-def test_every_kind_of_layer_is_an_integer_op_and_equal(blocks, tmp_path):
+def test_every_kind_of_layer_is_an_integer_op_and_equal(blocks, tmp_path, calibrate_network):
     rng = np.random.default_rng(1)
     small = np.rint(rng.uniform(0, 255, (8, 8, 8, 3)))
     images = np.kron(small, np.ones((1, 4, 4, 1))).astype("float32")
-    quantized = _calibrated(blocks, images)
+    quantized = calibrate_network(blocks, images)
     path = tmp_path / "blocks.tflite"
     quantized.convert(path, input_size=(32, 32))  # check_graph refuses any float tensor
     emulation = quantized.at((32, 32))

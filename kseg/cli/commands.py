@@ -1,6 +1,5 @@
 """What the verbs do. `export`, and TensorFlow with it, is imported only by those that need it."""
 
-import inspect
 import json
 import sys
 from argparse import Namespace
@@ -14,17 +13,17 @@ import kseg
 from kseg.backbones import BACKBONES
 from kseg.cli.deploy import benchmark, export
 from kseg.cli.describe import describe, print_costs
-from kseg.cli.opening import open_model, pair
+from kseg.cli.opening import network_arguments, open_model, pair
 from kseg.data.files import read_image
 from kseg.label_map import LabelMap
 from kseg.metrics import Scores
-from kseg.models import MODELS, TRAINED, build, check_choice
+from kseg.models import MODELS, TRAINED, build
 
 
 def train(arguments: Namespace) -> None:
     """Trains a network into a run folder."""
     data = kseg.load_data(arguments.data)
-    network = _network(arguments, data.label_map.num_classes)
+    network = network_arguments(arguments, data.label_map.num_classes)
     start = arguments.weights or network["weights"] or "none"
     recipe = kseg.Recipe(
         backbone_rate=1.0 if start == "none" else kseg.Recipe.backbone_rate,
@@ -43,30 +42,17 @@ def train(arguments: Namespace) -> None:
     model = build(arguments.model, network)
     if start not in ("imagenet", "none"):
         _copy_weights(kseg.load(start), model)
-    run = kseg.fit(model, data, recipe, run_dir=arguments.out, resume=arguments.resume)
+    run = kseg.fit(
+        model,
+        data,
+        recipe,
+        run_dir=arguments.out,
+        resume=arguments.resume,
+        teacher=arguments.teacher and kseg.load(arguments.teacher),
+    )
     scores = kseg.evaluate(model, data, size=recipe.size)
     _print_scores(scores)
     print(f"best weights are in {run.path}; next: kseg export {run.path} --data {arguments.data}")
-
-
-def _network(arguments: Namespace, num_classes: int) -> dict:
-    """Returns what the network's builder is called with; weights are its default."""
-    check_choice("--model", arguments.model, MODELS)
-    takes = inspect.signature(MODELS[arguments.model]).parameters
-    network: dict = {"num_classes": num_classes, "weights": None}
-    if "weights" in takes:
-        network["weights"] = takes["weights"].default
-    if arguments.backbone is not None:
-        network["backbone"] = arguments.backbone
-    for option in arguments.set:
-        name, _, value = option.partition("=")
-        try:
-            network[name] = json.loads(value)
-        except json.JSONDecodeError:
-            network[name] = value
-    for name in set(network) - set(takes) - {"weights"}:
-        raise ValueError(f"{arguments.model} has no {name}; it takes {', '.join(takes)}.")
-    return network
 
 
 def evaluate(arguments: Namespace) -> None:

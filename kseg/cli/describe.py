@@ -1,6 +1,5 @@
 """`kseg describe`: what a network costs."""
 
-import inspect
 import json
 from argparse import Namespace
 from pathlib import Path
@@ -11,7 +10,7 @@ import kseg
 from kseg.analysis import costs_table, describe_networks, layer_table, summary
 from kseg.analysis import describe as count
 from kseg.analysis.tables import SIZE
-from kseg.cli.opening import pair
+from kseg.cli.opening import network_arguments, pair
 from kseg.models import MODELS, TRAINED, build, check_choice
 from kseg.training.run import open_run
 
@@ -44,18 +43,15 @@ def print_costs(arguments: Namespace) -> None:
 def _find(arguments: Namespace) -> tuple[keras.Model, tuple[int, int] | None]:
     """Returns a model and the size that it works at, where it has one."""
     name = arguments.model
-    chosen = {"backbone": arguments.backbone, "num_classes": arguments.num_classes}
-    chosen = {key: value for key, value in chosen.items() if value is not None}
     if name in MODELS:
-        if "backbone" in chosen and "backbone" not in inspect.signature(MODELS[name]).parameters:
-            raise ValueError(f"{name} has no backbone to choose; leave out --backbone.")
-        return build(name, {**chosen, "weights": None}), None
+        network = network_arguments(arguments, arguments.num_classes)
+        return build(name, {**network, "weights": None}), None
     if Path(name).suffix == ".tflite":
         raise ValueError(f"{name} is exported already; name the run folder it came from.")
     if name not in TRAINED and not Path(name).is_dir():
         check_choice("model", name, [*MODELS, *TRAINED, "a run folder"])
-    if chosen:
-        raise ValueError(f"{name} is trained: leave out --backbone and --num-classes.")
+    if arguments.backbone or arguments.num_classes or arguments.set:
+        raise ValueError(f"{name} is trained: leave out --backbone and --num-classes, and --set.")
     if name in TRAINED:
         return kseg.load(name), TRAINED[name].size
     return kseg.load(name), open_run(name).size

@@ -121,14 +121,7 @@ def _parser() -> argparse.ArgumentParser:
 def _add_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("data", type=Path, metavar="DATA", help="YAML file of the data set")
     parser.add_argument("--model", default="fcn8s", help="network (default: fcn8s)")
-    parser.add_argument("--backbone", help="default: the network's own; see `kseg models`")
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="another argument of the network's builder, such as filters=128; may be repeated",
-    )
+    _add_network(parser)
     parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="run folder")
     _add_size(parser, "--size", "working size that photos are fitted into")
     _add_size(parser, "--crop", "training crops, multiples of 32")
@@ -141,6 +134,12 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
         "--weights",
         help="where to start: imagenet, none, or a run folder or trained model (default: imagenet, "
         "none for a network without a backbone)",
+    )
+    parser.add_argument(
+        "--teacher",
+        metavar="M",
+        help="run folder or trained model of the same classes, whose scores are learnt beside the "
+        "labels",
     )
     parser.add_argument("--learning-rate", type=float, default=2e-3, help="highest rate (2e-3)")
     parser.add_argument(
@@ -241,7 +240,7 @@ def _add_describe(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "model", metavar="M", help="a network, a run folder, or the name of a trained model"
     )
-    parser.add_argument("--backbone", help="of a network (default: its own)")
+    _add_network(parser)
     parser.add_argument("--num-classes", type=int, help="of a network (default: 21)")
     _add_size(parser, "--size", "size of the image (default: the run's, or 360 480)")
     parser.add_argument(
@@ -251,6 +250,17 @@ def _add_describe(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--layers", action="store_true", help="a line for each layer too")
     _add_json(parser)
+
+
+def _add_network(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--backbone", help="default: the network's own; see `kseg models`")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="another argument of the network's builder, such as filters=128; may be repeated",
+    )
 
 
 def _add_size(parser, flag: str, text: str) -> None:

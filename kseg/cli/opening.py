@@ -1,11 +1,14 @@
-"""What several verbs share: finding the model that an argument names, and sizes."""
+"""What several verbs share: the model or network that arguments name, and sizes."""
 
+import inspect
 import json
+from argparse import Namespace
 from pathlib import Path
+from typing import Any
 
 import kseg
 from kseg.label_map import LabelMap
-from kseg.models import TRAINED
+from kseg.models import MODELS, TRAINED, check_choice
 from kseg.models.trained import best_int8, packaged
 from kseg.training.run import open_run
 
@@ -65,6 +68,32 @@ def _file_facts(path: Path, num_classes: int) -> tuple[LabelMap, tuple[int, int]
         if found is not None and found[0].num_classes == num_classes:
             return found
         return LabelMap(tuple(f"class {index}" for index in range(num_classes))), None
+
+
+def network_arguments(arguments: Namespace, num_classes: int | None) -> dict[str, Any]:
+    """Returns what a network's builder is called with: --backbone, --set and its own weights.
+
+    Args:
+        arguments: With model, backbone and set.
+        num_classes: None leaves the builder's.
+
+    Raises:
+        ValueError: If there is no such network, or it does not take an argument.
+    """
+    check_choice("--model", arguments.model, MODELS)
+    takes = inspect.signature(MODELS[arguments.model]).parameters
+    given: dict[str, Any] = {"num_classes": num_classes, "backbone": arguments.backbone}
+    network = {name: value for name, value in given.items() if value is not None}
+    for option in arguments.set:
+        name, _, value = option.partition("=")
+        try:
+            network[name] = json.loads(value)
+        except json.JSONDecodeError:
+            network[name] = value
+    for name in set(network) - set(takes):
+        raise ValueError(f"{arguments.model} has no {name}; it takes {', '.join(takes)}.")
+    weights = takes["weights"].default if "weights" in takes else None
+    return {"weights": weights, **network}
 
 
 def pair(size: list[int] | None) -> tuple[int, int] | None:

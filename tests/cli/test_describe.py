@@ -94,6 +94,7 @@ def test_costs_of_all_networks(capsys, monkeypatch):
         (["fcn8"], "model must be one of .*; got 'fcn8'. Did you mean 'fcn8s'?"),
         (["fcn8s", "--backbone", "separabel"], "backbone must be .*Did you mean 'separable'?"),
         (["encoder_decoder", "--backbone", "separable"], "encoder_decoder has no backbone"),
+        (["lraspp", "--set", "filters=8"], "lraspp has no filters; it takes num_classes, backbone"),
         (["fcn8s", "--num-classes", "1"], "num_classes must be from 2 to 255"),
         (["fcn8s_camvid", "--num-classes", "4"], "is trained: leave out --backbone and --num-cla"),
         (["street.tflite"], "street.tflite is exported already; name the run folder"),

@@ -76,7 +76,11 @@ def fit(
         earlier = _earlier(path, record) if resume else None
         if earlier is not None:
             recipe = replace(recipe, epochs=earlier["recipe"]["epochs"], minutes=None)
-        with frozen(model, recipe.freeze), taught(model, teacher, recipe.distillation):
+        with (
+            frozen(model, recipe.freeze),
+            taught(model, teacher, recipe.distillation),
+            _quick_norms(model),
+        ):
             if recipe.minutes is not None:
                 recipe = replace(recipe, epochs=_epochs(model, data, recipe, split), minutes=None)
             record["recipe"] = asdict(recipe)
@@ -155,6 +159,14 @@ def training_batches(split: Split, start: int, workers: int) -> Any:
     from kseg.training._tensorflow import static_batches
 
     return static_batches(stream)
+
+
+def _quick_norms(model: keras.Model) -> contextlib.AbstractContextManager[None]:
+    if keras.backend.backend() != "tensorflow":
+        return contextlib.nullcontext()
+    from kseg.training._tensorflow import fused_norms
+
+    return fused_norms(model)
 
 
 def _crop(recipe: Recipe, data: Data) -> tuple[int, int]:

@@ -50,8 +50,9 @@ class QuantizedModel:
         model: The float network that it came from, unchanged.
         state: Trained weights and ranges.
         mean_iou_float: Of the float network, on "val".
-        history: A row for each epoch: "epoch", "loss" and, where it was scored, "mean_iou" of
-            the rounded network. Epoch 0 is before training, with calibrated ranges.
+        history: A row for each epoch: "epoch", "loss", "seconds" of its steps and, where it was
+            scored, "mean_iou" of the rounded network. Epoch 0 is before training, with calibrated
+            ranges.
     """
 
     model: keras.Model

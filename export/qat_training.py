@@ -57,9 +57,10 @@ class _Judge:
     recipe: Recipe
     best: tuple[float, State]
 
-    def score(self, epoch: int, loss: float | None) -> dict[str, Any]:
-        """Returns the row of an epoch."""
+    def score(self, epoch: int, loss: float | None, seconds: float = 0) -> dict[str, Any]:
+        """Returns the row of an epoch; seconds is what its steps took."""
         row: dict[str, Any] = {"epoch": epoch, "loss": loss, "mean_iou": None}
+        row["seconds"] = round(seconds, 2)
         if epoch % self.recipe.validate_every == 0 or epoch == self.recipe.epochs:
             variables = self.trained.network.variables
             current = read(variables)
@@ -126,6 +127,7 @@ def _loop(trained, keepers, split, judge, step, say) -> None:
     recipe = judge.recipe
     steps = recipe.epochs * len(split)
     batches: Iterator = iter(training_batches(split, 0, recipe.workers))
+    started = time.monotonic()
     for number in range(1, steps + 1):
         loss = float(step(number - 1, *next(batches)))
         if not np.isfinite(loss):
@@ -138,7 +140,8 @@ def _loop(trained, keepers, split, judge, step, say) -> None:
         judge.average.on_train_batch_end(number)
         say(step=number, steps=steps, loss=loss)
         if number % len(split) == 0:
-            say(row=judge.score(number // len(split), loss))
+            say(row=judge.score(number // len(split), loss, time.monotonic() - started))
+            started = time.monotonic()
 
 
 def _stepper(trained: Trained, job, scaling, steps_per_epoch: int):

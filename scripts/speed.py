@@ -1,0 +1,104 @@
+"""What a training step costs on this machine, and what changes that: docs/training.md's table.
+
+    python scripts/speed.py camvid.yaml
+
+Each row is a process of its own, and all rows are measured in turn, twice, so that a busy moment
+hits all alike. The first is how `kseg.fit` trains; the others change one thing.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+
+from tabulate import tabulate
+
+_ROWS = {
+    "as it is": "`kseg.fit`: no XLA, norms as one op, batches of fixed shape, one worker",
+    "prepared": "one batch, again and again: what the network alone costs",
+    "workers": "`workers=2`",
+    "norms": "Keras's batch norms, a dozen ops each",
+    "shapes": "batches of unknown length, as Keras hands them over",
+    "xla": '`jit_compile=True`, with "norms" (XLA has no one op for them)',
+    "freeze": "`freeze='c2'` (`--freeze c2`)",
+    "thread": "one thread (`TF_NUM_INTRAOP_THREADS=1 OMP_NUM_THREADS=1`)",
+}
+_WARM = 3
+
+
+def main() -> None:
+    """Measures, then prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data")
+    parser.add_argument("--model", default="atrous_fpn")
+    parser.add_argument("--crop", type=int, nargs=2, default=(352, 480), metavar=("H", "W"))
+    parser.add_argument("--batch-size", type=int, default=6)
+    parser.add_argument("--steps", type=int, default=15)
+    parser.add_argument("--row", choices=_ROWS, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.row:
+        print(json.dumps(_steps(arguments)))
+        return
+    seconds: dict[str, list[float]] = {name: [] for name in _ROWS}
+    for _ in range(2):
+        for name in _ROWS:
+            seconds[name] += _child(name)
+    medians = {name: statistics.median(times) for name, times in seconds.items()}
+    rows = [[text, f"{medians[name] / medians['as it is']:.2f}"] for name, text in _ROWS.items()]
+    print(tabulate(rows, ["step", "time"], tablefmt="github", disable_numparse=True))
+    print(f"1.00 is {medians['as it is']:.2f} s on {os.cpu_count()} cores")
+
+
+def _child(row: str) -> list[float]:
+    threads = {"TF_NUM_INTRAOP_THREADS": "1", "OMP_NUM_THREADS": "1"} if row == "thread" else {}
+    command = [sys.executable, __file__, *sys.argv[1:], "--row", row]
+    done = subprocess.run(
+        command, env={**os.environ, **threads}, stdout=subprocess.PIPE, text=True, check=True
+    )
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def _steps(arguments: argparse.Namespace) -> list[float]:
+    """Returns the seconds of each step, the first few left out."""
+    import keras
+
+    import kseg
+    from kseg.training import fit  # noqa: F401  loads the module below
+    from kseg.training.compile import compile_model, frozen
+
+    parts = sys.modules["kseg.training.fit"]
+    row, data = arguments.row, kseg.load_data(arguments.data)
+    recipe = kseg.Recipe(
+        crop=tuple(arguments.crop),
+        batch_size=arguments.batch_size,
+        workers=2 if row == "workers" else 1,
+        freeze="c2" if row == "freeze" else None,
+    )
+    model = kseg.models.build(arguments.model, {"num_classes": data.label_map.num_classes})
+    split = parts.training_split(data, recipe)
+    batches = parts.training_batches(split, 0, recipe.workers)
+    if row == "prepared":
+        batches = batches.take(1).cache().repeat()
+    if row == "shapes":
+        batches = parts._Stream(split, 0, recipe.workers)
+    plain_norms = row in ("norms", "xla")
+    ends: list[float] = []
+    clock = keras.callbacks.LambdaCallback(
+        on_train_batch_end=lambda *_: ends.append(time.monotonic())
+    )
+    with (
+        frozen(model, recipe.freeze),
+        contextlib.nullcontext() if plain_norms else parts._quick_norms(model),
+    ):
+        compile_model(model, recipe, len(split), kseg.check_data(data).pixels["train"])
+        model.jit_compile = row == "xla"
+        model.fit(batches, steps_per_epoch=arguments.steps + _WARM, callbacks=[clock], verbose=0)
+    return [after - before for before, after in zip(ends[_WARM - 1 :], ends[_WARM:], strict=False)]
+
+
+if __name__ == "__main__":
+    main()

@@ -8,6 +8,7 @@ hits all alike. The first is how `kseg.fit` trains; the others change one thing.
 
 import argparse
 import contextlib
+import importlib
 import json
 import os
 import statistics
@@ -67,10 +68,11 @@ def _steps(arguments: argparse.Namespace) -> list[float]:
     import keras
 
     import kseg
-    from kseg.training import fit  # noqa: F401  loads the module below
+    from kseg.data import check_data
+    from kseg.models import build
     from kseg.training.compile import compile_model, frozen
 
-    parts = sys.modules["kseg.training.fit"]
+    parts = importlib.import_module("kseg.training.fit")  # kseg.training.fit is the function
     row, data = arguments.row, kseg.load_data(arguments.data)
     recipe = kseg.Recipe(
         crop=tuple(arguments.crop),
@@ -78,7 +80,7 @@ def _steps(arguments: argparse.Namespace) -> list[float]:
         workers=2 if row == "workers" else 1,
         freeze="c2" if row == "freeze" else None,
     )
-    model = kseg.models.build(arguments.model, {"num_classes": data.label_map.num_classes})
+    model = build(arguments.model, {"num_classes": data.label_map.num_classes})
     split = parts.training_split(data, recipe)
     batches = parts.training_batches(split, 0, recipe.workers)
     if row == "prepared":
@@ -94,7 +96,7 @@ def _steps(arguments: argparse.Namespace) -> list[float]:
         frozen(model, recipe.freeze),
         contextlib.nullcontext() if plain_norms else parts._quick_norms(model),
     ):
-        compile_model(model, recipe, len(split), kseg.check_data(data).pixels["train"])
+        compile_model(model, recipe, len(split), check_data(data).pixels["train"])
         model.jit_compile = row == "xla"
         model.fit(batches, steps_per_epoch=arguments.steps + _WARM, callbacks=[clock], verbose=0)
     return [after - before for before, after in zip(ends[_WARM - 1 :], ends[_WARM:], strict=False)]

@@ -3,13 +3,13 @@
     python scripts/compression.py camvid.yaml --trained fcn8s_camvid --out runs/compression
 
 Every row is scored on the validation photos. The control trains on in float for as many epochs as
-the quantization-aware row, with the same recipe, because training longer is a gain of its own.
+the quantization-aware row, with the same recipe and its batch norms at rest too, because training
+longer is a gain of its own.
 """
 
 import argparse
 import csv
 import statistics
-from dataclasses import replace
 from pathlib import Path
 
 import keras
@@ -27,8 +27,6 @@ from export import (
     sparsity_report,
 )
 
-_ANY = ExportOptions(min_ratio=0, max_drop=1)  # measured here, not gated
-
 
 def main() -> None:
     """Trains, converts, scores and prints the table."""
@@ -38,15 +36,23 @@ def main() -> None:
     parser.add_argument("--crop", type=int, nargs=2, default=(288, 384), metavar=("H", "W"))
     parser.add_argument("--size", type=int, nargs=2, default=(360, 480), metavar=("H", "W"))
     parser.add_argument("--epochs", type=int, default=3, help="of QAT and of the control")
-    parser.add_argument("--pruning-epochs", type=int, default=6)
-    parser.add_argument("--learning-rate", type=float, default=2e-4)
+    parser.add_argument("--learning-rate", type=float, default=2e-4, help="of both")
+    parser.add_argument("--pruning-epochs", type=int, default=8, help="at the rates of a training")
+    parser.add_argument(
+        "--sparsity", type=float, default=0.6, help="of the kernels that are pruned"
+    )
     parser.add_argument("--out", type=Path, required=True, help="an empty folder")
     arguments = parser.parse_args()
 
     data, size, out = kseg.load_data(arguments.data), tuple(arguments.size), arguments.out
     photos = data.images("train", 100)
+    options = ExportOptions(min_ratio=0, max_drop=1, working_size=size)  # measured, not gated
     recipe = kseg.Recipe(
-        epochs=arguments.epochs, learning_rate=arguments.learning_rate, crop=tuple(arguments.crop)
+        epochs=arguments.epochs,
+        learning_rate=arguments.learning_rate,
+        backbone_rate=1,  # as in quantization-aware training
+        size=size,
+        crop=tuple(arguments.crop),
     )
     out.mkdir(parents=True)
     rows = []
@@ -59,13 +65,15 @@ def main() -> None:
 
     def after_training(model: keras.Model, name: str, file: str) -> None:
         path, recipe = out / file, full_integer(photos)
-        result = convert(model, recipe, input_size=size, path=path, validation=data, options=_ANY)
+        result = convert(
+            model, recipe, input_size=size, path=path, validation=data, options=options
+        )
         row(name, result.mean_iou_float, result)
 
     def aware(model: keras.Model, name: str, file: str, keep: str | None = None) -> float:
         quantized = quantization_aware(model, data, recipe, keep=keep)
         best = max(epoch["mean_iou"] for epoch in quantized.history)
-        result = quantized.convert(out / file, input_size=size, validation=data, options=_ANY)
+        result = quantized.convert(out / file, input_size=size, validation=data, options=options)
         row(name, best, result)
         return statistics.median(epoch["seconds"] for epoch in quantized.history[1:])
 
@@ -75,12 +83,15 @@ def main() -> None:
     aware_seconds = aware(model, "quantization-aware", "qat.tflite")
 
     control = kseg.load(arguments.trained)
+    for layer in control.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.trainable = False
     kseg.fit(control, data, recipe, run_dir=out / "control")
     after_training(control, "control: trained on in float, then quantized", "control.tflite")
 
     pruned = kseg.load(arguments.trained)
-    longer = replace(recipe, epochs=arguments.pruning_epochs)
-    prune(pruned, data, longer, run_dir=out / "pruned", exclude=["score_*"])
+    healing = kseg.Recipe(epochs=arguments.pruning_epochs, size=size, crop=recipe.crop)
+    prune(pruned, data, healing, run_dir=out / "pruned", sparsity=arguments.sparsity)
     zeros = f"pruned, {100 * sparsity_report(pruned)['total']:.0f} % zeros"
     after_training(pruned, f"{zeros}, then quantized", "pruned.tflite")
     aware(pruned, f"{zeros}, quantization-aware", "pruned_qat.tflite", keep="sparsity")

@@ -49,3 +49,31 @@ def hard_sigmoid(x):
 def swish(x):
     """Returns x * sigmoid(x); TensorFlow's own has a gradient that cannot be saved."""
     return x * tf.sigmoid(x)
+
+
+def kernel_name(layer: tf_keras.layers.Layer) -> str:
+    """Returns the attribute that holds the kernel of a convolution or dense layer."""
+    return "depthwise_kernel" if hasattr(layer, "depthwise_kernel") else "kernel"
+
+
+def one_scale(layer: tf_keras.layers.Layer) -> tf_keras.layers.Layer:
+    """Rounds the kernel of a layer in its graph, with one scale.
+
+    TensorFlow's converter gives kernels a scale for each channel wherever it finds ranges of
+    tensors in the graph but none of kernels; what it is told otherwise it forgets then.
+    """
+    name, plain = kernel_name(layer), layer.call
+
+    def call(inputs):
+        kernel = getattr(layer, name)
+        limit = tf.reduce_max(tf.abs(kernel))
+        fake = tf.quantization.fake_quant_with_min_max_vars
+        # Not by setattr, which would move the kernel to the end of the layer's weights.
+        vars(layer)[name] = fake(kernel, -limit, limit, narrow_range=True)
+        try:
+            return plain(inputs)
+        finally:
+            vars(layer)[name] = kernel
+
+    layer.call = call
+    return layer

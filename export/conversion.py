@@ -75,8 +75,8 @@ def convert(
     photos = partial(calibration, recipe.images, size, reference.scaling, options.working_size)
     network = getattr(model, "kseg_spec", None)
     order = Order(network, recipe, target, path, validation, options, reference.scaling)
-    content = for_device(to_tflite(fixed.model, recipe.name, options.head, photos), target)
-    noisy = cache(partial(NoisyLayers, fixed, options.head, photos))
+    content = for_device(to_tflite(fixed.model, recipe, options.head, photos), target)
+    noisy = cache(partial(NoisyLayers, fixed, recipe, options.head, photos))
     kept: list[str] = []
     if options.rescue and not _passes(reference, order, content):
         content, kept = fewest_in_float(noisy(), partial(_passes, reference, order))
@@ -202,7 +202,7 @@ def _choices(file: Path, fix, ends: list[int], order: Order) -> list[dict[str, A
             size = fixed.input_size
             photos = partial(calibration, few, size, fixed.scaling, order.options.working_size)
             files.append(folder / f"{head}-{stride}.tflite")
-            content = draft(fixed.model, order.recipe.name, head, photos)
+            content = draft(fixed.model, order.recipe, head, photos)
             files[-1].write_bytes(for_device(content, order.target))
         for (head, stride), path, timed in zip(
             pairs, files, benchmark(files, runs=_DRAFT_RUNS), strict=True

@@ -179,7 +179,11 @@ def verify_and_write(
             **described,
             "network": order.network,
             "target": order.target,
-            "recipe": {"name": order.recipe.name, "photos": len(order.recipe.images)},
+            "recipe": {
+                "name": order.recipe.name,
+                "photos": len(order.recipe.images),
+                "per_channel": order.recipe.per_channel,
+            },
             "head": options.head,
             "stride": options.stride,
             "scaling": list(order.scaling),

@@ -9,6 +9,8 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
+from export.recipes import QuantizationRecipe
+
 HEADS = ("logits", "argmax", "softmax")
 Calibration = Callable[[], Iterator[list[np.ndarray]]]
 SIGNATURE = "serving_default"
@@ -32,12 +34,14 @@ def serving(fixed: keras.Model, head: str):
     return serve
 
 
-def to_tflite(fixed: keras.Model, recipe_name: str, head: str, calibration: Calibration) -> bytes:
+def to_tflite(
+    fixed: keras.Model, recipe: QuantizationRecipe, head: str, calibration: Calibration
+) -> bytes:
     """Converts a model; the file has a signature with readable names.
 
     Args:
         fixed: With a batch of 1 and a fixed size.
-        recipe_name: Of a `QuantizationRecipe`.
+        recipe: What to compute with.
         head: Of `HEADS`.
         calibration: Gives the photos to take ranges from.
 
@@ -50,12 +54,12 @@ def to_tflite(fixed: keras.Model, recipe_name: str, head: str, calibration: Cali
         archive.add_endpoint(SIGNATURE, serving(fixed, head))
         archive.write_out(folder, verbose=False)
         converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[SIGNATURE])
-        set_up(converter, recipe_name, calibration)
+        set_up(converter, recipe, calibration)
         return converter.convert()
 
 
 def draft_converter(
-    fixed: keras.Model, recipe_name: str, head: str, calibration: Calibration
+    fixed: keras.Model, recipe: QuantizationRecipe, head: str, calibration: Calibration
 ) -> tf.lite.TFLiteConverter:
     """Returns a converter several times as fast as `to_tflite`, whose files lack names.
 
@@ -63,29 +67,33 @@ def draft_converter(
     """
     frozen = convert_variables_to_constants_v2(serving(fixed, head).get_concrete_function())
     converter = tf.lite.TFLiteConverter.from_concrete_functions([frozen])
-    set_up(converter, recipe_name, calibration)
+    set_up(converter, recipe, calibration)
     return converter
 
 
-def draft(fixed: keras.Model, recipe_name: str, head: str, calibration: Calibration) -> bytes:
+def draft(
+    fixed: keras.Model, recipe: QuantizationRecipe, head: str, calibration: Calibration
+) -> bytes:
     """Returns a file to look at and to time, not to hand over; arguments as `to_tflite`."""
-    converter = draft_converter(fixed, recipe_name, head, calibration)
+    converter = draft_converter(fixed, recipe, head, calibration)
     with warnings.catch_warnings():
         # "Statistics for quantized inputs were expected": a word about another way to quantize.
         warnings.simplefilter("ignore", UserWarning)
         return converter.convert()
 
 
-def set_up(converter, recipe_name: str, calibration: Calibration) -> None:
+def set_up(converter, recipe: QuantizationRecipe, calibration: Calibration) -> None:
     """Tells a TFLiteConverter what a recipe means."""
-    if recipe_name == "float32":
+    if recipe.name == "float32":
         return
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    if recipe_name == "float16":
+    # TensorFlow has no public name for it.
+    converter._experimental_disable_per_channel = not recipe.per_channel
+    if recipe.name == "float16":
         converter.target_spec.supported_types = [tf.float16]
-    if recipe_name in ("full_integer", "int16x8"):
+    if recipe.is_integer:
         sets = tf.lite.OpsSet
-        small = recipe_name == "full_integer"
+        small = recipe.name == "full_integer"
         converter.representative_dataset = calibration
         converter.target_spec.supported_ops = [
             sets.TFLITE_BUILTINS_INT8

@@ -12,7 +12,6 @@ import pickle
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,7 +30,8 @@ from export.delivery import ExportOptions, ExportResult, Order, verify_and_write
 from export.errors import TrainingProcessError
 from export.graph import fix_model
 from export.heads import SIGNATURE, serving
-from export.qat_graph import Emulation, State
+from export.qat_graph import Emulation
+from export.qat_state import State, unpack
 from export.recipes import QuantizationRecipe
 from export.runtime import load_tflite
 from export.verification import verify
@@ -84,7 +84,7 @@ class QuantizedModel:
         network. Its report says how it compares with the rounded network, too.
         """
         options, path = options or ExportOptions(), Path(path)
-        recipe = QuantizationRecipe("full_integer")
+        recipe = QuantizationRecipe("full_integer", per_channel=self.state.per_channel)
         check_request(self.model, recipe, target, input_size, path)
         check_options(recipe, target, path, validation, options)
         if options.rescue or options.explain:
@@ -133,7 +133,12 @@ def _to_tflite(network: tf_keras.Model, head: str) -> bytes:
 
 
 def quantization_aware(
-    model: keras.Model, data: Data, recipe: Recipe, *, keep: str | None = None
+    model: keras.Model,
+    data: Data,
+    recipe: Recipe,
+    *,
+    keep: str | None = None,
+    per_channel: bool = True,
 ) -> QuantizedModel:
     """Trains a trained network on while its numbers are rounded as in an int8 file.
 
@@ -149,6 +154,8 @@ def quantization_aware(
             not apply.
         keep: "sparsity" keeps weights that are 0 at 0, "clusters" keeps the shared values of
             `export.cluster`; None keeps neither.
+        per_channel: As for `export.full_integer`; transposed convolutions keep a scale for each
+            channel either way.
 
     Returns:
         The quantized network; its `convert` makes the file.
@@ -176,6 +183,7 @@ def quantization_aware(
     with tempfile.TemporaryDirectory(prefix="kseg-qat-") as folder:
         model.save(Path(folder) / "model.keras")
         job = {"data": data, "recipe": recipe, "pixels": pixels, "keep": keep}
+        job |= {"per_channel": per_channel}
         (Path(folder) / "job.pickle").write_bytes(pickle.dumps(job))
         before, history = _run(Path(folder))
         with np.load(Path(folder) / "result.npz") as arrays:
@@ -242,23 +250,3 @@ def _summary(news, history) -> str:
     scored = [row["mean_iou"] for row in history if row["mean_iou"] is not None]
     text = f"loss {news['loss']:.3f}" if "loss" in news else ""
     return text + (f", val mIoU {scored[-1]:.4f}, best {max(scored):.4f}" if scored else "")
-
-
-def pack(state: State) -> dict[str, Any]:
-    """Returns weights and ranges as named arrays, for `np.savez`."""
-    arrays: dict[str, Any] = {f"range|{name}": np.array(r) for name, r in state.ranges.items()}
-    for name, values in state.weights.items():
-        arrays |= {f"weight|{name}|{index:02d}": value for index, value in enumerate(values)}
-    return arrays
-
-
-def unpack(arrays: Mapping[str, np.ndarray]) -> State:
-    """Returns weights and ranges of what `pack` made."""
-    state = State({}, {})
-    for key in sorted(arrays):
-        kind, name, *_ = key.split("|")
-        if kind == "range":
-            state.ranges[name] = (float(arrays[key][0]), float(arrays[key][1]))
-        else:
-            state.weights.setdefault(name, []).append(arrays[key])
-    return state

@@ -6,19 +6,19 @@ those whose ReLU the converter fuses and those that only move numbers about.
 """
 
 import functools
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from export.bridge import CHANNEL_AXES, Graph, Node, build, fold_norms, norm_as_scale, read_graph
-from export.bridge_own import hard_sigmoid
+from export.bridge_own import hard_sigmoid, one_scale
+from export.qat_state import Range, State
 from export.runtime import FixedSize
 
 CONVOLUTIONS = ("Conv2D", "Conv2DTranspose", "DepthwiseConv2D")
 KERNELS = (*CONVOLUTIONS, "Dense")
-Range = tuple[float, float]
 _IMAGE = "image"
 # LiteRT fixes what a step of these stands for.
 _FIXED: dict[str, Range] = {
@@ -42,19 +42,6 @@ _MOVERS = (
 )
 # Not Conv2DTranspose: with a fused ReLU it is an op version that the Edge TPU compiler refuses.
 _FUSING = ("Add", "Conv2D", "Dense", "DepthwiseConv2D")
-
-
-@dataclass(frozen=True)
-class State:
-    """What quantization-aware training changes.
-
-    Attributes:
-        weights: Layer to its weights, batch norms folded in.
-        ranges: Layer to the range that its int8 output stands for.
-    """
-
-    weights: dict[str, list[np.ndarray]] = field(repr=False)
-    ranges: dict[str, Range] = field(repr=False)
 
 
 def lower(graph: Graph) -> tuple[Graph, tuple[float, float]]:
@@ -194,9 +181,17 @@ def calibrate(graph: Graph, batches: list[np.ndarray]) -> dict[str, Range]:
     return {name: (float(low), float(high)) for name, (low, high) in zip(names, found, strict=True)}
 
 
-def round_kernel(kernel: np.ndarray, kind: str) -> np.ndarray:
-    """Returns a kernel as int8 holds it: 127 steps up to the largest value of each channel."""
-    axes = CHANNEL_AXES.get(kind, (-1,))
+def has_one_scale(kind: str, per_channel: bool) -> bool:
+    """Whether all channels of a layer's kernel share a scale.
+
+    Those of transposed convolutions never do: the converter turns them about, and loses it.
+    """
+    return not per_channel and kind in KERNELS and kind != "Conv2DTranspose"
+
+
+def round_kernel(kernel: np.ndarray, kind: str, per_channel: bool = True) -> np.ndarray:
+    """Returns a kernel as int8 holds it: 127 steps up to the largest value, of each channel."""
+    axes = () if has_one_scale(kind, per_channel) else CHANNEL_AXES.get(kind, (-1,))
     others = tuple(set(range(kernel.ndim)) - {axis % kernel.ndim for axis in axes})
     step = np.abs(kernel).max(others, keepdims=True) / np.float32(127)
     return np.rint(kernel / np.where(step == 0, 1, step)) * step
@@ -227,7 +222,8 @@ def rounded(graph: Graph, state: State, scaling: tuple[float, float]) -> Graph:
                 )
         if node.kind in KERNELS:
             kernel, *biases = weights
-            weights = [round_kernel(kernel, node.kind), *(_uneven(bias) for bias in biases)]
+            kernel = round_kernel(kernel, node.kind, state.per_channel)
+            weights = [kernel, *(_uneven(bias) for bias in biases)]
         inputs = tuple(number or -1 for number in node.inputs)  # -1: the image, rounded
         if node.name not in ranges:
             nodes.append(replace(node, weights=weights, inputs=inputs))
@@ -273,7 +269,14 @@ class Emulation(FixedSize):
         """
         self.input_size = (input_size[0], input_size[1])
         self._graph, self.scaling = lower(read_graph(model, self.input_size))
-        self.network = build(rounded(self._graph, state, self.scaling), batch_size=1)
+        graph = rounded(self._graph, state, self.scaling)
+        self.network = build(
+            graph,
+            batch_size=1,
+            wrap=lambda node, layer: (
+                one_scale(layer) if has_one_scale(node.kind, state.per_channel) else layer
+            ),
+        )
         self._call = tf.function(self.network, jit_compile=False)
 
     def set_state(self, state: State) -> None:

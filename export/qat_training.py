@@ -22,8 +22,8 @@ import tf_keras
 import kseg.layers  # noqa: F401  registers what a model may hold
 from export.bridge import Graph, build, check_equal, read_graph
 from export.pruning import keeper
-from export.qat import pack
-from export.qat_graph import KERNELS, Emulation, State, calibrate, lower
+from export.qat_graph import KERNELS, Emulation, calibrate, lower
+from export.qat_state import State, pack
 from export.qat_wrappers import Trained, wrapped
 from kseg.data import Data
 from kseg.data.transforms import fit_inside
@@ -80,8 +80,8 @@ def train(model: keras.Model, job: dict[str, Any], say: Callable[..., None]) -> 
 
     Args:
         model: The float network.
-        job: "data", "recipe" and "keep" as for `export.quantization_aware`, and "pixels" of each
-            class in the training label maps.
+        job: "data", "recipe", "keep" and "per_channel" as for `export.quantization_aware`, and
+            "pixels" of each class in the training label maps.
         say: Is told how far it is.
     """
     data, recipe = job["data"], job["recipe"]
@@ -90,7 +90,7 @@ def train(model: keras.Model, job: dict[str, Any], say: Callable[..., None]) -> 
 
         enable_determinism()
     split = training_split(data, recipe)
-    graph, trained, scaling = _start(model, recipe, split)
+    graph, trained, scaling = _start(model, job, split)
     average = WeightAverage(recipe.suited(recipe.average, recipe.epochs * len(split)))
     average.set_model(trained.network)
     average.on_train_begin()
@@ -107,7 +107,7 @@ def train(model: keras.Model, job: dict[str, Any], say: Callable[..., None]) -> 
     return judge.best[1]
 
 
-def _start(model, recipe, split) -> tuple[Graph, Trained, tuple[float, float]]:
+def _start(model, job, split) -> tuple[Graph, Trained, tuple[float, float]]:
     """Returns the lowered network, and in tfmot's wrappers with calibrated ranges."""
     images = np.asarray(split[0][0], "float32")
     graph, (factor, offset) = lower(read_graph(model, images.shape[1:3]))
@@ -119,7 +119,8 @@ def _start(model, recipe, split) -> tuple[Graph, Trained, tuple[float, float]]:
     check_equal(model, lambda x: plain(scaled(x)), images)
     count = min(_CALIBRATION_BATCHES, len(split))
     ranges = calibrate(graph, [scaled(split[index][0]) for index in range(count)])
-    return graph, wrapped(graph, ranges, recipe.batch_size), (factor, offset)
+    trained = wrapped(graph, ranges, job["recipe"].batch_size, job["per_channel"])
+    return graph, trained, (factor, offset)
 
 
 def _loop(trained, keepers, split, judge, step, say) -> None:

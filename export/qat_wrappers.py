@@ -16,10 +16,19 @@ import tensorflow_model_optimization as tfmot
 import tf_keras
 
 from export.bridge import CHANNEL_AXES, Graph, Node, build
-from export.qat_graph import KERNELS, Range, State, quantized_outputs
+from export.bridge_own import kernel_name
+from export.qat_graph import KERNELS, has_one_scale, quantized_outputs
+from export.qat_state import Range, State
 from kseg.training.callbacks import read, write
 
 _quantization: Any = tfmot.quantization.keras
+
+
+class _ByKernel(_quantization.quantizers.LastValueQuantizer):
+    """Rounds a kernel to int8 with one scale."""
+
+    def __init__(self):
+        super().__init__(num_bits=8, per_axis=False, symmetric=True, narrow_range=True)
 
 
 class _ByChannel(_quantization.quantizers.LastValueQuantizer):
@@ -61,11 +70,11 @@ class _Config(_quantization.QuantizeConfig):
         self.kernel, self.output = kernel, output
 
     def get_weights_and_quantizers(self, layer):
-        return [(getattr(layer, _kernel_name(layer)), self.kernel)] if self.kernel else []
+        return [(getattr(layer, kernel_name(layer)), self.kernel)] if self.kernel else []
 
     def set_quantize_weights(self, layer, quantize_weights):
         if self.kernel:
-            setattr(layer, _kernel_name(layer), quantize_weights[0])
+            setattr(layer, kernel_name(layer), quantize_weights[0])
 
     def get_activations_and_quantizers(self, layer):
         return []
@@ -80,10 +89,6 @@ class _Config(_quantization.QuantizeConfig):
         return {}
 
 
-def _kernel_name(layer) -> str:
-    return "depthwise_kernel" if hasattr(layer, "depthwise_kernel") else "kernel"
-
-
 @dataclass
 class Trained:
     """A network under quantization-aware training.
@@ -93,12 +98,14 @@ class Trained:
         weights: Layer to its variables.
         limits: Layer to the variables of its output's range, lower and upper.
         fixed: Layer to the range of its output where that is fixed.
+        per_channel: Whether each output channel of a kernel has a scale of its own.
     """
 
     network: tf_keras.Model = field(init=False)
     weights: dict[str, list[tf.Variable]] = field(default_factory=dict)
     limits: dict[str, tuple[tf.Variable, tf.Variable]] = field(default_factory=dict)
     fixed: dict[str, Range] = field(default_factory=dict)
+    per_channel: bool = True
 
     def trainable(self) -> list[tf.Variable]:
         """Returns what learns."""
@@ -111,25 +118,30 @@ class Trained:
             for name, (low, high) in self.limits.items()
         }
         weights = {name: read(variables) for name, variables in self.weights.items()}
-        return State(weights, {**self.fixed, **ranges})
+        return State(weights, {**self.fixed, **ranges}, self.per_channel)
 
 
-def wrapped(graph: Graph, ranges: dict[str, Range], batch_size: int) -> Trained:
+def wrapped(
+    graph: Graph, ranges: dict[str, Range], batch_size: int, per_channel: bool = True
+) -> Trained:
     """Returns a network whose kernels and outputs tfmot rounds.
 
     Args:
         graph: Lowered.
         ranges: Of the outputs to round, before the first step.
         batch_size: Of the network's input.
+        per_channel: Whether each output channel of a kernel has a scale of its own.
     """
-    trained = Trained()
+    trained = Trained(per_channel=per_channel)
     outputs = quantized_outputs(graph)
     quantizers: dict[str, _Running] = {}
 
     def wrap(node, layer):
         if node.weights:
             trained.weights[node.name] = list(layer.weights)
-        kernel = _ByChannel(node) if node.kind in KERNELS else None
+        kernel = None
+        if node.kind in KERNELS:
+            kernel = _ByKernel() if has_one_scale(node.kind, per_channel) else _ByChannel(node)
         output = None
         if node.name in outputs:
             limits = outputs[node.name]

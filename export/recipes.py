@@ -26,10 +26,12 @@ class QuantizationRecipe:
     Attributes:
         name: Of the function that made it.
         images: Representative photos, uint8 (H, W, 3), from which activation ranges are taken.
+        per_channel: Whether each output channel of a kernel has a scale of its own.
     """
 
     name: str
     images: tuple[np.ndarray, ...] = field(default=(), repr=False)
+    per_channel: bool = True
 
     @property
     def is_integer(self) -> bool:
@@ -66,18 +68,22 @@ def int16x8(images: Sequence[np.ndarray]) -> QuantizationRecipe:
     return QuantizationRecipe("int16x8", _representative(images, "int16x8"))
 
 
-def full_integer(images: Sequence[np.ndarray]) -> QuantizationRecipe:
+def full_integer(images: Sequence[np.ndarray], *, per_channel: bool = True) -> QuantizationRecipe:
     """Returns the recipe for integer hardware: no float op, raw bytes in.
 
     Args:
         images: At least 8 different real photos like those the model will see, RGB 0..255,
             (H, W, 3), as `data.images("train", 100)` returns them.
+        per_channel: False gives each kernel one scale, for the accelerators that are slow with
+            more (VeriSilicon's, in NXP's i.MX 8M Plus) or refuse it. That loses accuracy, most
+            where depthwise kernels differ in size; `quantization_aware` wins it back.
 
     Raises:
         ValueError: If there are fewer than 8 that are neither equal nor of one colour, or one is
             no photo of this range.
     """
-    return QuantizationRecipe("full_integer", _representative(images, "full_integer"))
+    photos = _representative(images, "full_integer")
+    return QuantizationRecipe("full_integer", photos, per_channel)
 
 
 def _representative(images: Sequence[np.ndarray], recipe: str) -> tuple[np.ndarray, ...]:

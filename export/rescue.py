@@ -20,6 +20,7 @@ from export.errors import GateError
 from export.flatbuffer import ModelFile, read_model
 from export.graph import FixedModel
 from export.heads import Calibration, draft_converter
+from export.recipes import QuantizationRecipe
 
 _VERIFY = "NumericVerify"  # the op that compares a quantized tensor with its float twin
 _LEAST = 1e-9  # a loss below this, 90 dB, is none: ops that only move numbers
@@ -49,16 +50,24 @@ class NoisyLayers:
         layers: The noisiest first.
     """
 
-    def __init__(self, fixed: FixedModel, head: str, calibration: Calibration, photos: int = 4):
+    def __init__(
+        self,
+        fixed: FixedModel,
+        recipe: QuantizationRecipe,
+        head: str,
+        calibration: Calibration,
+        photos: int = 4,
+    ):
         """Calibrates and measures.
 
         Args:
             fixed: The model.
+            recipe: Of `export.full_integer`.
             head: Of `export.heads.HEADS`.
             calibration: Gives the photos to take ranges from.
             photos: How many of them to measure on.
         """
-        converter = draft_converter(fixed.model, "full_integer", head, calibration)
+        converter = draft_converter(fixed.model, recipe, head, calibration)
         with warnings.catch_warnings():
             # "tf.lite.Interpreter is deprecated": the debugger knows no other.
             warnings.simplefilter("ignore", UserWarning)

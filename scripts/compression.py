@@ -37,15 +37,17 @@ def main() -> None:
     parser.add_argument("--size", type=int, nargs=2, default=(360, 480), metavar=("H", "W"))
     parser.add_argument("--epochs", type=int, default=3, help="of QAT and of the control")
     parser.add_argument("--learning-rate", type=float, default=2e-4, help="of both")
-    parser.add_argument("--pruning-epochs", type=int, default=8, help="at the rates of a training")
+    parser.add_argument("--per-tensor", action="store_true", help="one scale for each kernel")
     parser.add_argument(
-        "--sparsity", type=float, default=0.6, help="of the kernels that are pruned"
+        "--pruning-epochs", type=int, default=12, help="at a training's rates; or 0"
     )
+    parser.add_argument("--sparsity", type=float, default=0.65, help="of kernels that are pruned")
+    parser.add_argument("--exclude", nargs="*", default=[], help="layers that are not, as a*")
     parser.add_argument("--out", type=Path, required=True, help="an empty folder")
     arguments = parser.parse_args()
 
     data, size, out = kseg.load_data(arguments.data), tuple(arguments.size), arguments.out
-    photos = data.images("train", 100)
+    photos, per_channel = data.images("train", 100), not arguments.per_tensor
     options = ExportOptions(min_ratio=0, max_drop=1, working_size=size)  # measured, not gated
     recipe = kseg.Recipe(
         epochs=arguments.epochs,
@@ -64,14 +66,14 @@ def main() -> None:
         print(*rows[-1], sep=" | ", flush=True)
 
     def after_training(model: keras.Model, name: str, file: str) -> None:
-        path, recipe = out / file, full_integer(photos)
+        path, recipe = out / file, full_integer(photos, per_channel=per_channel)
         result = convert(
             model, recipe, input_size=size, path=path, validation=data, options=options
         )
         row(name, result.mean_iou_float, result)
 
     def aware(model: keras.Model, name: str, file: str, keep: str | None = None) -> float:
-        quantized = quantization_aware(model, data, recipe, keep=keep)
+        quantized = quantization_aware(model, data, recipe, keep=keep, per_channel=per_channel)
         best = max(epoch["mean_iou"] for epoch in quantized.history)
         result = quantized.convert(out / file, input_size=size, validation=data, options=options)
         row(name, best, result)
@@ -89,12 +91,14 @@ def main() -> None:
     kseg.fit(control, data, recipe, run_dir=out / "control")
     after_training(control, "control: trained on in float, then quantized", "control.tflite")
 
-    pruned = kseg.load(arguments.trained)
-    healing = kseg.Recipe(epochs=arguments.pruning_epochs, size=size, crop=recipe.crop)
-    prune(pruned, data, healing, run_dir=out / "pruned", sparsity=arguments.sparsity)
-    zeros = f"pruned, {100 * sparsity_report(pruned)['total']:.0f} % zeros"
-    after_training(pruned, f"{zeros}, then quantized", "pruned.tflite")
-    aware(pruned, f"{zeros}, quantization-aware", "pruned_qat.tflite", keep="sparsity")
+    if arguments.pruning_epochs:
+        pruned = kseg.load(arguments.trained)
+        healing = kseg.Recipe(epochs=arguments.pruning_epochs, size=size, crop=recipe.crop)
+        rest = {"sparsity": arguments.sparsity, "exclude": arguments.exclude}
+        prune(pruned, data, healing, run_dir=out / "pruned", **rest)
+        zeros = f"pruned, {100 * sparsity_report(pruned)['total']:.0f} % zeros"
+        after_training(pruned, f"{zeros}, then quantized", "pruned.tflite")
+        aware(pruned, f"{zeros}, quantization-aware", "pruned_qat.tflite", keep="sparsity")
 
     headers = ["", "model's mIoU", "int8 file's mIoU", "MB", "MB gzipped"]
     print(tabulate(rows, headers, tablefmt="github", disable_numparse=True))

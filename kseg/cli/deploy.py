@@ -28,8 +28,10 @@ def export(arguments: Namespace) -> None:
         raise ValueError(f"{arguments.run} is exported already; name the run folder it came from.")
     from export import ExportOptions, convert
 
-    if arguments.qat_epochs and arguments.quantization != "int8":
-        raise ValueError(f"--qat-epochs trains for int8; got {arguments.quantization}.")
+    for flag in ("qat_epochs", "per_tensor"):
+        if getattr(arguments, flag) and arguments.quantization != "int8":
+            name = flag.replace("_", "-")
+            raise ValueError(f"--{name} is for int8; got {arguments.quantization}.")
     input_size = pair(arguments.size) or size or _photo_size(data)
     options = ExportOptions(
         head=arguments.head,
@@ -43,7 +45,7 @@ def export(arguments: Namespace) -> None:
     if arguments.qat_epochs and data is not None:
         make = _quantization_aware(arguments, model, data).convert
     else:
-        make = partial(convert, model, _recipe(arguments.quantization, data))
+        make = partial(convert, model, _recipe(arguments, data))
     result = make(
         target=arguments.target,
         input_size=input_size,
@@ -68,16 +70,19 @@ def _quantization_aware(arguments: Namespace, model: keras.Model, data: Data):
     recipe = replace(
         recipe, epochs=arguments.qat_epochs, learning_rate=rate, minutes=None, freeze=None
     )
-    return quantization_aware(model, data, recipe)
+    return quantization_aware(model, data, recipe, per_channel=not arguments.per_tensor)
 
 
-def _recipe(quantization: str, data: Data | None):
+def _recipe(arguments: Namespace, data: Data | None):
     from export import dynamic_range, float16, float32, full_integer, int16x8
 
-    with_photos = {"int8": full_integer, "int16x8": int16x8}
-    if quantization in with_photos and data is not None:
-        return with_photos[quantization](data.images("train", 100))
-    return {"float16": float16, "dynamic_range": dynamic_range, "none": float32}[quantization]()
+    plain = {"float16": float16, "dynamic_range": dynamic_range, "none": float32}
+    if arguments.quantization in plain or data is None:
+        return plain[arguments.quantization]()
+    photos = data.images("train", 100)
+    if arguments.quantization == "int16x8":
+        return int16x8(photos)
+    return full_integer(photos, per_channel=not arguments.per_tensor)
 
 
 def _print_report(report: dict) -> None:

@@ -189,6 +189,11 @@ def _add_export(parser: argparse.ArgumentParser) -> None:
         default="int8",
         help="default: int8, every number an integer; int16x8 keeps 16 bits between layers",
     )
+    parser.add_argument(
+        "--per-tensor",
+        action="store_true",
+        help="int8 with one scale for each kernel, for accelerators that want that",
+    )
     parser.add_argument("--head", default="logits", help="logits, argmax or softmax (logits)")
     parser.add_argument(
         "--stride",

@@ -51,7 +51,8 @@ def _calibrated(model, images):
     """Returns a network as it is before the first step of its training."""
     from export import QuantizedModel
     from export.bridge import build, check_equal, read_graph
-    from export.qat_graph import State, calibrate, lower
+    from export.qat_graph import calibrate, lower
+    from export.qat_state import State
 
     graph, (factor, offset) = lower(read_graph(model, images.shape[1:3]))
     scaled = images * np.float32(factor) + np.float32(offset)

@@ -53,6 +53,15 @@ def test_int8_is_certified_and_its_scores_are_those_of_evaluate(int8, trained, d
         assert int8.mean_iou == pytest.approx(kseg.evaluate(file, data).mean_iou, abs=1e-12)
 
 
+def test_kernels_have_a_scale_for_each_channel_or_one(int8, trained, data, tmp_path):
+    recipe = full_integer(data.images("train", 12), per_channel=False)
+    path = tmp_path / "one.tflite"
+    result = convert(trained, recipe, input_size=(64, 64), path=path, validation=data)
+    assert result.certified and not result.report["recipe"]["per_channel"]
+    assert max(len(tensor.scales) for tensor in read_model(path).tensors) == 1
+    assert max(len(tensor.scales) for tensor in read_model(int8.path).tensors) > 1
+
+
 def test_file_set(int8):
     content = int8.path.read_bytes()
     report = json.loads(int8.path.with_suffix(".json").read_text())
@@ -62,7 +71,7 @@ def test_file_set(int8):
         "bytes": len(content),
         "sha256": hashlib.sha256(content).hexdigest(),
     }
-    assert report["recipe"] == {"name": "full_integer", "photos": 12}
+    assert report["recipe"] == {"name": "full_integer", "photos": 12, "per_channel": True}
     assert report["verification"]["mean_iou"] == int8.mean_iou
     assert report["verification"]["iou_per_class"].keys() == {"ground", "red", "blue"}
     labels = int8.path.with_name("shapes.labels.txt").read_text()

@@ -45,11 +45,14 @@ def test_training_starts_calibrated_and_never_ends_below(quantized, trained, dat
     assert best == pytest.approx(max(scores), abs=1e-6)
 
 
-def test_training_changed_weights_and_left_this_process_alone(quantized, calibrated):
+def test_the_best_epoch_is_kept_and_this_process_left_alone(quantized, calibrated):
     assert quantized.state.weights.keys() == calibrated.state.weights.keys()
     assert quantized.state.ranges.keys() == calibrated.state.ranges.keys()
+    scores = [row["mean_iou"] for row in quantized.history]
     for name in ("k_stem_conv", "k_upsample_c4", "k_stage3_depthwise_conv"):
-        assert np.abs(quantized.state.weights[name][0] - calibrated.state.weights[name][0]).any()
+        kernels = [network.state.weights[name][0] for network in (quantized, calibrated)]
+        # Epoch 0 is the start; a later one has other weights.
+        assert np.array_equal(*kernels) == (np.argmax(scores) == 0)
     assert "tensorflow_model_optimization" not in sys.modules
     assert "TF_USE_LEGACY_KERAS" not in os.environ
 
@@ -66,6 +69,20 @@ def test_the_file_is_certified_and_computes_what_was_trained(quantized, data, tm
     assert not [t.name for t in graph.tensors if t.dtype.startswith("float")]
     image = graph.tensors[graph.inputs[0]]
     assert (image.dtype, image.scales, image.zero_points) == ("uint8", (1 / 128,), (127,))
+
+
+def test_kernels_may_have_one_scale_only(trained, data, tmp_path):
+    recipe = replace(RECIPE, epochs=1)
+    quantized = quantization_aware(trained, data, recipe, per_channel=False)
+    path = tmp_path / "q.tflite"
+    result = quantized.convert(path, input_size=(64, 64), validation=data)
+    assert result.certified and not result.report["recipe"]["per_channel"]
+    assert result.report["quantization_aware"]["agreement"] >= 0.995
+    graph = read_model(path)
+    several = [
+        op.name for op in graph.ops if any(len(graph.tensors[t].scales) > 1 for t in op.inputs)
+    ]
+    assert several == ["TRANSPOSE_CONV"] * 2
 
 
 def test_other_sizes_heads_strides_and_targets(calibrated, data, tmp_path):
@@ -161,7 +178,10 @@ def test_a_killed_training_leaves_everything_as_it_was(
     assert list(tmp_path.iterdir()) == [run]
     monkeypatch.undo()
     assert main(["export", str(run), *arguments, "--quantization", "float16"]) == 2
-    assert "--qat-epochs trains for int8; got float16" in capsys.readouterr().err
+    assert "--qat-epochs is for int8; got float16" in capsys.readouterr().err
+    arguments = ["--per-tensor", "--quantization", "float16", *arguments[2:]]
+    assert main(["export", str(run), *arguments]) == 2
+    assert "--per-tensor is for int8; got float16" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -125,3 +125,5 @@ def test_kernels_are_rounded_by_output_channel_by_hand():
     np.testing.assert_allclose(got.ravel(), kernel, rtol=1e-6)
     got = round_kernel(kernel.reshape(1, 1, 2, 3), "Conv2DTranspose")  # 2 output channels
     np.testing.assert_allclose(got.ravel(), [1.27, 0.01, -0.01, 0, 254, -4], atol=1e-5)
+    got = round_kernel(kernel.reshape(1, 1, 6, 1), "DepthwiseConv2D", per_channel=False)
+    np.testing.assert_allclose(got.ravel(), [2, 0, 0, 0, 254, -4], atol=1e-5)

@@ -74,9 +74,9 @@ def full_integer(images: Sequence[np.ndarray], *, per_channel: bool = True) -> Q
     Args:
         images: At least 8 different real photos like those the model will see, RGB 0..255,
             (H, W, 3), as `data.images("train", 100)` returns them.
-        per_channel: False gives each kernel one scale, for the accelerators that are slow with
-            more (VeriSilicon's, in NXP's i.MX 8M Plus) or refuse it. That loses accuracy, most
-            where depthwise kernels differ in size; `quantization_aware` wins it back.
+        per_channel: False gives each kernel one scale, for accelerators that are many times
+            slower with more (VeriSilicon's NPUs, Axis's ARTPEC-8). That loses accuracy, most in
+            depthwise kernels; `quantization_aware` wins it back.
 
     Raises:
         ValueError: If there are fewer than 8 that are neither equal nor of one colour, or one is

@@ -2,7 +2,7 @@
 
     python scripts/speed.py camvid.yaml
 
-Each row is a process of its own, and all rows are measured in turn, twice, so that a busy moment
+Each row is a process of its own, and all rows are measured in turn, in rounds, so that a busy moment
 hits all alike. The first is how `kseg.fit` trains; the others change one thing.
 """
 
@@ -39,13 +39,14 @@ def main() -> None:
     parser.add_argument("--crop", type=int, nargs=2, default=(352, 480), metavar=("H", "W"))
     parser.add_argument("--batch-size", type=int, default=6)
     parser.add_argument("--steps", type=int, default=15)
+    parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--row", choices=_ROWS, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.row:
         print(json.dumps(_steps(arguments)))
         return
     seconds: dict[str, list[float]] = {name: [] for name in _ROWS}
-    for _ in range(2):
+    for _ in range(arguments.rounds):
         for name in _ROWS:
             seconds[name] += _child(name)
     medians = {name: statistics.median(times) for name, times in seconds.items()}

@@ -2,8 +2,8 @@
 
     python scripts/speed.py camvid.yaml
 
-Each row is a process of its own, and all rows are measured in turn, in rounds, so that a busy moment
-hits all alike. The first is how `kseg.fit` trains; the others change one thing.
+Each row is a process of its own, and all rows are measured in turn, in rounds, so that a busy
+moment hits all alike. The first is how `kseg.fit` trains; the others change one thing.
 """
 
 import argparse

@@ -12,6 +12,7 @@ _SAYS = {
     "quickstart": "equal labels on 9",
     "01_segmentation_networks": "fcn8s: mean IoU 0.",
     "02_building_blocks": "no skips, max unpooling",
+    "03_quantization": "pruned, quantization-aware",
     "05_export_android_coral": "equal labels on 9",
 }
 

@@ -91,7 +91,7 @@ def _steps(arguments: argparse.Namespace) -> list[float]:
     plain_norms = row in ("norms", "xla")
     ends: list[float] = []
     clock = keras.callbacks.LambdaCallback(
-        on_train_batch_end=lambda *_: ends.append(time.monotonic())
+        on_train_batch_end=lambda batch, logs: ends.append(time.monotonic())
     )
     with (
         frozen(model, recipe.freeze),

@@ -191,6 +191,7 @@ def test_a_copy_that_differs_is_noticed():
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(MODELS))
 def test_the_zoo_crosses(name, enliven):
+    keras.utils.set_random_seed(0)  # some weights make a network that magnifies rounding
     arguments = {"num_classes": 3}
     takes = inspect.signature(MODELS[name]).parameters
     arguments |= {"backbone": "separable"} if "backbone" in takes else {}

@@ -182,8 +182,13 @@ def quantization_aware(
     pixels = check_data(data).pixels["train"]
     with tempfile.TemporaryDirectory(prefix="kseg-qat-") as folder:
         model.save(Path(folder) / "model.keras")
-        job = {"data": data, "recipe": recipe, "pixels": pixels, "keep": keep}
-        job |= {"per_channel": per_channel}
+        job = {
+            "data": data,
+            "recipe": recipe,
+            "pixels": pixels,
+            "keep": keep,
+            "per_channel": per_channel,
+        }
         (Path(folder) / "job.pickle").write_bytes(pickle.dumps(job))
         before, history = _run(Path(folder))
         with np.load(Path(folder) / "result.npz") as arrays:

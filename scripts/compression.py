@@ -94,8 +94,14 @@ def main() -> None:
     if arguments.pruning_epochs:
         pruned = kseg.load(arguments.trained)
         healing = kseg.Recipe(epochs=arguments.pruning_epochs, size=size, crop=recipe.crop)
-        rest = {"sparsity": arguments.sparsity, "exclude": arguments.exclude}
-        prune(pruned, data, healing, run_dir=out / "pruned", **rest)
+        prune(
+            pruned,
+            data,
+            healing,
+            run_dir=out / "pruned",
+            sparsity=arguments.sparsity,
+            exclude=arguments.exclude,
+        )
         zeros = f"pruned, {100 * sparsity_report(pruned)['total']:.0f} % zeros"
         after_training(pruned, f"{zeros}, then quantized", "pruned.tflite")
         aware(pruned, f"{zeros}, quantization-aware", "pruned_qat.tflite", keep="sparsity")

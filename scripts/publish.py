@@ -1,10 +1,12 @@
 """Puts a trained run into the package: weights, int8 file and record, all measured here.
 
     python scripts/publish.py RUN NAME --data camvid.yaml --size 360 480 \
-        --command "kseg train ..." --licence "research only: ..."
+        --command "kseg train ..." --licence "research only: ..." \
+        [--final RUN --final-command "kseg train ... --with-val"]
 
-The scores are those of the float16 weights as they are stored, and of the .tflite file. The data
-set's word for `weights=` is the last part of NAME, after "_".
+The scores are those of RUN, which has not seen the validation photos: of its float16 weights and of
+the .tflite file. The weights and the file that go into the package are those of the final run,
+where there is one. The data set's word for `weights=` is the last part of NAME, after "_".
 """
 
 import argparse
@@ -15,8 +17,10 @@ import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
+import keras
+
 import kseg
-from export import ExportOptions, convert, full_integer
+from export import ExportOptions, ExportResult, convert, full_integer
 from kseg.models.trained import load_weights_npz, save_weights_npz
 
 _WEIGHTS = Path(kseg.__file__).parent / "weights"
@@ -31,25 +35,21 @@ def main() -> None:
     parser.add_argument("--size", type=int, nargs=2, required=True, metavar=("H", "W"))
     parser.add_argument("--command", action="append", required=True)
     parser.add_argument("--licence", required=True)
+    parser.add_argument("--final", type=Path, help="run that went on with the validation photos")
+    parser.add_argument("--final-command")
     arguments = parser.parse_args()
+    if bool(arguments.final) != bool(arguments.final_command):
+        parser.error("--final and --final-command go together")
 
     data, size = kseg.load_data(arguments.data), tuple(arguments.size)
-    model = kseg.load(arguments.run)
-    weights = _WEIGHTS / f"{arguments.name}.npz"
-    save_weights_npz(model, weights)
-    load_weights_npz(model, weights)
-    scores = kseg.evaluate(model, data)
-    int8_file = _WEIGHTS / f"{arguments.name}.tflite"
     with tempfile.TemporaryDirectory() as folder:
-        result = convert(
-            model,
-            full_integer(data.images("train", 100)),
-            input_size=size,
-            path=Path(folder) / int8_file.name,
-            validation=data,
-            options=ExportOptions(label_map=data.label_map),
+        model, scores, result = final = _measure(arguments.run, data, size, Path(folder) / "run")
+        if arguments.final:
+            final = _measure(arguments.final, data, size, Path(folder) / "final")
+        weights = shutil.copyfile(
+            final[2].path.with_suffix(".npz"), _WEIGHTS / f"{arguments.name}.npz"
         )
-        shutil.copyfile(result.path, int8_file)
+        int8_file = shutil.copyfile(final[2].path, _WEIGHTS / f"{arguments.name}.tflite")
     record = {
         **model.kseg_spec,
         "data": arguments.name.rpartition("_")[2],
@@ -61,13 +61,35 @@ def main() -> None:
         "iou_per_class": {name: round(iou, 4) for name, iou in scores.iou_per_class.items()},
         "commands": arguments.command,
         "licence": arguments.licence,
+        "final_command": arguments.final_command,
+        "final_mean_iou": round(final[1].mean_iou, 4),
         "int8_file": int8_file.name,
         "int8_sha256": _digest(int8_file),
         "int8_mean_iou": round(result.mean_iou, 4),
+        "final_int8_mean_iou": round(final[2].mean_iou, 4),
     }
     path = _WEIGHTS / f"{arguments.name}.json"
     path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     print(f"{path}: mean IoU {record['mean_iou']} float, {record['int8_mean_iou']} int8")
+
+
+def _measure(
+    run: Path, data: kseg.Data, size: tuple[int, int], folder: Path
+) -> tuple[keras.Model, kseg.Scores, ExportResult]:
+    """Scores a run's weights as float16 and as an int8 file, and leaves both in a folder."""
+    folder.mkdir()
+    model = kseg.load(run)
+    save_weights_npz(model, folder / "model.npz")
+    load_weights_npz(model, folder / "model.npz")
+    result = convert(
+        model,
+        full_integer(data.images("train", 100)),
+        input_size=size,
+        path=folder / "model.tflite",
+        validation=data,
+        options=ExportOptions(label_map=data.label_map),
+    )
+    return model, kseg.evaluate(model, data), result
 
 
 def _digest(path: Path) -> str:

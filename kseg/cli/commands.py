@@ -2,6 +2,7 @@
 
 import json
 import sys
+import warnings
 from argparse import Namespace
 
 import keras
@@ -18,6 +19,7 @@ from kseg.data.files import read_image
 from kseg.label_map import LabelMap
 from kseg.metrics import Scores
 from kseg.models import MODELS, TRAINED, build
+from kseg.models.trained import best_int8
 
 
 def train(arguments: Namespace) -> None:
@@ -36,6 +38,7 @@ def train(arguments: Namespace) -> None:
         learning_rate=arguments.learning_rate,
         freeze=arguments.freeze,
         validate_every=arguments.validate_every,
+        with_val=arguments.with_val,
     )
     keras.utils.set_random_seed(arguments.seed)
     network["weights"] = "imagenet" if start == "imagenet" else None
@@ -50,15 +53,23 @@ def train(arguments: Namespace) -> None:
         resume=arguments.resume,
         teacher=arguments.teacher and kseg.load(arguments.teacher),
     )
-    scores = kseg.evaluate(model, data, size=recipe.size)
-    _print_scores(scores)
+    if not recipe.with_val:
+        _print_scores(kseg.evaluate(model, data, size=recipe.size))
     print(f"best weights are in {run.path}; next: kseg export {run.path} --data {arguments.data}")
 
 
 def evaluate(arguments: Namespace) -> None:
     """Scores a model on a split."""
     data = kseg.load_data(arguments.data)
-    model, _, size = open_model(arguments.model)
+    model, label_map, size = open_model(arguments.model)
+    record = TRAINED.get(arguments.model) or best_int8(arguments.model)
+    if record and arguments.split in record.splits and label_map.names == data.label_map.names:
+        warnings.warn(
+            f"{arguments.model} was trained on {' and '.join(record.splits)} of {record.data}; if "
+            f"these are its photos, the score is no measure of it. Its record's is "
+            f"{record.mean_iou:.4f} on photos that it had not seen.",
+            stacklevel=2,
+        )
     scores = kseg.evaluate(
         model,
         data,

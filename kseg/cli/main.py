@@ -148,6 +148,11 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
         help="keep the backbone as it is up to this endpoint (c1..c5); c2 halves the time",
     )
     parser.add_argument("--validate-every", type=int, default=1, help="epochs (1)")
+    parser.add_argument(
+        "--with-val",
+        action="store_true",
+        help="train on the validation photos too, for the last training of all; nothing is scored",
+    )
     parser.add_argument("--resume", action="store_true", help="go on with the run in RUN")
 
 

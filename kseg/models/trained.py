@@ -30,13 +30,19 @@ class TrainedRecord:
         sha256: Of the file.
         label_map: The names and colours of the classes.
         size: (height, width) of the photos, the scale that the network works at.
-        mean_iou: On the data set's validation photos, with these weights.
+        mean_iou: On the data set's validation photos, of the weights that `commands` made: they
+            were not trained on those photos.
         iou_per_class: Likewise, name to IoU.
-        commands: What trained it, in order; each starts from the one before.
+        commands: What trained it, in order; each starts from those before.
         licence: How the weights may be used.
+        final_command: What trained on from there with the validation photos too, and so made the
+            weights in the file; None where `commands` did.
+        final_mean_iou: Of the weights in the file on the validation photos. With a final_command,
+            that is no measure of the network; it shows whether a file is as it should be.
         int8_file: The verified full-integer .tflite file of size `size` in `kseg/weights`, or None.
         int8_sha256: Of that file.
-        int8_mean_iou: Of that file, on the same photos.
+        int8_mean_iou: As mean_iou, of such a file of the same weights.
+        final_int8_mean_iou: As final_mean_iou, of int8_file.
     """
 
     builder: str
@@ -50,9 +56,17 @@ class TrainedRecord:
     iou_per_class: dict[str, float]
     commands: tuple[str, ...]
     licence: str
+    final_command: str | None = None
+    final_mean_iou: float | None = None
     int8_file: str | None = None
     int8_sha256: str | None = None
     int8_mean_iou: float | None = None
+    final_int8_mean_iou: float | None = None
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """Names of the splits that the weights in the file were trained on."""
+        return ("train", "val") if self.final_command else ("train",)
 
 
 def _read_record(file: Traversable) -> TrainedRecord:

@@ -67,7 +67,7 @@ class Keeper(keras.callbacks.Callback):
     Attributes:
         path: The run folder.
         average: The running average.
-        score: Scores the model as it stands.
+        score: Scores the model as it stands; None where no photo was left to judge by.
         epochs: Of the whole training.
         steps: Of an epoch.
         validate_every: Epochs between evaluations.
@@ -76,7 +76,7 @@ class Keeper(keras.callbacks.Callback):
 
     path: Path
     average: WeightAverage
-    score: Callable[[keras.Model], Scores]
+    score: Callable[[keras.Model], Scores] | None
     epochs: int
     steps: int
     validate_every: int
@@ -125,7 +125,8 @@ class Keeper(keras.callbacks.Callback):
         row = {"epoch": epoch + 1, "step": (epoch + 1) * self.steps, "loss": self.loss}
         row |= {"mean_iou": None, "pixel_accuracy": None, "seconds": round(seconds, 2)}
         current = read(self.model.variables)
-        if (epoch + 1) % self.validate_every == 0 or epoch + 1 == self.epochs:
+        due = (epoch + 1) % self.validate_every == 0 or epoch + 1 == self.epochs
+        if self.score and due:
             write(self.model.variables, self.average.values)
             scores = self.score(self.model)
             write(self.model.variables, current)

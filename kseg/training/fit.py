@@ -90,14 +90,16 @@ def fit(
 
 
 def _train(model, data, recipe, report, split, path, resume, callbacks):
-    compile_model(model, recipe, len(split), report.pixels["train"])
+    pixels = sum(report.pixels[name] for name in trained_splits(recipe))
+    compile_model(model, recipe, len(split), pixels)
     steps = recipe.epochs * len(split)
     average = WeightAverage(recipe.suited(recipe.average, steps))
 
     def score(model):
         return evaluate(model, data, size=recipe.size)
 
-    keeper = Keeper(path, average, score, recipe.epochs, len(split), recipe.validate_every)
+    judge = None if recipe.with_val else score
+    keeper = Keeper(path, average, judge, recipe.epochs, len(split), recipe.validate_every)
     done = _restore(model, average, keeper, path) if resume else 0
     model.fit(
         training_batches(split, done * len(split), recipe.workers),
@@ -132,9 +134,15 @@ class _Stream(keras.utils.PyDataset):
         return self.split[self.start + index]
 
 
+def trained_splits(recipe: Recipe) -> tuple[str, ...]:
+    """Returns the names of the splits that a recipe trains on."""
+    return ("train", "val") if recipe.with_val else ("train",)
+
+
 def training_split(data: Data, recipe: Recipe) -> Split:
     """Returns the training photos as a recipe orders and varies them."""
-    return data.split(
+    pairs = sum((data.files(name) for name in trained_splits(recipe)), ())
+    return replace(data, pairs={"train": pairs}).split(
         "train",
         size=recipe.size,
         batch_size=recipe.batch_size,
@@ -191,11 +199,11 @@ def _epochs(model, data, recipe, split) -> int:
     )
     write(model.variables, before)
     photos = []
-    for pair in data.files("val")[:3]:
+    for pair in () if recipe.with_val else data.files("val")[:3]:
         begin = time.monotonic()
         evaluate(model, replace(data, pairs={"val": (pair,)}), size=recipe.size)
         photos.append(time.monotonic() - begin)
-    validation = min(photos) * len(data.files("val")) / recipe.validate_every
+    validation = min(photos, default=0.0) * len(data.files("val")) / recipe.validate_every
     left = recipe.minutes * 60 - 2 * (time.monotonic() - started)
     return max(1, int(left / (clock.step_seconds() * len(split) + validation)))
 

@@ -81,6 +81,9 @@ class Recipe:
         flip: Whether half the photos are mirrored.
         color: Largest relative change of brightness, contrast and saturation.
         validate_every: Epochs between evaluations.
+        with_val: Whether the validation photos are trained on too, for the last training of all,
+            once they have done their part. They can then judge no longer: nothing is evaluated,
+            and the last weights are the best.
         workers: Threads that prepare photos beside the training step.
         deterministic: Whether TensorFlow must use ops that give the same bits every time.
     """
@@ -108,6 +111,7 @@ class Recipe:
     flip: bool = True
     color: float = 0.3
     validate_every: int = 1
+    with_val: bool = False
     workers: int = 1
     deterministic: bool = False
 

@@ -1,0 +1,50 @@
+"""Trains a network of the zoo again, from ImageNet's weights, by the commands in its record.
+
+    python scripts/reproduce.py atrous_fpn_camvid camvid.yaml --out runs
+
+Prints the mean IoU on the validation photos beside the record's. Runs that are in the folder are
+gone on with or taken as they are, so that networks which begin alike share their beginnings.
+"""
+
+import argparse
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import kseg
+from kseg.models import TRAINED
+
+
+def main() -> None:
+    """Trains, one command after the other, and scores the last run."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("name", choices=TRAINED)
+    parser.add_argument("data", help="in place of camvid.yaml in the commands")
+    parser.add_argument("--out", type=Path, default=Path("runs"), help="in place of runs/ there")
+    parser.add_argument("--final", action="store_true", help="also train on with the val photos")
+    arguments = parser.parse_args()
+    record = TRAINED[arguments.name]
+    last = [_train(command, arguments) for command in record.commands][-1]
+    score = kseg.evaluate(kseg.load(last), kseg.load_data(arguments.data)).mean_iou
+    print(f"{arguments.name}: mean IoU {score:.4f}; the record has {record.mean_iou:.4f}")
+    if arguments.final and record.final_command:
+        _train(record.final_command, arguments)
+
+
+def _train(command: str, arguments: argparse.Namespace) -> Path:
+    """Runs `kseg train` and returns the run folder."""
+    program, verb, _, *options = shlex.split(command)
+    options = [
+        str(arguments.out / word.removeprefix("runs/")) if word.startswith("runs/") else word
+        for word in options
+    ]
+    print(shlex.join([program, verb, arguments.data, *options]), flush=True)
+    code = "from kseg.cli import run; run()"
+    words = [verb, arguments.data, *options, "--resume"]
+    subprocess.run([sys.executable, "-c", code, *words], check=True)
+    return Path(options[options.index("--out") + 1])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,6 +1,8 @@
 import json
 import subprocess
 import sys
+import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from PIL import Image
 import kseg
 from export import GateError
 from kseg.cli import main
+from kseg.models import TRAINED
 from kseg.training.callbacks import TrainingDivergedError
 
 
@@ -73,6 +76,22 @@ def test_evaluate_takes_files_and_other_geometries(run, tflite, data_yaml, capsy
         size = ["96", "70"] if flag == "--pad-to" else ["50", "40"]
         assert main(["evaluate", str(run), str(data_yaml), "--json", flag, *size]) == 0
         assert json.loads(capsys.readouterr().out)["images"] == 4
+
+
+def test_evaluate_says_when_a_trained_model_has_seen_the_photos(
+    run, data_yaml, monkeypatch, capsys
+):
+    data = kseg.load_data(data_yaml)
+    record = replace(TRAINED["fcn8s_camvid"], label_map=data.label_map, final_command="kseg train")
+    monkeypatch.setitem(TRAINED, "seen", record)
+    opened = kseg.load(run), data.label_map, None
+    monkeypatch.setattr("kseg.cli.commands.open_model", lambda name: opened)
+    for name, seen in (("seen", True), (str(run), False)):
+        with warnings.catch_warnings():
+            warnings.simplefilter("always")
+            assert main(["evaluate", name, str(data_yaml)]) == 0
+        told = "seen was trained on train and val of camvid; if these are its photos, the score is"
+        assert (told in capsys.readouterr().err) == seen
 
 
 def test_predict_writes_a_palette_label_map_and_an_overlay(

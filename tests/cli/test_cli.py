@@ -179,6 +179,15 @@ def test_weights_of_a_run_start_another(run, data_yaml, tmp_path, capsys):
     assert abs(start - went_on) < 0.05
 
 
+def test_last_training_takes_the_validation_photos_too(run, data_yaml, tmp_path, capsys):
+    arguments = ["--backbone", "separable", "--weights", str(run), "--epochs", "1", "--with-val"]
+    assert main(["train", str(data_yaml), *arguments, "--out", str(tmp_path / "final")]) == 0
+    printed = capsys.readouterr().out
+    assert "best weights are in" in printed and "mean IoU" not in printed
+    record = json.loads((tmp_path / "final/run.json").read_text())
+    assert record["recipe"]["with_val"] is True
+
+
 def test_bad_input_is_one_sentence(run, data_yaml, tmp_path, capsys):
     photo = data_yaml.parent / "images/0.png"
     text = tmp_path / "text.jpg"

@@ -3,11 +3,13 @@
     python scripts/ablation.py camvid.yaml --out runs/ablation
 
 The network is the tiny one of the zoo (0.9 M parameters), from ImageNet, so that a row takes
-minutes. Rows that are in the folder already are not trained again. docs/training.md has the table.
+minutes. Rows that are in the folder already are not trained again, so the table can grow a few rows
+at a time (`--rows`). docs/training.md has it.
 """
 
 import argparse
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -18,20 +20,20 @@ import kseg
 from kseg.training.run import open_run
 
 _BASE: dict[str, Any] = {"crop": (288, 384), "freeze": "c2"}
+# The first rows tell most.
 _ROWS: dict[str, dict[str, Any]] = {
     "the recipe": {},
     "another seed": {"seed": 1},
+    "nothing frozen": {"freeze": None},
     "no class weights": {"class_weights": None},
     "no Dice": {"dice": 0.0},
-    "neither": {"class_weights": None, "dice": 0.0},
-    "no colour jitter": {"color": 0.0},
-    "scale 0.5..2": {"scale": (0.5, 2.0)},
-    "no random scale": {"scale": (1.0, 1.0)},
     "no averaged weights": {"average": 0.0},
     "backbone at full rate": {"backbone_rate": 1.0},
-    "nothing frozen": {"freeze": None},
+    "no colour jitter": {"color": 0.0},
+    "scale 0.5..2": {"scale": (0.5, 2.0)},
+    "neither class weights nor Dice": {"class_weights": None, "dice": 0.0},
+    "no random scale": {"scale": (1.0, 1.0)},
     "larger crops, 352 x 480, 6 at a time": {"crop": (352, 480), "batch_size": 6},
-    "taught by `atrous_fpn_camvid`": {"teacher": "atrous_fpn_camvid"},
 }
 
 
@@ -41,20 +43,26 @@ def main() -> None:
     parser.add_argument("data")
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--rows", type=int, default=len(_ROWS), help="only the first so many")
+    parser.add_argument("--teacher", help="a run that has not seen the val photos, for a last row")
     arguments = parser.parse_args()
     data = kseg.load_data(arguments.data)
     scores: dict[str, float] = {}
-    for number, (name, change) in enumerate(_ROWS.items()):
-        done = arguments.out / f"{number}.json"
+    rows = dict(list(_ROWS.items())[: arguments.rows])
+    if arguments.teacher:
+        rows["taught by a larger network"] = {"teacher": arguments.teacher}
+    for name, change in rows.items():
+        folder = arguments.out / re.sub(r"\W+", "_", name)
+        done = folder / "score.json"
         if not done.exists():
-            score = _train(data, arguments.out / str(number), arguments.epochs, **change)
+            score = _train(data, folder, arguments.epochs, **change)
             done.write_text(json.dumps({"row": name, "mean_iou": score}))
         scores[name] = json.loads(done.read_text())["mean_iou"]
         print(name, f"{scores[name]:.4f}", flush=True)
     base = scores["the recipe"]
-    rows = [[name, f"{x:.3f}", f"{100 * (x - base):+.1f}"] for name, x in scores.items()]
+    table = [[name, f"{x:.3f}", f"{100 * (x - base):+.1f}"] for name, x in scores.items()]
     headers = ["", "val mIoU", "points"]
-    print(tabulate(rows, headers, tablefmt="github", disable_numparse=True))
+    print(tabulate(table, headers, tablefmt="github", disable_numparse=True))
 
 
 def _train(data: kseg.Data, path: Path, epochs: int, teacher: str | None = None, **change) -> float:

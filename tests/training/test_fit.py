@@ -203,32 +203,6 @@ def test_epochs_without_evaluation_have_empty_cells(tmp_path, training_data, own
     assert [bool(cell) for cell in cells] == [False, True, True]  # the last one always
 
 
-def test_with_val_trains_on_all_photos_and_the_last_weights_are_best(
-    tmp_path, training_data, own_model, monkeypatch
-):
-    recipe = replace(QUICK, epochs=2, with_val=True)
-    split = module().training_split(training_data, recipe)
-    assert set(split.pairs) == {*training_data.files("train"), *training_data.files("val")}
-    pixels = []
-    compile_model = module().compile_model
-    monkeypatch.setattr(
-        module(),
-        "compile_model",
-        lambda *arguments: [pixels.append(arguments[-1]), compile_model(*arguments)],
-    )
-    run = kseg.fit(own_model(), training_data, recipe, run_dir=tmp_path)
-    counts = [
-        np.bincount(training_data.read(pair)[1].ravel(), minlength=256) for pair in split.pairs
-    ]
-    np.testing.assert_array_equal(
-        pixels[0], np.sum(counts, 0)[: training_data.label_map.num_classes]
-    )
-    assert [row["mean_iou"] for row in history(run)] == ["", ""]
-    assert read_checkpoint(tmp_path, "best")[0] == read_checkpoint(tmp_path, "last")[0]
-    with Image.open(tmp_path / "curves.png") as picture:
-        picture.verify()
-
-
 def test_sgd_poly_and_fixed_crops_train_too(tmp_path, training_data, own_model, recorded):
     recipe = replace(
         QUICK,

@@ -39,7 +39,8 @@ from kseg.data import Data, check_data
 from kseg.training import Recipe
 
 KEPT = ("sparsity", "clusters")
-_UNUSED = ("minutes", "freeze")
+# with_val: the best epoch is chosen by the validation photos.
+_UNUSED = ("minutes", "freeze", "with_val")
 
 
 @dataclass(frozen=True)
@@ -168,9 +169,9 @@ def quantization_aware(
     if keep is not None and keep not in KEPT:
         raise ValueError(f"keep must be None or one of {', '.join(KEPT)}; got {keep!r}.")
     for name in _UNUSED:
-        if getattr(recipe, name) is not None:
+        if getattr(recipe, name):
             raise ValueError(
-                f"quantization_aware has no use for the recipe's {name}; leave it None."
+                f"quantization_aware has no use for the recipe's {name}; leave it out."
             )
     if keras.backend.backend() != "tensorflow":
         raise ValueError(

@@ -2,7 +2,6 @@
 
 import json
 import sys
-import warnings
 from argparse import Namespace
 
 import keras
@@ -14,12 +13,11 @@ import kseg
 from kseg.backbones import BACKBONES
 from kseg.cli.deploy import benchmark, export
 from kseg.cli.describe import describe, print_costs
-from kseg.cli.opening import network_arguments, open_model, pair
+from kseg.cli.opening import network_arguments, open_model, pair, warn_if_val_was_seen
 from kseg.data.files import read_image
 from kseg.label_map import LabelMap
 from kseg.metrics import Scores
 from kseg.models import MODELS, TRAINED, build
-from kseg.models.trained import best_int8
 
 
 def train(arguments: Namespace) -> None:
@@ -41,6 +39,9 @@ def train(arguments: Namespace) -> None:
         with_val=arguments.with_val,
     )
     keras.utils.set_random_seed(arguments.seed)
+    for source in filter(None, (arguments.weights, arguments.teacher)):
+        if not recipe.with_val:
+            warn_if_val_was_seen(source, data)
     network["weights"] = "imagenet" if start == "imagenet" else None
     model = build(arguments.model, network)
     if start not in ("imagenet", "none"):
@@ -61,15 +62,9 @@ def train(arguments: Namespace) -> None:
 def evaluate(arguments: Namespace) -> None:
     """Scores a model on a split."""
     data = kseg.load_data(arguments.data)
-    model, label_map, size = open_model(arguments.model)
-    record = TRAINED.get(arguments.model) or best_int8(arguments.model)
-    if record and arguments.split in record.splits and label_map.names == data.label_map.names:
-        warnings.warn(
-            f"{arguments.model} was trained on {' and '.join(record.splits)} of {record.data}; if "
-            f"these are its photos, the score is no measure of it. Its record's is "
-            f"{record.mean_iou:.4f} on photos that it had not seen.",
-            stacklevel=2,
-        )
+    model, _, size = open_model(arguments.model)
+    if arguments.split == "val":
+        warn_if_val_was_seen(arguments.model, data)
     scores = kseg.evaluate(
         model,
         data,
@@ -94,15 +89,12 @@ def predict(arguments: Namespace) -> None:
             f"Photos are written under their names without ending, and {sorted(twice)[0]!r} comes "
             "twice; predict them one after the other into different folders."
         )
-    photos = []
     for path in arguments.images:  # a bad photo is found before the model is loaded
-        try:
-            photos.append(np.asarray(read_image(path)))
-        except ValueError as error:
-            raise ValueError(f"{path}: {error}.") from None
+        read_image(path)
     model, label_map, size = open_model(arguments.model, arguments.delegate)
     arguments.out.mkdir(parents=True, exist_ok=True)
-    for path, stem, photo in zip(arguments.images, stems, photos, strict=True):
+    for path, stem in zip(arguments.images, stems, strict=True):
+        photo = np.asarray(read_image(path))
         labels = kseg.predict(model, photo, size=pair(arguments.size) or size)
         picture = Image.fromarray(labels, mode="P")
         picture.putpalette(label_map.palette())

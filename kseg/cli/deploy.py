@@ -9,10 +9,10 @@ import keras
 from tabulate import tabulate
 
 import kseg
-from kseg.cli.opening import open_model, pair
+from kseg.cli.opening import open_model, pair, warn_if_val_was_seen
 from kseg.data import Data
 from kseg.models import TRAINED
-from kseg.training.run import open_run
+from kseg.training.run import is_run, open_run
 
 
 def export(arguments: Namespace) -> None:
@@ -26,12 +26,16 @@ def export(arguments: Namespace) -> None:
     model, label_map, size = open_model(arguments.run)
     if not isinstance(model, keras.Model):
         raise ValueError(f"{arguments.run} is exported already; name the run folder it came from.")
+    if data is not None:
+        warn_if_val_was_seen(arguments.run, data)
     from export import ExportOptions, convert
 
     for flag in ("qat_epochs", "per_tensor"):
         if getattr(arguments, flag) and arguments.quantization != "int8":
             name = flag.replace("_", "-")
             raise ValueError(f"--{name} is for int8; got {arguments.quantization}.")
+    if arguments.run in TRAINED and not is_run(arguments.run):
+        size = TRAINED[arguments.run].size
     input_size = pair(arguments.size) or size or _photo_size(data)
     options = ExportOptions(
         head=arguments.head,
@@ -60,15 +64,20 @@ def export(arguments: Namespace) -> None:
 
 
 def _quantization_aware(arguments: Namespace, model: keras.Model, data: Data):
-    """Trains on as the run was trained, at a tenth of its rate."""
+    """Trains on as the run was trained (or as runs are), at a tenth of its rate."""
     from export import quantization_aware
 
     recipe = kseg.Recipe()
-    if arguments.run not in TRAINED:
+    if is_run(arguments.run):
         recipe = kseg.Recipe(**open_run(arguments.run).record["recipe"])
     rate = recipe.learning_rate / 10
     recipe = replace(
-        recipe, epochs=arguments.qat_epochs, learning_rate=rate, minutes=None, freeze=None
+        recipe,
+        epochs=arguments.qat_epochs,
+        learning_rate=rate,
+        minutes=None,
+        freeze=None,
+        with_val=False,
     )
     return quantization_aware(model, data, recipe, per_channel=not arguments.per_tensor)
 

@@ -145,7 +145,7 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--freeze",
         metavar="ENDPOINT",
-        help="keep the backbone as it is up to this endpoint (c1..c5); c2 halves the time",
+        help="keep the backbone as it is up to this endpoint (c1..c5); c2 saves a third of a step",
     )
     parser.add_argument("--validate-every", type=int, default=1, help="epochs (1)")
     parser.add_argument(

@@ -2,15 +2,17 @@
 
 import inspect
 import json
+import warnings
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
 import kseg
+from kseg.data import Data
 from kseg.label_map import LabelMap
 from kseg.models import MODELS, TRAINED, check_choice
 from kseg.models.trained import best_int8, packaged
-from kseg.training.run import open_run
+from kseg.training.run import is_run, open_run
 
 
 def open_model(name: str, delegate: str | None = None):
@@ -18,13 +20,13 @@ def open_model(name: str, delegate: str | None = None):
 
     Args:
         name: A run folder, a file, a trained model, or a data set with trained models: that is
-            the best of their int8 files.
+            the best of their int8 files. A folder goes before a trained model of that name.
         delegate: A library that runs a .tflite file.
 
     Raises:
         ValueError: If there is no such model, or a delegate for one that is no .tflite file.
     """
-    shipped = best_int8(name)
+    shipped = None if is_run(name) else best_int8(name)
     if shipped is not None:
         from export import load_tflite
 
@@ -32,7 +34,7 @@ def open_model(name: str, delegate: str | None = None):
         return load_tflite(str(file), delegate=delegate), shipped.label_map, shipped.size
     if delegate is not None and Path(name).suffix != ".tflite":
         raise ValueError(f"--delegate runs .tflite files; {name} is none. Export it first.")
-    if name in TRAINED:
+    if name in TRAINED and not is_run(name):
         record = TRAINED[name]
         return kseg.load(name), record.label_map, None
     if Path(name).suffix == ".tflite":
@@ -47,6 +49,26 @@ def open_model(name: str, delegate: str | None = None):
         )
     run = open_run(name)
     return kseg.load(run), run.label_map, run.size
+
+
+def warn_if_val_was_seen(name: str, data: Data) -> None:
+    """Warns where a model was trained on photos that are to judge it, or what comes of it.
+
+    Args:
+        name: As for `open_model`.
+        data: The data set whose validation photos judge.
+    """
+    if is_run(name):
+        seen = (open_run(name).record["recipe"] or {}).get("with_val", False)
+    else:
+        record = TRAINED.get(name) or best_int8(name)
+        seen = record and "val" in record.splits and record.label_map.names == data.label_map.names
+    if seen:
+        warnings.warn(
+            f"{name} was trained on validation photos too (--with-val); if they are those of "
+            f"{data.source}, scores on them are no measure.",
+            stacklevel=2,
+        )
 
 
 def _file_facts(path: Path, num_classes: int) -> tuple[LabelMap, tuple[int, int] | None]:

@@ -100,17 +100,13 @@ class Data:
         return np.asarray(image), np.asarray(label_map)
 
     def _open(self, pair):
-        path = pair.image
-        try:
-            image, path = read_image(path), pair.label_map
-            label_map = read_label_map(path, self.lookup, self.color_ids)
-            if image.size != label_map.size:
-                raise ValueError(
-                    f"it is {label_map.width} x {label_map.height} pixels and its photo "
-                    f"{pair.image.name} is {image.width} x {image.height}; they must be equal"
-                )
-        except ValueError as error:
-            raise ValueError(f"{path}: {error}.") from None
+        image = read_image(pair.image)
+        label_map = read_label_map(pair.label_map, self.lookup, self.color_ids)
+        if image.size != label_map.size:
+            raise ValueError(
+                f"{pair.label_map}: it is {label_map.width} x {label_map.height} pixels and its "
+                f"photo {pair.image.name} is {image.width} x {image.height}; they must be equal."
+            )
         return image, label_map
 
 
@@ -118,8 +114,8 @@ class Split(keras.utils.PyDataset):
     """Batches of one split; a batch is a function of the seed and its number alone.
 
     Numbers run on past the end into the next epoch, which has an order and variations of its own,
-    so training that is interrupted and resumed sees what it would have seen. Every batch is full:
-    the last of an epoch is filled from the epoch's beginning.
+    so training that is interrupted and resumed sees what it would have seen. With augmentation
+    every batch is full: the last of an epoch is filled from the epoch's beginning.
     """
 
     def __init__(

@@ -58,6 +58,9 @@ def _data(source: Path, content: Any) -> Data:
     colors = content.get("colors") or ()
     if not isinstance(colors, list | tuple) or not all(isinstance(c, list) for c in colors):
         raise ValueError("colors must be a list of [red, green, blue], one for each name.")
+    if isinstance(content["names"], dict) and len(colors) == len(ids):
+        # Colours come in the order in which names are written, classes in that of their ids.
+        colors = [color for _, color in sorted(zip(content["names"], colors, strict=True))]
     label_map = LabelMap(names, tuple(tuple(color) for color in colors))
     lookup = default_lookup(0)
     lookup[ids] = np.arange(len(ids))

@@ -1,5 +1,6 @@
 """Reading one photo or one label map with Pillow."""
 
+import functools
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,20 @@ MAX_PIXELS = 50_000_000
 _LOSSY = ("JPEG", "WEBP", "GIF")
 
 
+def _naming_the_file(read):
+    """Puts the file's name before what a reader says is wrong with it."""
+
+    @functools.wraps(read)
+    def reader(path, *arguments):
+        try:
+            return read(path, *arguments)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}.") from None
+
+    return reader
+
+
+@_naming_the_file
 def read_image(path: Path) -> Image.Image:
     """Reads a photo, turned as its EXIF tag says.
 
@@ -29,6 +44,7 @@ def read_image(path: Path) -> Image.Image:
     return image.convert("RGB")
 
 
+@_naming_the_file
 def read_label_map(path: Path, lookup: np.ndarray, colors: dict[int, int]) -> Image.Image:
     """Reads a label map as ids, whatever mode the file has.
 

@@ -111,9 +111,10 @@ class Keeper(keras.callbacks.Callback):
         """
         self.loss = float(logs["loss"])
         if not np.isfinite(self.loss):
+            start = f", from the weights of {self.path}" if self.history else ""
             raise TrainingDivergedError(
                 f"The loss is {self.loss} after {self.bar.n + 1} steps; try a smaller learning "
-                f"rate. The last good checkpoint is in {self.path}."
+                f"rate, in another folder{start}."
             )
         self.bar.set_postfix_str(self._summary(), refresh=False)
         self.bar.update()

@@ -246,6 +246,8 @@ def _earlier(path, record) -> dict[str, Any] | None:
     if not (path / "run.json").exists():
         return None
     earlier = open_run(path).record
+    # A run of an older kseg lacks options that came since; what it did is their default.
+    earlier["asked"] = {**write_json(None, asdict(Recipe())), **earlier["asked"]}
     # As JSON gives them back: tuples are lists there.
     now = write_json(None, record)
     for key, what in _SAME:

@@ -1,5 +1,6 @@
 """Everything about a training that is not the network or the data."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -11,17 +12,26 @@ def _one_of(*choices: str) -> _Rule:
     return lambda value: value in choices, f"one of {', '.join(choices)}"
 
 
-_AT_LEAST_1: _Rule = (lambda value: value >= 1, "at least 1")
-_ABOVE_0: _Rule = (lambda value: value > 0, "above 0")
+def _whole(least: int) -> _Rule:
+    return lambda value: isinstance(value, int) and value >= least, f"a whole number from {least}"
+
+
+_AT_LEAST_1 = _whole(1)
+_ABOVE_0: _Rule = (lambda value: 0 < value < math.inf, "a number above 0")
 _NOT_NEGATIVE: _Rule = (lambda value: value >= 0, "0 or more")
 _FRACTION: _Rule = (lambda value: 0 <= value < 1, "from 0 to under 1")
 _SIZE: _Rule = (lambda value: len(value) == 2 and min(value) >= 1, "(height, width) in pixels")
+_RANGE: _Rule = (
+    lambda value: len(value) == 2 and 0 < value[0] <= value[1],
+    "(smallest, largest), above 0",
+)
 _RULES: dict[str, _Rule] = {
     "epochs": _AT_LEAST_1,
     "minutes": _ABOVE_0,
     "batch_size": _AT_LEAST_1,
     "size": _SIZE,
     "crop": _SIZE,
+    "seed": _whole(0),
     "optimizer": _one_of("adamw", "sgd"),
     "learning_rate": _ABOVE_0,
     "backbone_rate": _NOT_NEGATIVE,
@@ -35,7 +45,7 @@ _RULES: dict[str, _Rule] = {
     "class_weights": _one_of("auto"),
     "dice": _NOT_NEGATIVE,
     "distillation": _NOT_NEGATIVE,
-    "scale": (lambda value: 0 < value[0] <= value[1], "(smallest, largest), above 0"),
+    "scale": _RANGE,
     "color": _FRACTION,
     "validate_every": _AT_LEAST_1,
     "workers": _AT_LEAST_1,
@@ -126,7 +136,13 @@ class Recipe:
             # A list stands for a tuple, as JSON gives it back.
             value = tuple(value) if isinstance(value, list) else value
             object.__setattr__(self, name, value)
-            if not (value is None and name in _OPTIONAL) and (value is None or not holds(value)):
+            if value is None and name in _OPTIONAL:
+                continue
+            try:
+                right = value is not None and holds(value)
+            except TypeError:  # a number for a pair, or a word for a number
+                right = False
+            if not right:
                 raise ValueError(f"{name} must be {rule}; got {value!r}.")
         if self.crop and (self.crop[0] % 32 or self.crop[1] % 32):
             up = tuple(side + -side % 32 for side in self.crop)

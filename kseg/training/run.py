@@ -75,6 +75,11 @@ def open_run(path: str | Path) -> Run:
     return Run(path, record)
 
 
+def is_run(path: str | Path) -> bool:
+    """Returns whether a path is that of a run folder; a trained model of that name steps back."""
+    return (Path(path) / "run.json").is_file()
+
+
 def load(
     run: Run | str | Path, *, model: keras.Model | None = None, checkpoint: str = "best"
 ) -> keras.Model:
@@ -91,7 +96,7 @@ def load(
     Raises:
         ValueError: If there is no such run, no readable checkpoint, or the network differs.
     """
-    if str(run) in TRAINED:
+    if str(run) in TRAINED and not is_run(str(run)):
         trained = TRAINED[str(run)]
         return build(trained.builder, {**trained.arguments, "weights": trained.data})
     run = run if isinstance(run, Run) else open_run(run)

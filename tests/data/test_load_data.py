@@ -101,6 +101,14 @@ def test_ignored_ids_become_255(folder, ignore, ids):
     assert (data.lookup == 255).sum() == len(ids) + 1
 
 
+def test_colors_come_in_the_order_in_which_names_are_written(folder):
+    names = "names: {2: sky, 0: road, 1: car}\n"
+    data = described(folder, LISTS + names + "colors: [[9, 9, 9], [255, 0, 0], [0, 0, 255]]\n")
+    assert data.label_map.names == ("road", "car", "sky")
+    assert data.label_map.colors == ((255, 0, 0), (0, 0, 255), (9, 9, 9))
+    assert data.color_ids[0xFF0000] == 0 and data.color_ids[0x090909] == 2
+
+
 def test_colors_belong_to_names(folder):
     data = described(folder, LISTS + NAMES + "colors: [[9, 9, 9], [255, 0, 0], [0, 0, 255]]\n")
     assert data.label_map.colors == ((9, 9, 9), (255, 0, 0), (0, 0, 255))

@@ -108,6 +108,7 @@ def test_another_network_is_refused(calibrated):
     [
         (RECIPE, "zeros", "keep must be None or one of sparsity, clusters; got 'zeros'"),
         (replace(RECIPE, minutes=1.0), None, "no use for the recipe's minutes"),
+        (replace(RECIPE, with_val=True), None, "no use for the recipe's with_val"),
         (replace(RECIPE, freeze="c2"), None, "no use for the recipe's freeze"),
     ],
 )

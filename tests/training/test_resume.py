@@ -145,6 +145,14 @@ def test_moved_data_is_the_same_data(own_run, tmp_path, training_data, own_model
     kseg.fit(own_model(), data, QUICK, run_dir=own_run, resume=True)
 
 
+def test_run_from_before_an_option_was_added_resumes(own_run, tmp_path, training_data, own_model):
+    shutil.copytree(own_run, tmp_path / "older")
+    record = json.loads((tmp_path / "older/run.json").read_text())
+    del record["asked"]["with_val"]
+    (tmp_path / "older/run.json").write_text(json.dumps(record))
+    kseg.fit(own_model(), training_data, QUICK, run_dir=tmp_path / "older", resume=True)
+
+
 def test_refused_resume_changes_nothing(own_run, training_data, own_model):
     before = {path: path.stat().st_mtime_ns for path in own_run.rglob("*") if path.is_file()}
     before.pop(own_run / "run.lock")

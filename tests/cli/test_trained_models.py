@@ -1,0 +1,50 @@
+import json
+import shutil
+import warnings
+from dataclasses import replace
+
+import kseg
+from kseg.cli import main
+from kseg.cli.opening import open_model
+from kseg.models import TRAINED
+
+
+def test_evaluate_says_when_a_trained_model_has_seen_the_photos(
+    run, data_yaml, monkeypatch, capsys
+):
+    data = kseg.load_data(data_yaml)
+    record = replace(TRAINED["fcn8s_camvid"], label_map=data.label_map, final_command="kseg train")
+    monkeypatch.setitem(TRAINED, "seen", record)
+    opened = kseg.load(run), data.label_map, None
+    monkeypatch.setattr("kseg.cli.commands.open_model", lambda name: opened)
+    told = "seen was trained on validation photos too (--with-val); if they are those of"
+    cases = (("seen", "val", True), ("seen", "train", False), (str(run), "val", False))
+    for name, split, seen in cases:
+        with warnings.catch_warnings():
+            warnings.simplefilter("always")
+            assert main(["evaluate", name, str(data_yaml), "--split", split]) == 0
+        assert (told in capsys.readouterr().err) == seen
+
+
+def test_last_training_takes_the_validation_photos_too(run, data_yaml, tmp_path, capsys):
+    arguments = ["--backbone", "separable", "--weights", str(run), "--epochs", "1", "--with-val"]
+    assert main(["train", str(data_yaml), *arguments, "--out", str(tmp_path / "final")]) == 0
+    printed = capsys.readouterr().out
+    assert "best weights are in" in printed and "mean IoU" not in printed
+    record = json.loads((tmp_path / "final/run.json").read_text())
+    assert record["recipe"]["with_val"] is True
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        assert main(["evaluate", str(tmp_path / "final"), str(data_yaml)]) == 0
+    assert "final was trained on validation photos too" in capsys.readouterr().err
+
+
+def test_a_run_folder_goes_before_a_trained_model_of_its_name(run, monkeypatch, capsys):
+    shutil.copytree(run, run.parent / "camvid")
+    shutil.copytree(run, run.parent / "fcn8s_camvid")
+    monkeypatch.chdir(run.parent)
+    for name in ("camvid", "fcn8s_camvid"):
+        model, label_map, _ = open_model(name)
+        assert label_map.num_classes == 3 and model.output_shape[-1] == 3
+        assert main(["describe", name, "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["params"] == model.count_params()

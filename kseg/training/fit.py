@@ -68,7 +68,6 @@ def fit(
         if network is not None:
             check_classes(network.output_shape[-1], data)
     report = check_data(data)
-    split = training_split(data, recipe)
     path.mkdir(parents=True, exist_ok=True)
     with _locked(path):
         record = _record(model, data, recipe, report)
@@ -82,14 +81,15 @@ def fit(
             _quick_norms(model),
         ):
             if recipe.minutes is not None:
-                recipe = replace(recipe, epochs=_epochs(model, data, recipe, split), minutes=None)
+                recipe = replace(recipe, epochs=_epochs(model, data, recipe), minutes=None)
             record["recipe"] = asdict(recipe)
             write_json(path / "run.json", record)
-            _train(model, data, recipe, report, split, path, resume, callbacks)
+            _train(model, data, recipe, report, path, resume, callbacks)
     return Run(path, record)
 
 
-def _train(model, data, recipe, report, split, path, resume, callbacks):
+def _train(model, data, recipe, report, path, resume, callbacks):
+    split = training_split(data, recipe)
     pixels = sum(report.pixels[name] for name in trained_splits(recipe))
     compile_model(model, recipe, len(split), pixels)
     steps = recipe.epochs * len(split)
@@ -184,9 +184,10 @@ def _crop(recipe: Recipe, data: Data) -> tuple[int, int]:
     return height + -height % 32, width + -width % 32
 
 
-def _epochs(model, data, recipe, split) -> int:
+def _epochs(model, data, recipe) -> int:
     """Returns how many epochs fit into recipe.minutes, by timing a few steps and photos."""
     started = time.monotonic()
+    split = training_split(data, recipe)
     compile_model(model, recipe, len(split), np.ones(data.label_map.num_classes))
     before = read(model.variables)
     clock = _Clock()

@@ -235,11 +235,7 @@ def test_minutes_become_epochs_once(training_data, own_model, monkeypatch):
     monkeypatch.setattr(module(), "time", SimpleNamespace(monotonic=lambda: 0.0))
     model = own_model()
     before = model.get_weights()
-    split = training_data.split(
-        "train", batch_size=4, seed=0, augment=kseg.data.Augmentation((64, 64))
-    )
-    recipe = replace(QUICK, minutes=0.75)
-    assert module()._epochs(model, training_data, recipe, split) == 45
+    assert module()._epochs(model, training_data, replace(QUICK, minutes=0.75)) == 45
     for old, new in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
 

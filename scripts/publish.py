@@ -12,6 +12,7 @@ where there is one. The data set's word for `weights=` is the last part of NAME,
 import argparse
 import hashlib
 import json
+import shlex
 import shutil
 import tempfile
 from dataclasses import asdict
@@ -21,6 +22,7 @@ import keras
 
 import kseg
 from export import ExportOptions, ExportResult, convert, full_integer
+from kseg.models import TRAINED
 from kseg.models.trained import load_weights_npz, save_weights_npz
 
 _WEIGHTS = Path(kseg.__file__).parent / "weights"
@@ -40,6 +42,9 @@ def main() -> None:
     arguments = parser.parse_args()
     if bool(arguments.final) != bool(arguments.final_command):
         parser.error("--final and --final-command go together")
+    for command in filter(None, [*arguments.command, arguments.final_command]):
+        for name in TRAINED.keys() & shlex.split(command):
+            parser.error(f"{name} changes with every publication; name the run it came from")
 
     data, size = kseg.load_data(arguments.data), tuple(arguments.size)
     with tempfile.TemporaryDirectory() as folder:

@@ -92,7 +92,7 @@ def _measure(
         input_size=size,
         path=folder / "model.tflite",
         validation=data,
-        options=ExportOptions(label_map=data.label_map, explain=False),
+        options=ExportOptions(label_map=data.label_map),
     )
     return model, kseg.evaluate(model, data), result
 

@@ -1,4 +1,6 @@
 import hashlib
+import importlib
+import shlex
 
 import keras
 import numpy as np
@@ -93,3 +95,18 @@ def test_shipped_weights_load_and_their_record_is_whole(name):
     assert all(np.isfinite(weight).all() for weight in model.get_weights())
     assert model.output_shape == (None, None, None, shipped.label_map.num_classes)
     assert shipped.licence and shipped.commands and 0.5 < shipped.mean_iou < 1
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_commands_start_from_runs_made_before_and_only_the_last_one_sees_val(name):
+    parser = importlib.import_module("kseg.cli.main")._parser()
+    record, made = TRAINED[name], {None, "imagenet", "none"}
+    for command in filter(None, (*record.commands, record.final_command)):
+        program, *words = shlex.split(command)
+        parsed = parser.parse_args(words)
+        assert (program, parsed.verb, str(parsed.data)) == ("kseg", "train", "camvid.yaml")
+        assert {parsed.weights, parsed.teacher} <= made
+        assert parsed.with_val == (command == record.final_command)
+        made.add(str(parsed.out))
+    last = parser.parse_args(shlex.split(record.commands[-1])[1:])
+    assert last.model == record.builder

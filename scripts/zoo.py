@@ -118,8 +118,10 @@ def _write_plot(facts: dict[str, dict]) -> None:
     figure, axes = plt.subplots(figsize=(7, 4))
     for name, fact in facts.items():
         score = TRAINED[name].int8_mean_iou
-        axes.scatter(fact["ratio"], score, s=60 * fact["megabytes"], alpha=0.6)
-        axes.annotate(name, (fact["ratio"], score), (0, 9), textcoords="offset points", ha="center")
+        area = 60 * fact["megabytes"]  # in square points
+        axes.scatter(fact["ratio"], score, s=area, alpha=0.6)
+        above = (0, area**0.5 / 2 + 2)
+        axes.annotate(name, (fact["ratio"], score), above, textcoords="offset points", ha="center")
     axes.set(
         xlabel=f"int8 latency / {next(iter(facts))} (one thread, LiteRT)",
         ylabel="int8 mean IoU, CamVid val",
@@ -133,8 +135,9 @@ def _write_plot(facts: dict[str, dict]) -> None:
 
 def _card(name: str, record: TrainedRecord, fact: dict) -> str:
     height, width = record.size
-    final = ""
+    final = last = ""
     if record.final_command:
+        last = ", the last one with `--final`"
         final = f"""
 The weights in the package, and the int8 file, went on from there with the validation photos too.
 On these photos, which they have seen, they score {record.final_mean_iou:.4f} and \
@@ -177,7 +180,7 @@ were not used.
 {commands}
 ```
 
-`python scripts/reproduce.py {name} camvid.yaml --out runs` runs these commands.
+`python scripts/reproduce.py {name} camvid.yaml --out runs` runs these commands{last}.
 
 ## Licence and limits
 

@@ -111,6 +111,12 @@ def test_mode_that_holds_no_ids_is_refused(tmp_path, mode):
 
 
 @pytest.mark.parametrize("read", [read_image, label_map])
+def test_files_that_cannot_be_used_are_named(tmp_path, read):
+    with pytest.raises(ValueError, match=r"missing\.png: there is no such file\.$"):
+        read(tmp_path / "missing.png")
+
+
+@pytest.mark.parametrize("read", [read_image, label_map])
 def test_missing_file_is_refused(tmp_path, read):
     with pytest.raises(ValueError, match="there is no such file"):
         read(tmp_path / "gone.png")

@@ -1,10 +1,10 @@
-"""What moves the score on CamVid: one change at a time, from one short training.
+"""What moves the score on CamVid: one change at a time, from one training.
 
     python scripts/ablation.py camvid.yaml --out runs/ablation
 
-The network is the tiny one of the zoo (0.9 M parameters), from ImageNet. With a quarter of the epochs
-two seeds differ by 5 points, so a row takes a while. Trainings that are in the folder are not done again, so the table can grow a few rows at a
-time (`--rows`). docs/training.md has it.
+The network is the tiny one of the zoo (0.9 M parameters), from ImageNet. Trainings that are in the
+folder are not done again, so the table can grow a few rows at a time (`--rows`). With a quarter of
+the epochs it would say nothing: two seeds differ by 5 points (docs/training.md).
 """
 
 import argparse

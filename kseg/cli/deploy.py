@@ -11,8 +11,7 @@ from tabulate import tabulate
 import kseg
 from kseg.cli.opening import open_model, pair, warn_if_val_was_seen
 from kseg.data import Data
-from kseg.models import TRAINED
-from kseg.training.run import is_run, open_run
+from kseg.training.run import find_trained, is_run, open_run
 
 
 def export(arguments: Namespace) -> None:
@@ -34,8 +33,8 @@ def export(arguments: Namespace) -> None:
         if getattr(arguments, flag) and arguments.quantization != "int8":
             name = flag.replace("_", "-")
             raise ValueError(f"--{name} is for int8; got {arguments.quantization}.")
-    if arguments.run in TRAINED and not is_run(arguments.run):
-        size = TRAINED[arguments.run].size
+    if (trained := find_trained(arguments.run)) is not None:
+        size = trained.size
     input_size = pair(arguments.size) or size or _photo_size(data)
     options = ExportOptions(
         head=arguments.head,

@@ -12,7 +12,7 @@ from kseg.analysis import describe as count
 from kseg.analysis.tables import SIZE
 from kseg.cli.opening import network_arguments, pair
 from kseg.models import MODELS, TRAINED, build, check_choice
-from kseg.training.run import is_run, open_run
+from kseg.training.run import find_trained, open_run
 
 
 def describe(arguments: Namespace) -> None:
@@ -52,6 +52,5 @@ def _find(arguments: Namespace) -> tuple[keras.Model, tuple[int, int] | None]:
         check_choice("model", name, [*MODELS, *TRAINED, "a run folder"])
     if arguments.backbone or arguments.num_classes or arguments.set:
         raise ValueError(f"{name} is trained: leave out --backbone and --num-classes, and --set.")
-    if is_run(name) or name not in TRAINED:
-        return kseg.load(name), open_run(name).size
-    return kseg.load(name), TRAINED[name].size
+    found = find_trained(name) or open_run(name)
+    return kseg.load(name), found.size

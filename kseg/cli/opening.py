@@ -12,7 +12,7 @@ from kseg.data import Data
 from kseg.label_map import LabelMap
 from kseg.models import MODELS, TRAINED, check_choice
 from kseg.models.trained import best_int8, packaged
-from kseg.training.run import is_run, open_run
+from kseg.training.run import find_trained, is_run, open_run
 
 
 def open_model(name: str, delegate: str | None = None):
@@ -34,8 +34,7 @@ def open_model(name: str, delegate: str | None = None):
         return load_tflite(str(file), delegate=delegate), shipped.label_map, shipped.size
     if delegate is not None and Path(name).suffix != ".tflite":
         raise ValueError(f"--delegate runs .tflite files; {name} is none. Export it first.")
-    if name in TRAINED and not is_run(name):
-        record = TRAINED[name]
+    if (record := find_trained(name)) is not None:
         return kseg.load(name), record.label_map, None
     if Path(name).suffix == ".tflite":
         from export import load_tflite

@@ -20,7 +20,7 @@ import keras
 import numpy as np
 
 from kseg.label_map import LabelMap
-from kseg.models import TRAINED, build
+from kseg.models import TRAINED, TrainedRecord, build
 
 FORMAT = 1
 
@@ -76,8 +76,13 @@ def open_run(path: str | Path) -> Run:
 
 
 def is_run(path: str | Path) -> bool:
-    """Returns whether a path is that of a run folder; a trained model of that name steps back."""
+    """Returns whether a path is that of a run folder."""
     return (Path(path) / "run.json").is_file()
+
+
+def find_trained(name: str) -> TrainedRecord | None:
+    """Returns the trained model of a name; it steps back behind a run folder of that name."""
+    return TRAINED[name] if name in TRAINED and not is_run(name) else None
 
 
 def load(
@@ -96,8 +101,7 @@ def load(
     Raises:
         ValueError: If there is no such run, no readable checkpoint, or the network differs.
     """
-    if str(run) in TRAINED and not is_run(str(run)):
-        trained = TRAINED[str(run)]
+    if (trained := find_trained(str(run))) is not None:
         return build(trained.builder, {**trained.arguments, "weights": trained.data})
     run = run if isinstance(run, Run) else open_run(run)
     if model is None:

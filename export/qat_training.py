@@ -9,7 +9,7 @@ import os
 import pickle
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ from kseg.data.transforms import fit_inside
 from kseg.training import Recipe, evaluate
 from kseg.training.callbacks import TrainingDivergedError, WeightAverage, read, write
 from kseg.training.compile import make_loss
-from kseg.training.fit import training_batches, training_split
+from kseg.training.fit import training_split
 from kseg.training.schedule import learning_rate
 
 _CALIBRATION_BATCHES = 16
@@ -127,10 +127,9 @@ def _loop(trained, keepers, split, judge, step, say) -> None:
     """Goes through all steps and epochs."""
     recipe = judge.recipe
     steps = recipe.epochs * len(split)
-    batches: Iterator = iter(training_batches(split, 0, recipe.workers))
     started = time.monotonic()
     for number in range(1, steps + 1):
-        loss = float(step(number - 1, *next(batches)))
+        loss = float(step(number - 1, *split[number - 1]))
         if not np.isfinite(loss):
             raise TrainingDivergedError(
                 f"The loss is {loss} after {number} steps; try a smaller learning rate."

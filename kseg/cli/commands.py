@@ -17,7 +17,7 @@ from kseg.cli.opening import network_arguments, open_model, pair, warn_if_val_wa
 from kseg.data.files import read_image
 from kseg.label_map import LabelMap
 from kseg.metrics import Scores
-from kseg.models import MODELS, TRAINED, build
+from kseg.models import MODELS, TRAINED, build, copy_weights
 
 
 def train(arguments: Namespace) -> None:
@@ -45,7 +45,8 @@ def train(arguments: Namespace) -> None:
     network["weights"] = "imagenet" if start == "imagenet" else None
     model = build(arguments.model, network)
     if start not in ("imagenet", "none"):
-        _copy_weights(kseg.load(start), model)
+        copied = copy_weights(kseg.load(start), model)
+        print(f"{copied} of {len(model.weights)} weights taken over", file=sys.stderr)
     run = kseg.fit(
         model,
         data,
@@ -136,20 +137,6 @@ def demo(arguments: Namespace) -> None:
     from kseg.demo import run_demo
 
     run_demo(arguments.out)
-
-
-def _copy_weights(source: keras.Model, target: keras.Model) -> None:
-    """Sets every weight of target that source has under the same path and shape."""
-    weights = {variable.path: variable for variable in source.weights}
-    copied = 0
-    for variable in target.weights:
-        found = weights.get(variable.path)
-        if found is not None and found.shape == variable.shape:
-            variable.assign(found)
-            copied += 1
-    if not copied:
-        raise ValueError("--weights names a network that shares no layer with the one to train.")
-    print(f"{copied} of {len(target.weights)} weights taken over", file=sys.stderr)
 
 
 def _shares(labels: np.ndarray, label_map: LabelMap) -> str:

@@ -10,6 +10,7 @@ from kseg.models.fcn import build_fcn8s, build_fcn16s, build_fcn32s
 from kseg.models.linknet import build_linknet
 from kseg.models.lraspp import build_lraspp
 from kseg.models.segnet import build_segnet
+from kseg.models.trained import copy_weights
 from kseg.models.unet import build_unet
 from kseg.models.zoo import MODELS, TRAINED, TrainedRecord, build
 
@@ -32,4 +33,5 @@ __all__ = [
     "build_segnet",
     "build_unet",
     "check_choice",
+    "copy_weights",
 ]

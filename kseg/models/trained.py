@@ -116,6 +116,35 @@ def load_trained_weights(model: keras.Model, data: str) -> None:
         load_weights_npz(model, path)
 
 
+def copy_weights(source: keras.Model, target: keras.Model) -> int:
+    """Sets every weight of a model that another has under the same path and shape.
+
+    So a backbone that has learnt with one decoder starts the next one.
+
+    Args:
+        source: The trained model; it is not changed.
+        target: The model to start.
+
+    Returns:
+        How many weights were set.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    weights = {variable.path: variable for variable in source.weights}
+    copied = 0
+    for variable in target.weights:
+        found = weights.get(variable.path)
+        if found is not None and found.shape == variable.shape:
+            variable.assign(found)
+            copied += 1
+    if not copied:
+        raise ValueError(
+            f"{source.name} shares no layer with {target.name}; its weights cannot start it."
+        )
+    return copied
+
+
 def packaged(file: str, sha256: str) -> Traversable:
     """Returns a file of `kseg/weights`.
 

@@ -102,7 +102,7 @@ def _train(model, data, recipe, report, path, resume, callbacks):
     keeper = Keeper(path, average, judge, recipe.epochs, len(split), recipe.validate_every)
     done = _restore(model, average, keeper, path) if resume else 0
     model.fit(
-        training_batches(split, done * len(split), recipe.workers),
+        _Stream(split, done * len(split), recipe.workers),
         initial_epoch=done,
         epochs=recipe.epochs,
         steps_per_epoch=len(split),
@@ -153,22 +153,6 @@ def training_split(data: Data, recipe: Recipe) -> Split:
     )
 
 
-def training_batches(split: Split, start: int, workers: int) -> Any:
-    """Returns batches without end, in the form that the backend is fastest with.
-
-    Args:
-        split: Of `training_split`.
-        start: Number of the first batch, counted from the start of the first epoch.
-        workers: Threads that prepare photos.
-    """
-    stream = _Stream(split, start, workers)
-    if keras.backend.backend() != "tensorflow":
-        return stream
-    from kseg.training._tensorflow import static_batches
-
-    return static_batches(stream)
-
-
 def _quick_norms(model: keras.Model) -> contextlib.AbstractContextManager[None]:
     if keras.backend.backend() != "tensorflow":
         return contextlib.nullcontext()
@@ -192,7 +176,7 @@ def _epochs(model, data, recipe) -> int:
     before = read(model.variables)
     clock = _Clock()
     model.fit(
-        training_batches(split, 0, recipe.workers),
+        _Stream(split, 0, recipe.workers),
         steps_per_epoch=_TIMED_STEPS,
         shuffle=False,
         verbose=0,

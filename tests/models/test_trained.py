@@ -8,7 +8,7 @@ import pytest
 
 import kseg
 from kseg.label_map import LabelMap
-from kseg.models import MODELS, TRAINED, TrainedRecord, build
+from kseg.models import MODELS, TRAINED, TrainedRecord, build, copy_weights
 from kseg.models import trained as trained_module
 from kseg.models.trained import load_weights_npz, save_weights_npz
 
@@ -110,3 +110,18 @@ def test_commands_start_from_runs_made_before_and_only_the_last_one_sees_val(nam
         made.add(str(parsed.out))
     last = parser.parse_args(shlex.split(record.commands[-1])[1:])
     assert last.model == record.builder
+
+
+def test_backbone_starts_another_network(record):
+    model = build("fcn16s", {**ARGUMENTS, "weights": None})
+    backbone = {v.path: v for v in record[2].weights if v.path in {w.path for w in model.weights}}
+    assert copy_weights(record[2], model) == len(backbone) < len(model.weights)
+    for variable in model.weights:
+        if variable.path in backbone:
+            np.testing.assert_array_equal(variable, backbone[variable.path])
+
+
+def test_network_that_shares_nothing_is_refused(record):
+    other = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)], name="other")
+    with pytest.raises(ValueError, match="other shares no layer with fcn32s; its weights cannot"):
+        copy_weights(other, record[2])

@@ -59,6 +59,21 @@ def test_resumed_run_is_bit_for_bit_the_uninterrupted_one(
     assert min(recorded.numbers) == 4
 
 
+def test_interrupted_with_val_run_resumes_bit_for_bit(
+    tmp_path, training_data, own_model, monkeypatch
+):
+    recipe = kseg.Recipe(epochs=2, batch_size=4, with_val=True, deterministic=True)
+    keras.utils.set_random_seed(0)
+    kseg.fit(own_model(), training_data, recipe, run_dir=tmp_path / "whole")
+    keras.utils.set_random_seed(0)
+    with monkeypatch.context() as patch:
+        stop_after(patch, 4)  # in the second epoch, of three steps
+        with pytest.raises(KeyboardInterrupt):
+            kseg.fit(own_model(), training_data, recipe, run_dir=tmp_path / "run")
+    kseg.fit(own_model(), training_data, recipe, run_dir=tmp_path / "run", resume=True)
+    assert_equal_runs(tmp_path / "run", tmp_path / "whole")
+
+
 def test_run_stopped_in_its_first_epoch_begins_anew(
     tmp_path, training_data, own_model, monkeypatch
 ):

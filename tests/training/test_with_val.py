@@ -1,5 +1,6 @@
 import csv
 import importlib
+from types import SimpleNamespace
 
 import numpy as np
 from PIL import Image
@@ -34,3 +35,13 @@ def test_with_val_trains_on_all_photos_and_the_last_weights_are_best(
     assert read_checkpoint(tmp_path, "best")[0] == read_checkpoint(tmp_path, "last")[0]
     with Image.open(tmp_path / "curves.png") as picture:
         picture.verify()
+
+
+def test_minutes_with_val_need_no_validation(training_data, own_model, monkeypatch):
+    """Two steps a second: 45 seconds are 30 epochs of 3 steps, and no photo is evaluated."""
+    module = importlib.import_module("kseg.training.fit")
+    monkeypatch.setattr(module._Clock, "step_seconds", lambda clock: 0.5)
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: 0.0))
+    monkeypatch.setattr(module, "evaluate", None)
+    recipe = kseg.Recipe(minutes=0.75, batch_size=4, with_val=True)
+    assert module._epochs(own_model(), training_data, recipe) == 30

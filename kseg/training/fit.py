@@ -1,6 +1,7 @@
 """`kseg.fit`: Keras's training loop with the recipe's parts around it."""
 
 import contextlib
+import fcntl
 import os
 import platform
 import time
@@ -264,11 +265,6 @@ def _restore(model, average, keeper, path) -> int:
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[None]:
     """Keeps a second training out of the folder; the lock goes with the process."""
-    try:
-        import fcntl
-    except ImportError:  # not on Windows
-        yield
-        return
     with (path / "run.lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

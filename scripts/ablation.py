@@ -22,7 +22,7 @@ from tabulate import tabulate
 
 import kseg
 from kseg.data.dataset import Split
-from kseg.losses import SparseCrossEntropy, _labels
+from kseg.losses import CrossEntropyDice, SparseCrossEntropy, _labels, balanced_class_weights
 from kseg.models import copy_weights
 
 _BASE: dict[str, Any] = {"epochs": 12, "crop": (192, 256), "freeze": "c2"}
@@ -31,6 +31,7 @@ _ROWS: dict[str, dict[str, Any]] = {
     "seed 1": {"seed": 1},
     "seed 2": {"seed": 2},
     "no class weights": {"class_weights": None},
+    "steeper class weights": {"loss": "steep"},
     "no Dice": {"dice": 0.0},
     "Lovász in place of Dice": {"loss": "lovasz"},
     "OHEM": {"loss": "ohem"},
@@ -82,9 +83,7 @@ def _train(data, path, start, network=None, loss=None, mix=False, taught=False, 
     copy_weights(source, model)
     with contextlib.ExitStack() as stack:
         if loss:
-            stack.enter_context(
-                mock.patch("kseg.training.compile.make_loss", lambda *_: _LOSSES[loss]())
-            )
+            stack.enter_context(mock.patch("kseg.training.compile.make_loss", _LOSSES[loss]))
         if mix:
             stack.enter_context(mock.patch("kseg.data.dataset.Split.__getitem__", _mixed))
         teacher = source if taught else None
@@ -133,7 +132,11 @@ class _Ohem(SparseCrossEntropy):
         return ops.sum(losses * hard) / ops.maximum(ops.sum(hard), 1)
 
 
-_LOSSES = {"lovasz": _Lovasz, "ohem": _Ohem}
+def _steep(recipe, pixels):
+    return CrossEntropyDice(balanced_class_weights(pixels, offset=1.01), recipe.dice)
+
+
+_LOSSES = {"lovasz": lambda *_: _Lovasz(), "ohem": lambda *_: _Ohem(), "steep": _steep}
 
 
 def _mixed(split, index, plain=Split.__getitem__):

@@ -33,7 +33,7 @@ _ROWS: dict[str, dict[str, Any]] = {
     "no class weights": {"class_weights": None},
     "steeper class weights": {"loss": "steep"},
     "no Dice": {"dice": 0.0},
-    "Lovász in place of Dice": {"loss": "lovasz"},
+    "Lovász in place of Dice, class weights kept": {"loss": "lovasz"},
     "OHEM": {"loss": "ohem"},
     "no averaged weights": {"average": 0.0},
     "backbone at full rate": {"backbone_rate": 1.0},
@@ -136,7 +136,7 @@ def _steep(recipe, pixels):
     return CrossEntropyDice(balanced_class_weights(pixels, offset=1.01), recipe.dice)
 
 
-_LOSSES = {"lovasz": lambda *_: _Lovasz(), "ohem": lambda *_: _Ohem(), "steep": _steep}
+_LOSSES = {"lovasz": lambda recipe, pixels: _Lovasz(balanced_class_weights(pixels)), "ohem": lambda *_: _Ohem(), "steep": _steep}
 
 
 def _mixed(split, index, plain=Split.__getitem__):

@@ -94,7 +94,8 @@ class Recipe:
         with_val: Whether the validation photos are trained on too, for the last training of all,
             once they have done their part. They can then judge no longer: nothing is evaluated,
             and the last weights are the best.
-        workers: Threads that prepare photos beside the training step.
+        workers: Threads that prepare photos beside the training step; quantization-aware training
+            prepares them itself, between steps.
         deterministic: Whether TensorFlow must use ops that give the same bits every time.
     """
 

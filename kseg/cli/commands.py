@@ -3,6 +3,7 @@
 import json
 import sys
 from argparse import Namespace
+from dataclasses import fields
 
 import keras
 import numpy as np
@@ -13,7 +14,7 @@ import kseg
 from kseg.backbones import BACKBONES
 from kseg.cli.deploy import benchmark, export
 from kseg.cli.describe import describe, print_costs
-from kseg.cli.opening import network_arguments, open_model, pair, warn_if_val_was_seen
+from kseg.cli.opening import network_arguments, open_model, pair, settings, warn_if_val_was_seen
 from kseg.data.files import read_image
 from kseg.label_map import LabelMap
 from kseg.metrics import Scores
@@ -25,19 +26,7 @@ def train(arguments: Namespace) -> None:
     data = kseg.load_data(arguments.data)
     network = network_arguments(arguments, data.label_map.num_classes)
     start = arguments.weights or network["weights"] or "none"
-    recipe = kseg.Recipe(
-        backbone_rate=1.0 if start == "none" else kseg.Recipe.backbone_rate,
-        epochs=arguments.epochs,
-        minutes=arguments.minutes,
-        batch_size=arguments.batch_size,
-        size=pair(arguments.size),
-        crop=pair(arguments.crop),
-        seed=arguments.seed,
-        learning_rate=arguments.learning_rate,
-        freeze=arguments.freeze,
-        validate_every=arguments.validate_every,
-        with_val=arguments.with_val,
-    )
+    recipe = _recipe(arguments, start)
     keras.utils.set_random_seed(arguments.seed)
     for source in filter(None, (arguments.weights, arguments.teacher)):
         if not recipe.with_val:
@@ -58,6 +47,23 @@ def train(arguments: Namespace) -> None:
     if not recipe.with_val:
         _print_scores(kseg.evaluate(model, data, size=recipe.size))
     print(f"best weights are in {run.path}; next: kseg export {run.path} --data {arguments.data}")
+
+
+def _recipe(arguments: Namespace, start: str) -> kseg.Recipe:
+    """Returns the recipe of `kseg train`; start is where the weights come from."""
+    own = {
+        field.name: getattr(arguments, field.name)
+        for field in fields(kseg.Recipe)
+        if hasattr(arguments, field.name)
+    }
+    other = settings(arguments.recipe)
+    names = [field.name for field in fields(kseg.Recipe) if field.name not in own]
+    for name in other.keys() - set(names):
+        flag = f"; that has a flag, --{name.replace('_', '-')}" if name in own else ""
+        raise ValueError(f"--recipe takes {', '.join(names)}; got {name!r}{flag}.")
+    own |= {"size": pair(arguments.size), "crop": pair(arguments.crop)}
+    rate = 1.0 if start == "none" else kseg.Recipe.backbone_rate
+    return kseg.Recipe(**{"backbone_rate": rate, **own, **other})
 
 
 def evaluate(arguments: Namespace) -> None:

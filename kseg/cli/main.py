@@ -147,6 +147,13 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
         metavar="ENDPOINT",
         help="keep the backbone as it is up to this endpoint (c1..c5); c2 saves a third of a step",
     )
+    parser.add_argument(
+        "--recipe",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="another setting of kseg.Recipe, such as color=0.1; may be repeated",
+    )
     parser.add_argument("--validate-every", type=int, default=1, help="epochs (1)")
     parser.add_argument(
         "--with-val",

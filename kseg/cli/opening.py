@@ -4,6 +4,7 @@ import inspect
 import json
 import warnings
 from argparse import Namespace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -105,16 +106,23 @@ def network_arguments(arguments: Namespace, num_classes: int | None) -> dict[str
     takes = inspect.signature(MODELS[arguments.model]).parameters
     given: dict[str, Any] = {"num_classes": num_classes, "backbone": arguments.backbone}
     network = {name: value for name, value in given.items() if value is not None}
-    for option in arguments.set:
-        name, _, value = option.partition("=")
-        try:
-            network[name] = json.loads(value)
-        except json.JSONDecodeError:
-            network[name] = value
+    network |= settings(arguments.set)
     for name in set(network) - set(takes):
         raise ValueError(f"{arguments.model} has no {name}; it takes {', '.join(takes)}.")
     weights = takes["weights"].default if "weights" in takes else None
     return {"weights": weights, **network}
+
+
+def settings(options: Sequence[str]) -> dict[str, Any]:
+    """Returns what NAME=VALUE options say; a value is JSON, or else a word."""
+    given: dict[str, Any] = {}
+    for option in options:
+        name, _, value = option.partition("=")
+        try:
+            given[name] = json.loads(value)
+        except json.JSONDecodeError:
+            given[name] = value
+    return given
 
 
 def pair(size: list[int] | None) -> tuple[int, int] | None:

@@ -21,6 +21,7 @@ _ABOVE_0: _Rule = (lambda value: 0 < value < math.inf, "a number above 0")
 _NOT_NEGATIVE: _Rule = (lambda value: value >= 0, "0 or more")
 _FRACTION: _Rule = (lambda value: 0 <= value < 1, "from 0 to under 1")
 _SIZE: _Rule = (lambda value: len(value) == 2 and min(value) >= 1, "(height, width) in pixels")
+_YES_OR_NO: _Rule = (lambda value: isinstance(value, bool), "True or False")
 _RANGE: _Rule = (
     lambda value: len(value) == 2 and 0 < value[0] <= value[1],
     "(smallest, largest), above 0",
@@ -47,8 +48,11 @@ _RULES: dict[str, _Rule] = {
     "distillation": _NOT_NEGATIVE,
     "scale": _RANGE,
     "color": _FRACTION,
+    "flip": _YES_OR_NO,
     "validate_every": _AT_LEAST_1,
+    "with_val": _YES_OR_NO,
     "workers": _AT_LEAST_1,
+    "deterministic": _YES_OR_NO,
 }
 
 

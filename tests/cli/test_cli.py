@@ -140,7 +140,10 @@ def test_resume_of_a_finished_run_changes_nothing(run, data_yaml):
 def test_weights_of_a_run_start_another(run, data_yaml, tmp_path, capsys):
     arguments = ["--backbone", "separable", "--weights", str(run), "--epochs", "1"]
     arguments += ["--learning-rate", "1e-5", "--out", str(tmp_path / "next")]
+    arguments += ["--recipe", "color=0.1", "--recipe", "scale=[0.9, 1.1]"]
     assert main(["train", str(data_yaml), *arguments]) == 0
+    recipe = json.loads((tmp_path / "next/run.json").read_text())["recipe"]
+    assert (recipe["color"], recipe["scale"], recipe["backbone_rate"]) == (0.1, [0.9, 1.1], 0.2)
     start = kseg.evaluate(kseg.load(run), kseg.load_data(data_yaml)).mean_iou
     went_on = kseg.evaluate(kseg.load(tmp_path / "next"), kseg.load_data(data_yaml)).mean_iou
     assert abs(start - went_on) < 0.05
@@ -157,6 +160,12 @@ def test_bad_input_is_one_sentence(run, data_yaml, tmp_path, capsys):
         (["train", data_yaml, "--out", out, "--backbone", "resnet"], "backbone must be one of"),
         (["train", data_yaml, "--out", run, "--weights", "none"], "is not empty"),
         (["train", data_yaml, "--out", out, "--crop", "60", "64"], "Take 64 x 64"),
+        (["train", data_yaml, "--out", out, "--recipe", "colour=0.1"], "got 'colour'."),
+        (["train", data_yaml, "--out", out, "--recipe", "flip=no"], "flip must be True or False"),
+        (
+            ["train", data_yaml, "--out", out, "--recipe", "seed=1"],
+            "got 'seed'; that has a flag, --seed",
+        ),
         (
             ["train", data_yaml, "--out", out, "--epochs", "0"],
             "epochs must be a whole number from 1",

@@ -30,6 +30,8 @@ _ROWS: dict[str, dict[str, Any]] = {
     "backbone at full rate": {"backbone_rate": 1.0},
     "nothing frozen": {"freeze": None},
     "no colour jitter": {"color": 0.0},
+    "colour jitter 0.6": {"color": 0.6},
+    "frozen to c3": {"freeze": "c3"},
     "no random scale": {"scale": (1.0, 1.0)},
     "scale 0.5..2": {"scale": (0.5, 2.0)},
     "taught by the start, at weight 0.1": {"taught": True, "distillation": 0.1},

@@ -94,7 +94,7 @@ def test_shipped_weights_load_and_their_record_is_whole(name):
     model = kseg.load(name)
     assert all(np.isfinite(weight).all() for weight in model.get_weights())
     assert model.output_shape == (None, None, None, shipped.label_map.num_classes)
-    assert shipped.licence and shipped.commands and 0.3 < shipped.mean_iou < 1
+    assert shipped.licence and shipped.commands and 0.5 < shipped.mean_iou < 1
 
 
 @pytest.mark.parametrize("name", TRAINED)

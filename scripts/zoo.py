@@ -191,8 +191,8 @@ were not used.
 
 {record.licence[0].upper() + record.licence[1:]}. Daylight and dusk in one city, a camera behind a
 windscreen; nothing else was tried. The validation photos go on where one of the training drives
-ends; on a street that no training photo shows, expect far less ([training](../training.md)). Not for
-decisions that people's safety rests on.
+ends; on a street that no training photo shows, expect far less ([training](../training.md)). Not
+for decisions that people's safety rests on.
 """
 
 

@@ -36,7 +36,7 @@ def main() -> None:
     """Measures, then writes everything."""
     facts = {name: _facts(name, record) for name, record in TRAINED.items() if record.int8_file}
     paths = [fact["path"] for fact in facts.values()]
-    for fact, times in zip(facts.values(), benchmark(paths, threads=1, runs=60), strict=True):
+    for fact, times in zip(facts.values(), benchmark(paths, threads=1, runs=200), strict=True):
         fact["ratio"] = times["ratio"]
     _write_readme(facts)
     _write_plot(facts)

@@ -1,4 +1,4 @@
-"""The scripts that make the zoo, on rectangles: what one publishes, another trains again."""
+"""The scripts that make the zoo, on rectangles."""
 
 import hashlib
 import runpy
@@ -42,7 +42,7 @@ def weights(tmp_path, monkeypatch):
     return tmp_path / "weights"
 
 
-def test_what_is_published_scores_as_its_record_and_is_trained_again(
+def test_what_is_published_scores_as_its_record_and_reproduces(
     run, data_yaml, weights, script, monkeypatch, tmp_path, capfd
 ):
     about = ["--data", data_yaml, "--size", 64, 64, "--licence", "Apache-2.0"]

@@ -35,8 +35,6 @@ _ROWS: dict[str, dict[str, Any]] = {
     "no random scale": {"scale": (1.0, 1.0)},
     "scale 0.5..2": {"scale": (0.5, 2.0)},
     "taught by the start, at weight 0.1": {"taught": True, "distillation": 0.1},
-    "output stride 32": {"network": {"output_stride": 32}},
-    "norms at Keras's momentum": {"norm_momentum": 0.99},
     "larger crops, 288 x 384": {"crop": (288, 384)},
     "twice the epochs": {"epochs": 24},
 }
@@ -62,14 +60,16 @@ def main() -> None:
     print(tabulate(table, headers, tablefmt="github", disable_numparse=True))
 
 
-def _train(data, path, start, network=None, taught=False, **change) -> float:
+def _train(data, path, start, taught=False, **change) -> float:
     settings = {**_BASE, **change}
     recipe = kseg.Recipe(**settings, validate_every=settings["epochs"])
     keras.utils.set_random_seed(recipe.seed)
     model = kseg.build_atrous_fpn(
         data.label_map.num_classes,
         backbone="efficientnet_lite0_cut",
-        **{"output_stride": 16, "filters": 64, "weights": None, **(network or {})},
+        output_stride=16,
+        filters=64,
+        weights=None,
     )
     source = kseg.load(start)
     copy_weights(source, model)

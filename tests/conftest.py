@@ -60,6 +60,17 @@ def _enliven(model, size=(128, 128), seed=0):
     return model
 
 
+# Random weights are the same in every run: some make a network that says nearly nothing.
+@pytest.fixture(autouse=True, scope="module")
+def _seed_fixtures():
+    keras.utils.set_random_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    keras.utils.set_random_seed(0)
+
+
 @pytest.fixture(scope="session")
 def write_rectangles():
     """A function that writes a data set of rectangles: (folder, sizes, val) -> YAML file.

@@ -125,7 +125,6 @@ def test_labels_get_no_new_id_from_resizing(data):
 
 @pytest.mark.parametrize("augmentation", [None, AUGMENTATION])
 def test_plain_keras_trains_on_it(data, augmentation):
-    keras.utils.set_random_seed(0)
     split = data.split("train", batch_size=3, seed=0, augment=augmentation)
     image = keras.Input((None, None, 3))
     scaled = keras.layers.Rescaling(1 / 128, -127 / 128)(image)

@@ -129,7 +129,6 @@ def test_same_model_gives_the_same_bytes(int8, trained, recipe, data, tmp_path):
 
 
 def test_a_users_own_model_converts(recipe, tmp_path):
-    keras.utils.set_random_seed(0)
     image = keras.Input((None, None, 3))
     x = keras.layers.Rescaling(1 / 255)(image)
     x = keras.layers.Conv2D(8, 3, padding="same", dilation_rate=2, activation="relu")(x)
@@ -143,7 +142,6 @@ def test_a_users_own_model_converts(recipe, tmp_path):
 
 
 def test_scaling_by_channel_stays_in_the_graph(recipe, tmp_path):
-    keras.utils.set_random_seed(0)
     image = keras.Input((None, None, 3))
     x = keras.layers.Rescaling(1.0, [-104.0, -117.0, -124.0])(image)
     model = keras.Model(image, keras.layers.Conv2D(3, 3, padding="same")(x))

@@ -27,7 +27,6 @@ needs_vela = pytest.mark.skipif(
 @pytest.fixture(scope="module")
 def troublesome():
     """A network with every layer that becomes an op which the Edge TPU compiler cannot parse."""
-    keras.utils.set_random_seed(0)
     image = keras.Input((64, 64, 3), name="image")
     x = layers.Rescaling(1 / 128, -127 / 128)(image)
     x = layers.Conv2D(8, 3, 2, padding="same", activation="relu", bias_initializer="ones")(x)
@@ -159,7 +158,6 @@ def test_other_runtimes_give_the_same_labels(int8, data):
 def test_other_runtimes_give_the_same_labels_of_every_network(
     name, data, recipe, tmp_path, enliven
 ):
-    keras.utils.set_random_seed(0)
     takes = inspect.signature(MODELS[name]).parameters
     small = {"backbone": "separable", "weights": None, "widths": (8, 8, 16, 16, 16)}
     model = MODELS[name](3, **{key: value for key, value in small.items() if key in takes})

@@ -21,7 +21,6 @@ SCALING = (1 / 128, -127 / 128)
 @pytest.fixture(scope="module")
 def plain():
     """A file as the converter makes it: one convolution, three classes."""
-    keras.utils.set_random_seed(0)
     image = keras.Input(batch_shape=(1, 8, 8, 3))
     model = keras.Model(image, keras.layers.Conv2D(3, 3)(image))
     return tf.lite.TFLiteConverter.from_keras_model(model).convert()

@@ -1,6 +1,5 @@
 """Every network, with its default backbone, at the sizes that devices take."""
 
-import keras
 import numpy as np
 import pytest
 
@@ -22,7 +21,6 @@ NARROW = {
 @pytest.mark.parametrize("size", SIZES, ids=str)
 @pytest.mark.parametrize("name", MODELS)
 def test_a_file_of_a_device_size_is_integer_and_compiles(name, size, tmp_path):
-    keras.utils.set_random_seed(0)
     arguments = {"num_classes": 4, "weights": None}
     if name in NARROW:
         arguments["widths"] = NARROW[name]

@@ -92,7 +92,6 @@ def test_learnt_upsampling_starts_as_bilinear_away_from_the_border(enliven):
 
 
 def test_score_layers_start_near_even_odds_but_not_at_zero():
-    keras.utils.set_random_seed(0)
     model = network("fcn8s")
     for name in ("score_c5", "score_c4", "score_c3"):
         kernel, bias = model.get_layer(name).get_weights()

@@ -34,6 +34,7 @@ Split.__getitem__ = lambda split, index: numbers.append(index) or read(split, in
 
 folder, run_dir = sys.argv[1:]
 data = kseg.load_data(folder + "/data.yaml")
+keras.utils.set_random_seed(0)
 model = kseg.build_fcn8s(3, backbone="separable", weights=None)
 recipe = kseg.Recipe(epochs=2, batch_size=4, learning_rate=0.01, average=0.5)
 run = kseg.fit(model, data, recipe, run_dir=run_dir)

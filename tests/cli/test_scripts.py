@@ -1,6 +1,7 @@
 """The scripts that make the zoo, on rectangles."""
 
 import hashlib
+import re
 import runpy
 import shutil
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import kseg
 from export import load_tflite
@@ -24,11 +26,11 @@ COMMAND = (
 
 @pytest.fixture
 def script(monkeypatch):
-    """A function that runs a script: (name, arguments)."""
+    """A function that runs a script: (name, arguments, folder that it is in)."""
 
-    def call(name, *arguments):
+    def call(name, *arguments, folder=SCRIPTS):
         monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
-        runpy.run_path(str(SCRIPTS / f"{name}.py"), run_name="__main__")
+        runpy.run_path(str(folder / f"{name}.py"), run_name="__main__")
 
     return call
 
@@ -42,12 +44,21 @@ def weights(tmp_path, monkeypatch):
     return tmp_path / "weights"
 
 
-def test_what_is_published_scores_as_its_record_and_reproduces(
-    run, data_yaml, weights, script, monkeypatch, tmp_path, capfd
-):
+@pytest.fixture
+def record(run, data_yaml, weights, script, monkeypatch):
+    """The record of a published run, the only one that there is."""
     about = ["--data", data_yaml, "--size", 64, 64, "--licence", "Apache-2.0"]
     script("publish", run, "fcn8s_toys", *about, "--command", COMMAND)
     record = _read_record(weights / "fcn8s_toys.json")
+    for name in list(TRAINED):
+        monkeypatch.delitem(TRAINED, name)
+    monkeypatch.setitem(TRAINED, "fcn8s_toys", record)
+    return record
+
+
+def test_what_is_published_scores_as_its_record_and_reproduces(
+    record, run, data_yaml, weights, script, tmp_path, capfd
+):
     data = kseg.load_data(data_yaml)
     model = kseg.build_fcn8s(3, backbone="separable", weights=None)
     load_weights_npz(model, weights / record.file)
@@ -60,11 +71,32 @@ def test_what_is_published_scores_as_its_record_and_reproduces(
     assert mean == pytest.approx(record.mean_iou, abs=1e-4)
 
     # The run is there, so nothing is trained; its score is compared with the record's.
-    monkeypatch.setitem(TRAINED, "fcn8s_toys", record)
     shutil.copytree(run, tmp_path / "runs/toys")
     script("reproduce", "fcn8s_toys", data_yaml, "--out", tmp_path / "runs")
     told = f"mean IoU {record.mean_iou:.4f}; the record has {record.mean_iou:.4f}"
     assert told in capfd.readouterr().out
+
+
+def test_table_picture_and_card_say_what_the_record_says(record, script, tmp_path):
+    for name in ("scripts", "docs"):
+        (tmp_path / name).mkdir()
+    shutil.copy(SCRIPTS / "zoo.py", tmp_path / "scripts")
+    mark = "<!-- zoo: python scripts/zoo.py -->"
+    (tmp_path / "README.md").write_text(f"before\n{mark}\nold\n<!-- /zoo -->\nafter\n")
+    script("zoo", folder=tmp_path / "scripts")
+
+    before, table, after = re.split(r"<!-- .*zoo.* -->", (tmp_path / "README.md").read_text())
+    assert before == "before\n" and after == "\nafter\n" and "old" not in table
+    row = next(line for line in table.splitlines() if "[`fcn8s_toys`]" in line)
+    cells = [cell.strip() for cell in row.split("|")[1:-1]]
+    parameters = kseg.load("fcn8s_toys").count_params() / 1e6
+    scores = [f"{record.mean_iou:.3f}", f"{record.int8_mean_iou:.3f}"]
+    assert cells[1] == f"{parameters:.2f} M" and cells[3:5] == scores
+    assert cells[5] == "1.00" and cells[8] == "train"
+    card = (tmp_path / "docs/models/fcn8s_toys.md").read_text()
+    assert COMMAND in card and f"| {record.int8_mean_iou:.4f} |" in card
+    with Image.open(tmp_path / "docs/zoo.png") as picture:
+        assert picture.format == "PNG" and len(picture.getcolors(1 << 24)) > 10  # not blank
 
 
 def test_a_published_command_names_runs_and_not_what_publishing_changes(

@@ -61,6 +61,7 @@ def main() -> None:
         "file": weights.name,
         "sha256": _digest(weights),
         "label_map": asdict(data.label_map),
+        "input_range": "RGB, 0..255",
         "size": size,
         "mean_iou": round(scores.mean_iou, 4),
         "iou_per_class": {name: round(iou, 4) for name, iou in scores.iou_per_class.items()},

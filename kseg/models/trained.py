@@ -20,7 +20,7 @@ from kseg.label_map import LabelMap
 
 @dataclass(frozen=True)
 class TrainedRecord:
-    """A trained network. It takes RGB, 0..255, as every network of kseg.
+    """A trained network.
 
     Attributes:
         builder: Name of the network in `kseg.models.MODELS`.
@@ -29,6 +29,7 @@ class TrainedRecord:
         file: The float16 weights, a file in `kseg/weights`.
         sha256: Of the file.
         label_map: The names and colours of the classes.
+        input_range: What it takes; the scaling is its first layer.
         size: (height, width) of the photos, the scale that the network works at.
         mean_iou: On the data set's validation photos, of the weights that `commands` made: they
             were not trained on those photos.
@@ -51,6 +52,7 @@ class TrainedRecord:
     file: str
     sha256: str
     label_map: LabelMap
+    input_range: str
     size: tuple[int, int]
     mean_iou: float
     iou_per_class: dict[str, float]

@@ -29,6 +29,7 @@ def record(tmp_path, monkeypatch, enliven):
         file="toys.npz",
         sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
         label_map=LabelMap(("a", "b", "c")),
+        input_range="RGB, 0..255",
         size=(64, 64),
         mean_iou=0.5,
         iou_per_class={"a": 0.4, "b": 0.5, "c": 0.6},

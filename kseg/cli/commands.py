@@ -24,17 +24,23 @@ from kseg.models import MODELS, TRAINED, build, copy_weights
 def train(arguments: Namespace) -> None:
     """Trains a network into a run folder."""
     data = kseg.load_data(arguments.data)
-    network = network_arguments(arguments, data.label_map.num_classes)
+    source, like = None, {}
+    if arguments.weights not in (None, "imagenet", "none"):
+        source = kseg.load(arguments.weights)
+    if arguments.model is None:
+        spec = source.kseg_spec if source else {"builder": "fcn8s", "arguments": {}}
+        arguments.model, like = spec["builder"], spec["arguments"]
+    network = like | network_arguments(arguments, data.label_map.num_classes)
     start = arguments.weights or network["weights"] or "none"
     recipe = _recipe(arguments, start)
     keras.utils.set_random_seed(arguments.seed)
-    for source in filter(None, (arguments.weights, arguments.teacher)):
+    for name in filter(None, (arguments.weights, arguments.teacher)):
         if not recipe.with_val:
-            warn_if_val_was_seen(source, data)
+            warn_if_val_was_seen(name, data)
     network["weights"] = "imagenet" if start == "imagenet" else None
     model = build(arguments.model, network)
-    if start not in ("imagenet", "none"):
-        copied = copy_weights(kseg.load(start), model)
+    if source:
+        copied = copy_weights(source, model)
         print(f"{copied} of {len(model.weights)} weights taken over", file=sys.stderr)
     run = kseg.fit(
         model,

@@ -120,7 +120,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("data", type=Path, metavar="DATA", help="YAML file of the data set")
-    parser.add_argument("--model", default="fcn8s", help="network (default: fcn8s)")
+    parser.add_argument("--model", help="network (default: that of --weights RUN, or fcn8s)")
     _add_network(parser)
     parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="run folder")
     _add_size(parser, "--size", "working size that photos are fitted into")
@@ -145,7 +145,7 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--freeze",
         metavar="ENDPOINT",
-        help="keep the backbone as it is up to this endpoint (c1..c5); c2 saves a third of a step",
+        help="keep the backbone as it is up to this endpoint (c1..c5); c2 saves a fifth of a step",
     )
     parser.add_argument(
         "--recipe",

@@ -137,12 +137,14 @@ def test_resume_of_a_finished_run_changes_nothing(run, data_yaml):
     assert (run / "history.csv").read_bytes() == before
 
 
-def test_weights_of_a_run_start_another(run, data_yaml, tmp_path, capsys):
-    arguments = ["--backbone", "separable", "--weights", str(run), "--epochs", "1"]
+def test_weights_of_a_run_start_another_of_its_network(run, data_yaml, tmp_path, capsys):
+    arguments = ["--weights", str(run), "--epochs", "1"]
     arguments += ["--learning-rate", "1e-5", "--out", str(tmp_path / "next")]
     arguments += ["--recipe", "color=0.1", "--recipe", "scale=[0.9, 1.1]"]
     assert main(["train", str(data_yaml), *arguments]) == 0
-    recipe = json.loads((tmp_path / "next/run.json").read_text())["recipe"]
+    record = json.loads((tmp_path / "next/run.json").read_text())
+    assert record["spec"] == json.loads((run / "run.json").read_text())["spec"]
+    recipe = record["recipe"]
     assert (recipe["color"], recipe["scale"], recipe["backbone_rate"]) == (0.1, [0.9, 1.1], 0.2)
     start = kseg.evaluate(kseg.load(run), kseg.load_data(data_yaml)).mean_iou
     went_on = kseg.evaluate(kseg.load(tmp_path / "next"), kseg.load_data(data_yaml)).mean_iou

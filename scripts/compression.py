@@ -1,6 +1,6 @@
 """Float, after training, quantization-aware, pruned: one network, one data set, one table.
 
-    python scripts/compression.py camvid.yaml --trained fcn8s_camvid --out runs/compression
+    python scripts/compression.py camvid.yaml --trained runs/fcn8s --out runs/compression
 
 Every row is scored on the validation photos. The control trains on in float for as many epochs as
 the quantization-aware row, with the same recipe and its batch norms at rest too, because training

@@ -4,6 +4,7 @@ import json
 import sys
 from argparse import Namespace
 from dataclasses import fields
+from typing import Any
 
 import keras
 import numpy as np
@@ -24,11 +25,12 @@ from kseg.models import MODELS, TRAINED, build, copy_weights
 def train(arguments: Namespace) -> None:
     """Trains a network into a run folder."""
     data = kseg.load_data(arguments.data)
-    source, like = None, {}
+    source = None
     if arguments.weights not in (None, "imagenet", "none"):
         source = kseg.load(arguments.weights)
+    like: dict[str, Any] = {}
     if arguments.model is None:
-        spec = source.kseg_spec if source else {"builder": "fcn8s", "arguments": {}}
+        spec: Any = source.kseg_spec if source else {"builder": "fcn8s", "arguments": {}}
         arguments.model, like = spec["builder"], spec["arguments"]
     network = like | network_arguments(arguments, data.label_map.num_classes)
     start = arguments.weights or network["weights"] or "none"

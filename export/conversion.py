@@ -17,7 +17,7 @@ from export.benchmark import benchmark
 from export.calibration import calibration
 from export.delivery import ExportOptions, ExportResult, Order, taken, verify_and_write
 from export.errors import GateError
-from export.graph import FixedModel, fix_model, strides
+from export.graph import FixedModel, end_at, fix_model, strides
 from export.heads import HEADS, draft, to_tflite
 from export.placement import place
 from export.recipes import QuantizationRecipe
@@ -27,6 +27,7 @@ from export.runtime import load_tflite
 from export.targets import TARGETS
 from export.verification import check_gate, check_model, verify
 from kseg.data import Data
+from kseg.training.evaluate import check_classes
 
 _DRAFT_PHOTOS = 2  # a draft is timed, not looked at
 _DRAFT_RUNS = 10
@@ -65,7 +66,7 @@ def convert(
     """
     options, path = options or ExportOptions(), Path(path)
     check_request(model, recipe, target, input_size, path)
-    check_options(recipe, target, path, validation, options)
+    check_options(model, recipe, target, path, validation, options)
     # int16 has no zero point, so that bytes would need arithmetic in the app.
     keep_scaling = recipe.name != "full_integer"
     size = (input_size[0], input_size[1])
@@ -90,9 +91,17 @@ def convert(
         content,
         reference,
         order,
+        remedy=_remedy(order),
         rescued=kept,
         explain=explain if options.explain else None,
     )
+
+
+def _remedy(order: Order) -> str:
+    if order.recipe.name != "full_integer":
+        return "Train longer."
+    rescue = ", or let --rescue keep some layers in float" if order.target == "android" else ""
+    return f"Calibrate with more photos, train on with --qat-epochs{rescue}."
 
 
 def check_request(model, recipe, target, input_size, path) -> None:
@@ -117,6 +126,12 @@ def check_request(model, recipe, target, input_size, path) -> None:
         raise ValueError(f"path must end in .tflite; got {path}.")
     if not path.parent.is_dir():
         raise ValueError(f"The folder {path.parent} does not exist.")
+    try:  # the rights of a folder do not say it: root has them everywhere
+        tempfile.TemporaryDirectory(dir=path.parent, prefix=".export-").cleanup()
+    except OSError as error:
+        raise ValueError(
+            f"Nothing can be written into the folder {path.parent}: {error.strerror}."
+        ) from error
     if keras.backend.backend() != "tensorflow":
         raise ValueError(
             f"convert needs the TensorFlow backend; Keras runs on {keras.backend.backend()}. Set "
@@ -124,11 +139,16 @@ def check_request(model, recipe, target, input_size, path) -> None:
         )
 
 
-def check_options(recipe, target, path, validation, options) -> None:
+def check_options(model, recipe, target, path, validation, options) -> None:
     """Refuses options that do not fit; arguments and errors as `convert`."""
-    existing = taken(path)
-    if existing is not None and not options.overwrite:
-        raise ValueError(f"{existing} exists; export elsewhere, or allow it to be overwritten.")
+    for existing in taken(path):
+        if not existing.is_file():
+            raise ValueError(f"{existing} is no file; export elsewhere.")
+        if not options.overwrite:
+            raise ValueError(f"{existing} exists; export elsewhere, or allow it to be overwritten.")
+    if validation is not None:
+        check_classes(model.output_shape[-1], validation)
+    end_at(model, options.stride)
     if recipe.name == "int16x8" and options.head == "argmax":
         raise ValueError(
             "TensorFlow has no argmax of 16 bits; take the head logits or softmax with int16x8."

@@ -118,12 +118,10 @@ class Order:
 Explanation = Callable[[Path], dict[str, Any]]
 
 
-def taken(path: Path) -> Path | None:
-    """Returns a file that an export to `path` would replace, or None."""
-    for file in (path, *(_beside(path, ending) for ending in _ENDINGS)):
-        if file.exists():
-            return file
-    return None
+def taken(path: Path) -> list[Path]:
+    """Returns what an export to `path` would replace."""
+    files = (path, *(_beside(path, ending) for ending in _ENDINGS))
+    return [file for file in files if file.exists()]
 
 
 def verify_and_write(
@@ -131,6 +129,7 @@ def verify_and_write(
     reference: FixedSize,
     order: Order,
     *,
+    remedy: str = "",
     rescued: Sequence[str] = (),
     explain: Explanation | None = None,
 ) -> ExportResult:
@@ -140,6 +139,7 @@ def verify_and_write(
         content: Of a .tflite file.
         reference: The float model: from images (N, h, w, 3), 0..255, to logits.
         order: What the file should be.
+        remedy: What may help where the gate fails, a sentence.
         rescued: Layers that were kept in float.
         explain: Called with the path of a file that passed; returns more entries of the report,
             "choices" and "noise".
@@ -172,7 +172,9 @@ def verify_and_write(
             result = verify(file, reference, photos, size=options.working_size)
             described = describe_file(path.name, content, graph, file)
         if order.validation is not None:
-            check_gate(result, min_ratio=options.min_ratio, max_drop=options.max_drop)
+            check_gate(
+                result, min_ratio=options.min_ratio, max_drop=options.max_drop, remedy=remedy
+            )
         placement = place(temporary, target, folder)
         (latency,) = benchmark([temporary], runs=_TIMED_RUNS)
         report = {
@@ -209,6 +211,8 @@ def verify_and_write(
         for ending in _ENDINGS:
             if _beside(temporary, ending).exists():
                 os.replace(_beside(temporary, ending), _beside(path, ending))
+            else:  # of an earlier export, which it described
+                _beside(path, ending).unlink(missing_ok=True)
         os.replace(temporary, path)
     return ExportResult(
         path=path,

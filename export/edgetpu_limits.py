@@ -25,6 +25,7 @@ _RESIZE_MAPPED, _RESIZE_REFUSED = 2_000_000, 5_000_000
 # Pixels that a mean goes over. Pooling 33x33 was mapped; 256x128 was not (issue 461).
 _MEAN_MAPPED, _MEAN_REFUSED = 33 * 33, 256 * 128
 _SOFTMAX_ELEMENTS = 16_000
+_PADDING = 32  # pixels; the coarsest stride of kseg's networks
 
 
 class Verdict(NamedTuple):
@@ -79,8 +80,7 @@ def _pool(op: Op, graph: ModelFile) -> Verdict | None:
 def _concatenation(op: Op, graph: ModelFile) -> Verdict | None:
     for tensor in (graph.tensors[t] for t in op.inputs if t >= 0):
         zero = (tensor.zero_points[0] if tensor.zero_points else 0) % 256
-        zeros = bytes(tensor.data).count(zero) == tensor.nbytes
-        if tensor.nbytes and not (len(op.inputs) == 2 and zeros):
+        if tensor.nbytes and (len(op.inputs) != 2 or bytes(tensor.data).strip(bytes([zero]))):
             return Verdict("cpu", LIMIT, "concatenate no constants")
     return _pool(op, graph)
 
@@ -109,7 +109,9 @@ def _resize(op: Op, graph: ModelFile) -> Verdict | None:
         return Verdict("cpu", LIMIT, "leave out the branch that pools the whole image")
     image = shape_of(graph.tensors[graph.inputs[0]])
     stride = round(after[1] / max(1, before[1]))
-    if len(image) == 4 and after[1:3] == image[1:3] and stride > 1:
+    # The last resize makes the image's size, or that and a network's padding up to its stride.
+    last = len(image) == 4 and all(0 <= after[i] - image[i] < _PADDING for i in (1, 2))
+    if last and stride > 1:
         mend = f"resize output {size / 1e6:.1f} MB: export with --stride {stride}"
     else:
         mend = f"resize output {size / 1e6:.1f} MB: resize less, or fewer channels"

@@ -57,7 +57,7 @@ def run_vela(path: Path, accelerator: str, folder: Path) -> dict[str, Any]:
             text=True,
             timeout=_SECONDS,
         )
-        summaries = list(Path(temporary).glob(f"{path.stem}_summary_*.csv"))
+        summaries = list(Path(temporary).glob("*_summary_*.csv"))
         if done.returncode or not summaries:
             said = done.stderr.strip().splitlines()
             raise GateError(

@@ -55,13 +55,7 @@ def fix_model(
         ValueError: If the model cannot end at this stride.
         RuntimeError: If a replaced layer does not give equal outputs: a bug.
     """
-    ends = strides(model)
-    if stride not in ends:
-        raise ValueError(
-            f"stride must be one at which this network can end, {' or '.join(map(str, ends))}; "
-            f"got {stride}."
-        )
-    left_out, scaling = set(ends[stride]), (1.0, 0.0)
+    left_out, scaling = set(end_at(model, stride)), (1.0, 0.0)
     first = None if keep_scaling else _scaling_layer(model)
     if first is not None:
         left_out.add(first.name)
@@ -94,6 +88,21 @@ def fix_model(
     if rewritten and stride == 1:
         _check_equal(plain, result, rewritten)
     return result
+
+
+def end_at(model: keras.Model, stride: int) -> frozenset[str]:
+    """Returns the names of the layers that are left out, or cut, at a stride.
+
+    Raises:
+        ValueError: If the model cannot end there.
+    """
+    ends = strides(model)
+    if stride not in ends:
+        raise ValueError(
+            f"stride must be one at which this network can end, {' or '.join(map(str, ends))}; "
+            f"got {stride}."
+        )
+    return ends[stride]
 
 
 def strides(model: keras.Model) -> dict[int, frozenset[str]]:

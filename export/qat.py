@@ -86,12 +86,7 @@ class QuantizedModel:
         """
         options, path = options or ExportOptions(), Path(path)
         recipe = QuantizationRecipe("full_integer", per_channel=self.state.per_channel)
-        check_request(self.model, recipe, target, input_size, path)
-        check_options(recipe, target, path, validation, options)
-        if options.rescue or options.explain:
-            raise ValueError(
-                "rescue and explain are for networks quantized after training; leave them off."
-            )
+        check_conversion(self.model, target, input_size, path, validation, options)
         reference = fix_model(self.model, input_size, keep_scaling=False)
         emulation = self.at(input_size)
         network = emulation.network
@@ -111,7 +106,23 @@ class QuantizedModel:
             return {"quantization_aware": facts | {"mean_iou_float": self.mean_iou_float}}
 
         content = for_device(_to_tflite(network, options.head), target)
-        return verify_and_write(content, reference, order, explain=explain)
+        return verify_and_write(
+            content, reference, order, remedy="Train for more epochs.", explain=explain
+        )
+
+
+def check_conversion(model, target, input_size, path, validation, options) -> None:
+    """Refuses, before hours of training, what `QuantizedModel.convert` would refuse after them.
+
+    Arguments and errors as there.
+    """
+    recipe = QuantizationRecipe("full_integer")
+    check_request(model, recipe, target, input_size, path)
+    check_options(model, recipe, target, path, validation, options)
+    if options.rescue or options.explain:
+        raise ValueError(
+            "rescue and explain are for networks quantized after training; leave them off."
+        )
 
 
 def _to_tflite(network: tf_keras.Model, head: str) -> bytes:

@@ -19,6 +19,7 @@ from kseg.data.transforms import FILL
 
 _CHILD = Path(__file__).with_name("_litert_child.py")
 _SECONDS = 120.0  # for one answer
+_DTYPES = ("uint8", "int8", "int16", "float32")  # of an input
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,14 @@ class TFLiteModel(FixedSize):
         last = graph.ops[-1] if graph.ops else None
         is_class_map = last is not None and last.name == "ARG_MAX"
         scores = graph.tensors[last.inputs[0] if last and is_class_map else graph.outputs[0]]
-        self.num_classes = scores.shape[-1]
+        self.num_classes = scores.shape[-1] if scores.shape else 0
+        image = graph.tensors[graph.inputs[0]]
+        if len(graph.inputs) > 1 or image.dtype not in _DTYPES or -1 in image.shape[1:]:
+            raise ModelFileError(
+                f"{path} takes {len(graph.inputs)} input(s), the first {image.dtype} of shape "
+                f"{image.shape}; kseg runs files with one input of a fixed size, of "
+                f"{', '.join(_DTYPES)}. Convert it so."
+            )
         self._errors = tempfile.TemporaryFile()
         self._process = subprocess.Popen(
             [
@@ -229,6 +237,14 @@ class TFLiteModel(FixedSize):
             info = np.iinfo(output.dtype)
             self._ends += int(((output == info.min) | (output == info.max)).sum())
             self._values += output.size
+        kinds = {3: "iu", 4: "iuf"}  # a class map; scores
+        if output.dtype.kind not in kinds.get(output.ndim, ""):
+            raise ModelFileError(
+                f"{self.path} gives {output.dtype} of shape {output.shape}; a segmentation model "
+                "gives scores (1, H, W, classes) or a map of whole numbers (1, H, W)."
+            )
+        if output.dtype.kind == "f" and not np.isfinite(output).all():
+            raise ModelFileError(f"{self.path} gives scores that are no numbers (nan or inf).")
         if output.ndim == 3:  # a class map: 1 for the class, 0 for the others
             return np.eye(self.num_classes, dtype="float32")[output]
         if self.output.scale:

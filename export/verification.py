@@ -47,7 +47,8 @@ class Verification:
     Attributes:
         photos: How many both saw.
         agreement: Share of the pixels, not ignored, with equal labels.
-        max_difference: Largest difference of two logits.
+        max_difference: Largest difference of two logits; of a file with another head, it says
+            nothing.
         saturated: Share of output values at the ends of their integer range; None where the
             output is not quantized.
         scores_float: Of the model; None without label maps.
@@ -144,13 +145,16 @@ def check_model(result: Verification) -> None:
         )
 
 
-def check_gate(result: Verification, *, min_ratio: float, max_drop: float) -> None:
+def check_gate(
+    result: Verification, *, min_ratio: float, max_drop: float, remedy: str = ""
+) -> None:
     """Refuses a file that lost too much, or whose model is too bad to tell.
 
     Args:
         result: With scores.
         min_ratio: Smallest mean IoU of the file as a fraction of the model's.
         max_drop: Largest loss of mean IoU, 0..1.
+        remedy: What may help, a sentence.
 
     Raises:
         GateError: If the file is refused; the sentence has both figures.
@@ -164,8 +168,7 @@ def check_gate(result: Verification, *, min_ratio: float, max_drop: float) -> No
         raise GateError(
             f"Mean IoU falls from {before.mean_iou:.4f} to {after.mean_iou:.4f} by the "
             f"conversion; allowed are a ratio of {min_ratio} and a drop of {max_drop}. Nothing "
-            "was written. Calibrate with more photos, train longer, or let --rescue keep some "
-            "layers in float."
+            f"was written. {remedy}".rstrip()
         )
 
 

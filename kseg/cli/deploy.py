@@ -46,7 +46,10 @@ def export(arguments: Namespace) -> None:
         working_size=input_size if size is not None else None,
     )
     if arguments.qat_epochs and data is not None:
-        make = _quantization_aware(arguments, model, data).convert
+        from export.qat import check_conversion
+
+        check_conversion(model, arguments.target, input_size, arguments.out, data, options)
+        make = _quantization_aware(arguments, model, data, input_size).convert
     else:
         make = partial(convert, model, _recipe(arguments, data))
     result = make(
@@ -62,16 +65,23 @@ def export(arguments: Namespace) -> None:
         _print_report(result.report)
 
 
-def _quantization_aware(arguments: Namespace, model: keras.Model, data: Data):
-    """Trains on as the run was trained (or as runs are), at a tenth of its rate."""
+def _quantization_aware(
+    arguments: Namespace, model: keras.Model, data: Data, size: tuple[int, int]
+):
+    """Trains on as the run was trained (or as runs are), at a tenth of its rate.
+
+    Photos are of the file's size, whatever that of the run was.
+    """
     from export import quantization_aware
 
     recipe = kseg.Recipe()
     if is_run(arguments.run):
         recipe = kseg.Recipe(**open_run(arguments.run).record["recipe"])
-    rate = recipe.learning_rate / 10
+    rate, crop = recipe.learning_rate / 10, recipe.crop
     recipe = replace(
         recipe,
+        size=size,
+        crop=crop if crop and crop[0] <= size[0] and crop[1] <= size[1] else None,
         epochs=arguments.qat_epochs,
         learning_rate=rate,
         minutes=None,

@@ -84,12 +84,14 @@ def _file_facts(path: Path, num_classes: int) -> tuple[LabelMap, tuple[int, int]
         report = json.loads(beside.read_text(encoding="utf-8"))
         names, colors = report["label_map"]["names"], report["label_map"]["colors"]
         label_map = LabelMap(tuple(names), tuple(tuple(color) for color in colors))
-        return label_map, pair(report["working_size"])
-    except (OSError, ValueError, KeyError, TypeError):  # no report of kseg's
+        found = label_map, pair(report["working_size"])
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):  # no report of kseg's
+        found = None
+    if found is None or found[0].num_classes != num_classes:  # or not this file's
         found = read_metadata(path)
-        if found is not None and found[0].num_classes == num_classes:
-            return found
+    if found is None or found[0].num_classes != num_classes:
         return LabelMap(tuple(f"class {index}" for index in range(num_classes))), None
+    return found
 
 
 def network_arguments(arguments: Namespace, num_classes: int | None) -> dict[str, Any]:

@@ -1,4 +1,5 @@
 import json
+import shutil
 import subprocess
 import sys
 
@@ -9,6 +10,7 @@ from PIL import Image
 import kseg
 from export import GateError
 from kseg.cli import main
+from kseg.cli.opening import open_model
 from kseg.training.callbacks import TrainingDivergedError
 
 
@@ -116,6 +118,15 @@ def test_a_file_alone_still_knows_its_classes(tflite, data_yaml, tmp_path, capsy
     photo = data_yaml.parent / "images/0.png"
     assert main(["predict", str(alone), str(photo), "--out", str(tmp_path)]) == 0
     assert "ground" in capsys.readouterr().out
+
+
+def test_a_report_of_another_file_names_no_classes(tflite, tmp_path):
+    shutil.copy(tflite, tmp_path / "street.tflite")
+    report = {"label_map": {"names": ["a", "b"], "colors": [[0, 0, 0]] * 2}, "working_size": None}
+    for wrong in (report, report | {"working_size": [32]}):
+        (tmp_path / "street.json").write_text(json.dumps(wrong))
+        _, label_map, _ = open_model(str(tmp_path / "street.tflite"))
+        assert label_map.names == ("ground", "red", "blue")  # of the metadata
 
 
 def test_benchmark_and_models_print_json(tflite, capsys):

@@ -174,8 +174,10 @@ def test_existing_files_are_kept_unless_asked(trained, recipe, data, tmp_path):
         convert(trained, recipe, input_size=(64, 64), path=path, validation=data)
     assert path.read_bytes() == b"good"
     options = ExportOptions(overwrite=True)
+    stale = tmp_path / "kept_vela.tflite"
+    stale.write_bytes(b"compiled from the earlier one")
     convert(trained, recipe, input_size=(64, 64), path=path, validation=data, options=options)
-    assert path.read_bytes() != b"good"
+    assert path.read_bytes() != b"good" and not stale.exists()
 
 
 @pytest.mark.parametrize("ending", [".json", ".html", ".labels.txt", "_vela.tflite"])
@@ -187,6 +189,14 @@ def test_what_stands_beside_a_file_is_kept_too(ending, trained, recipe, tmp_path
     assert other.read_text() == "mine"
 
 
+def test_classes_of_the_photos_are_those_of_the_model(trained, recipe, tmp_path, write_rectangles):
+    yaml = write_rectangles(tmp_path / "four", [(64, 64)] * 4)
+    yaml.write_text(yaml.read_text().replace("blue", "blue, green"))
+    arguments = {"input_size": (64, 64), "path": tmp_path / "x.tflite", "target": "edgetpu"}
+    with pytest.raises(ValueError, match=r"The model has 3 classes and .* has 4 names"):
+        convert(trained, recipe, **arguments, validation=kseg.load_data(yaml))
+
+
 @pytest.mark.parametrize(
     ("changed", "sentence"),
     [
@@ -195,6 +205,7 @@ def test_what_stands_beside_a_file_is_kept_too(ending, trained, recipe, tmp_path
         ({"input_size": (64, 0)}, r"input_size must be \(height, width\) in pixels; got \(64, 0\)"),
         ({"path": "model.bin"}, r"path must end in \.tflite; got model\.bin"),
         ({"path": "nowhere/x.tflite"}, "The folder nowhere does not exist"),
+        ({"path": "/proc/x.tflite"}, "Nothing can be written into the folder /proc"),
     ],
 )
 def test_bad_arguments_are_a_sentence(changed, sentence, trained, recipe, tmp_path):

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pytest
 
+import export
 import kseg
 from export import (
     ExportOptions,
@@ -183,6 +184,37 @@ def test_a_killed_training_leaves_everything_as_it_was(
     arguments = ["--per-tensor", "--quantization", "float16", *arguments[2:]]
     assert main(["export", str(run), *arguments]) == 2
     assert "--per-tensor is for int8; got float16" in capsys.readouterr().err
+
+
+def test_the_command_line_checks_all_it_can_before_it_trains(
+    trained, data, monkeypatch, tmp_path, capsys
+):
+    run, recipes = tmp_path / "run", []
+    kseg.fit(
+        trained, data, replace(RECIPE, epochs=1, learning_rate=1e-9, crop=(64, 64)), run_dir=run
+    )
+
+    def train(model, data, recipe, **options):
+        recipes.append(recipe)
+        raise TrainingProcessError("stopped")
+
+    monkeypatch.setattr(export, "quantization_aware", train)
+    (tmp_path / "there.tflite").write_bytes(b"good")
+    out, arguments = tmp_path / "x.tflite", ["--qat-epochs", "9", "--data", str(data.source)]
+    for wrong, sentence in (
+        (["--out", tmp_path / "there.tflite"], "exists"),
+        (["--out", tmp_path / "no/x.tflite"], "does not exist"),
+        (["--out", out, "--target", "nix"], "target must be one of"),
+        (["--out", out, "--stride", "7"], "stride must be one"),
+        (["--out", out, "--rescue"], "rescue and explain are for networks quantized after"),
+    ):
+        assert main(["export", str(run), *arguments, *map(str, wrong)]) == 2
+        assert sentence in capsys.readouterr().err
+    assert not recipes
+    for size, crop in ((64, (64, 64)), (32, None)):
+        sides = ["--size", str(size), str(size)]
+        assert main(["export", str(run), *arguments, "--out", str(out), *sides]) == 5
+        assert (recipes[-1].size, recipes[-1].crop) == ((size, size), crop)
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ from importlib.metadata import version
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import kseg
 from export import ExportOptions, ModelFileError, convert, load_tflite, runtime
@@ -73,6 +74,28 @@ def test_what_litert_refuses_is_a_sentence(int8, tmp_path):
     path.write_bytes(content[: len(content) // 2])
     with pytest.raises(ModelFileError, match=r"cut\.tflite is damaged"):
         load_tflite(path)
+
+
+_PHOTO = (1, 8, 8, 3)
+_ODD = {
+    "two inputs": (lambda x, y: x + y, [(_PHOTO, "float32")] * 2, r"2 input\(s\)"),
+    "an open size": (lambda x: x * 2, [((1, None, None, 3), "float32")], r"\(1, -1, -1, 3\)"),
+    "whole numbers": (lambda x: x + 1, [(_PHOTO, "int32")], "the first int32"),
+    "one number": (tf.reduce_sum, [(_PHOTO, "float32")], r"gives float32 of shape \(\)"),
+    "a map of scores": (lambda x: x[..., 0], [(_PHOTO, "float32")], r"of shape \(1, 8, 8\)"),
+    "yes or no": (lambda x: x > 9, [(_PHOTO, "float32")], "gives bool"),
+    "no numbers": (lambda x: tf.math.log(-1 - x), [(_PHOTO, "float32")], "scores that are no numbers"),
+}
+
+
+@pytest.mark.parametrize("function, inputs, sentence", _ODD.values(), ids=_ODD)
+def test_a_file_that_labels_no_photo_is_refused(function, inputs, sentence, tmp_path):
+    signature = [tf.TensorSpec(shape, dtype) for shape, dtype in inputs]
+    traced = tf.function(function, input_signature=signature).get_concrete_function()
+    path = tmp_path / "odd.tflite"
+    path.write_bytes(tf.lite.TFLiteConverter.from_concrete_functions([traced]).convert())
+    with pytest.raises(ModelFileError, match=sentence), load_tflite(path) as file:
+        kseg.predict(file, np.zeros((8, 8, 3), "uint8"))
 
 
 def test_benchmark_times_files_in_turn(int8, int8_argmax):

@@ -35,10 +35,7 @@ def predict(
         ValueError: If the image has another shape or range, or cannot be read.
     """
     if isinstance(image, str | Path):
-        try:
-            image = np.asarray(read_image(Path(image)))
-        except ValueError as error:
-            raise ValueError(f"{image}: {error}.") from None
+        image = np.asarray(read_image(Path(image)))
     return np.argmax(predict_logits(model, image, size), axis=-1).astype("uint8")
 
 

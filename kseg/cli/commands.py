@@ -15,7 +15,14 @@ import kseg
 from kseg.backbones import BACKBONES
 from kseg.cli.deploy import benchmark, export
 from kseg.cli.describe import describe, print_costs
-from kseg.cli.opening import network_arguments, open_model, pair, settings, warn_if_val_was_seen
+from kseg.cli.opening import (
+    network_arguments,
+    open_model,
+    pair,
+    settings,
+    warn_if_names_differ,
+    warn_if_val_was_seen,
+)
 from kseg.data.files import read_image
 from kseg.label_map import LabelMap
 from kseg.metrics import Scores
@@ -54,7 +61,10 @@ def train(arguments: Namespace) -> None:
     )
     if not recipe.with_val:
         _print_scores(kseg.evaluate(model, data, size=recipe.size))
-    print(f"best weights are in {run.path}; next: kseg export {run.path} --data {arguments.data}")
+    print(
+        f"best weights are in {run.path}; next: kseg export {run.path} --data {arguments.data} "
+        f"--out {run.path.name}.tflite"
+    )
 
 
 def _recipe(arguments: Namespace, start: str) -> kseg.Recipe:
@@ -77,7 +87,8 @@ def _recipe(arguments: Namespace, start: str) -> kseg.Recipe:
 def evaluate(arguments: Namespace) -> None:
     """Scores a model on a split."""
     data = kseg.load_data(arguments.data)
-    model, _, size = open_model(arguments.model)
+    model, label_map, size = open_model(arguments.model)
+    warn_if_names_differ(arguments.model, label_map, data)
     if arguments.split == "val":
         warn_if_val_was_seen(arguments.model, data)
     scores = kseg.evaluate(

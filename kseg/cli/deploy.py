@@ -9,9 +9,9 @@ import keras
 from tabulate import tabulate
 
 import kseg
-from kseg.cli.opening import open_model, pair, warn_if_val_was_seen
+from kseg.cli.opening import open_model, pair, warn_if_names_differ, warn_if_val_was_seen
 from kseg.data import Data
-from kseg.training.run import find_trained, is_run, open_run
+from kseg.training.run import is_run, open_run
 
 
 def export(arguments: Namespace) -> None:
@@ -27,14 +27,13 @@ def export(arguments: Namespace) -> None:
         raise ValueError(f"{arguments.run} is exported already; name the run folder it came from.")
     if data is not None:
         warn_if_val_was_seen(arguments.run, data)
+        warn_if_names_differ(arguments.run, label_map, data)
     from export import ExportOptions, convert
 
     for flag in ("qat_epochs", "per_tensor"):
         if getattr(arguments, flag) and arguments.quantization != "int8":
             name = flag.replace("_", "-")
             raise ValueError(f"--{name} is for int8; got {arguments.quantization}.")
-    if (trained := find_trained(arguments.run)) is not None:
-        size = trained.size
     input_size = pair(arguments.size) or size or _photo_size(data)
     options = ExportOptions(
         head=arguments.head,

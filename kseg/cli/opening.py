@@ -36,7 +36,7 @@ def open_model(name: str, delegate: str | None = None):
     if delegate is not None and Path(name).suffix != ".tflite":
         raise ValueError(f"--delegate runs .tflite files; {name} is none. Export it first.")
     if (record := find_trained(name)) is not None:
-        return kseg.load(name), record.label_map, None
+        return kseg.load(name), record.label_map, record.size
     if Path(name).suffix == ".tflite":
         from export import load_tflite
 
@@ -71,6 +71,27 @@ def warn_if_val_was_seen(name: str, data: Data) -> None:
         )
 
 
+def warn_if_names_differ(name: str, label_map: LabelMap, data: Data) -> None:
+    """Warns where a model's classes are as many as those of the photos that judge it, but others.
+
+    Args:
+        name: Of the model.
+        label_map: Its classes, as `open_model` returns them.
+        data: The data set that judges.
+    """
+    made_up = _unnamed(label_map.num_classes).names
+    if label_map.names not in (made_up, data.label_map.names):
+        warnings.warn(
+            f"{name} has the classes {', '.join(label_map.names)}, and {data.source} has "
+            f"{', '.join(data.label_map.names)}; classes are compared by their place.",
+            stacklevel=2,
+        )
+
+
+def _unnamed(num_classes: int) -> LabelMap:
+    return LabelMap(tuple(f"class {index}" for index in range(num_classes)))
+
+
 def _file_facts(path: Path, num_classes: int) -> tuple[LabelMap, tuple[int, int] | None]:
     """Returns the classes and the working size of a .tflite file.
 
@@ -90,7 +111,7 @@ def _file_facts(path: Path, num_classes: int) -> tuple[LabelMap, tuple[int, int]
     if found is None or found[0].num_classes != num_classes:  # or not this file's
         found = read_metadata(path)
     if found is None or found[0].num_classes != num_classes:
-        return LabelMap(tuple(f"class {index}" for index in range(num_classes))), None
+        return _unnamed(num_classes), None
     return found
 
 
@@ -112,6 +133,8 @@ def network_arguments(arguments: Namespace, num_classes: int | None) -> dict[str
     for name in set(network) - set(takes):
         raise ValueError(f"{arguments.model} has no {name}; it takes {', '.join(takes)}.")
     weights = takes["weights"].default if "weights" in takes else None
+    if "weights" in takes and arguments.backbone:
+        weights = "imagenet"
     return {"weights": weights, **network}
 
 

@@ -37,7 +37,7 @@ def load_data(path: str | Path) -> Data:
         content = yaml.safe_load(source.read_text(encoding="utf-8"))
     except OSError as error:
         raise ValueError(f"{source} cannot be read: {error.strerror}.") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError) as error:  # a date of no calendar is a ValueError
         raise ValueError(f"{source} is not YAML: {' '.join(str(error).split())}.") from None
     try:
         return _data(source, content)

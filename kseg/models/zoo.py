@@ -52,6 +52,8 @@ def build(builder: str, arguments: dict) -> keras.Model:
     """
     check_choice("model", builder, MODELS)
     takes = inspect.signature(MODELS[builder]).parameters
-    if "weights" not in takes and arguments.get("weights") is None:
+    if "weights" not in takes and (weights := arguments.get("weights")) is not None:
+        raise ValueError(f"There are no weights {weights!r} for {builder}; pass weights=None.")
+    if "weights" not in takes:
         arguments = {name: value for name, value in arguments.items() if name != "weights"}
     return MODELS[builder](**arguments)

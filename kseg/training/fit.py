@@ -5,6 +5,7 @@ import fcntl
 import os
 import platform
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from importlib.metadata import version
@@ -15,6 +16,7 @@ import keras
 import numpy as np
 
 from kseg.data import Augmentation, Data, Split, check_data
+from kseg.inference import predict
 from kseg.training.callbacks import Keeper, WeightAverage, read, write
 from kseg.training.compile import compile_model, frozen
 from kseg.training.distillation import taught
@@ -90,6 +92,12 @@ def fit(
 
 
 def _train(model, data, recipe, report, path, resume, callbacks):
+    if recipe.batch_size == 1 and (norm := _norm_of_one_number(model)):
+        warnings.warn(
+            f"With batch_size=1, {norm} is the norm of a single number, which says nothing: the "
+            "trained network may be worse than its loss. Take a batch_size of 2 or more.",
+            stacklevel=3,
+        )
     split = training_split(data, recipe)
     pixels = sum(report.pixels[name] for name in trained_splits(recipe))
     compile_model(model, recipe, len(split), pixels)
@@ -115,6 +123,14 @@ def _train(model, data, recipe, report, path, resume, callbacks):
     assign(model.variables, groups["average"], path)
     write_curves(path / "curves.png", keeper.history)
     write_preview(path / "preview.png", model, data, recipe.size)
+
+
+def _norm_of_one_number(model: keras.Model) -> str | None:
+    """Returns the name of a batch norm behind a pooling of the whole image, if there is one."""
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization) and layer.input.shape[1:3] == (1, 1):
+            return layer.name
+    return None
 
 
 class _Stream(keras.utils.PyDataset):
@@ -187,7 +203,7 @@ def _epochs(model, data, recipe) -> int:
     photos = []
     for pair in () if recipe.with_val else data.files("val")[:3]:
         begin = time.monotonic()
-        evaluate(model, replace(data, pairs={"val": (pair,)}), size=recipe.size)
+        predict(model, np.asarray(data.read(pair)[0]), size=recipe.size)
         photos.append(time.monotonic() - begin)
     validation = min(photos, default=0.0) * len(data.files("val")) / recipe.validate_every
     left = recipe.minutes * 60 - 2 * (time.monotonic() - started)

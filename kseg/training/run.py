@@ -7,6 +7,7 @@ checkpoint that was damaged later is noticed and passed over.
 
 import contextlib
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -156,10 +157,12 @@ def write_checkpoint(
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
     try:
-        with h5py.File(temporary / "weights.h5", "w") as file:
+        content = io.BytesIO()  # a full disk would crash HDF5, and Python with it
+        with h5py.File(content, "w") as file:
             for name, arrays in groups.items():
                 for index, array in enumerate(arrays):
                     file.create_dataset(f"{name}/{index:05d}", data=array)
+        (temporary / "weights.h5").write_bytes(content.getbuffer())
         digest = _sha256(temporary / "weights.h5")
         manifest = {"format": FORMAT, "step": step, "sha256": {"weights.h5": digest}, **facts}
         (temporary / "manifest.json").write_text(json.dumps(manifest, indent=1))

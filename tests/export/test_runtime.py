@@ -84,7 +84,11 @@ _ODD = {
     "one number": (tf.reduce_sum, [(_PHOTO, "float32")], r"gives float32 of shape \(\)"),
     "a map of scores": (lambda x: x[..., 0], [(_PHOTO, "float32")], r"of shape \(1, 8, 8\)"),
     "yes or no": (lambda x: x > 9, [(_PHOTO, "float32")], "gives bool"),
-    "no numbers": (lambda x: tf.math.log(-1 - x), [(_PHOTO, "float32")], "scores that are no numbers"),
+    "no numbers": (
+        lambda x: tf.math.log(-1 - x),
+        [(_PHOTO, "float32")],
+        "scores that are no numbers",
+    ),
 }
 
 

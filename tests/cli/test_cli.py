@@ -2,6 +2,7 @@ import json
 import shutil
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -127,6 +128,17 @@ def test_a_report_of_another_file_names_no_classes(tflite, tmp_path):
         (tmp_path / "street.json").write_text(json.dumps(wrong))
         _, label_map, _ = open_model(str(tmp_path / "street.tflite"))
         assert label_map.names == ("ground", "red", "blue")  # of the metadata
+
+
+def test_classes_in_another_order_are_warned_of(run, tflite, data_yaml, capsys):
+    swapped = data_yaml.with_name("swapped.yaml")
+    swapped.write_text(data_yaml.read_text().replace("red, blue", "blue, red"))
+    for model in (run, tflite):
+        for yaml, told in ((data_yaml, False), (swapped, True)):
+            with warnings.catch_warnings():
+                warnings.simplefilter("always")
+                assert main(["evaluate", str(model), str(yaml)]) == 0
+            assert ("classes are compared by their place" in capsys.readouterr().err) == told
 
 
 def test_benchmark_and_models_print_json(tflite, capsys):

@@ -189,6 +189,19 @@ def test_16_bit_photo_is_scaled_not_cut(tmp_path):
     assert photo[0].tolist() == [[0] * 3, [1] * 3, [128] * 3, [255] * 3]
 
 
+@pytest.mark.parametrize("dtype", ["float32", "int32"])
+def test_photo_of_numbers_without_a_range_is_refused(tmp_path, dtype):
+    Image.fromarray(np.ones((4, 4), dtype)).save(tmp_path / "photo.tif")
+    with pytest.raises(ValueError, match=r"photo\.tif: its numbers \(mode .\) have no fixed range"):
+        read_image(tmp_path / "photo.tif")
+
+
+def test_photo_with_damaged_exif_data_is_refused(tmp_path):
+    Image.fromarray(RGB).save(tmp_path / "photo.png", exif=b"Exif\x00\x00no TIFF header")
+    with pytest.raises(ValueError, match=r"photo\.png: its EXIF data cannot be read"):
+        read_image(tmp_path / "photo.png")
+
+
 @pytest.mark.parametrize("mode", ["L", "P", "RGB", "RGBA", "CMYK", "1"])
 def test_photo_is_rgb_whatever_its_mode(tmp_path, mode):
     Image.fromarray(RGB).convert(mode).save(tmp_path / "photo.tif")

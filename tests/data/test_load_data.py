@@ -141,7 +141,14 @@ def test_missing_file_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "content", [b"a: [1", b"a: b: c", b"\xff\xfe\x00", b"!!python/object/apply:os.getpid []"]
+    "content",
+    [
+        b"a: [1",
+        b"a: b: c",
+        b"\xff\xfe\x00",
+        b"!!python/object/apply:os.getpid []",
+        b"a: 2024-13-45",
+    ],
 )
 def test_file_that_is_no_yaml_is_refused(tmp_path, content):
     (tmp_path / "data.yaml").write_bytes(content)

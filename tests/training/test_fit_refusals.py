@@ -13,6 +13,13 @@ from kseg.training.run import open_run, read_checkpoint
 QUICK = kseg.Recipe(epochs=1, batch_size=4)
 
 
+def test_norm_of_one_number_is_warned_of(tmp_path, training_data):
+    model = kseg.build_deeplab_v3(3, backbone="separable", weights=None)
+    recipe = kseg.Recipe(epochs=1, batch_size=1, validate_every=1)
+    with pytest.warns(UserWarning, match="image_pool_norm is the norm of a single number"):
+        kseg.fit(model, training_data, recipe, run_dir=tmp_path)
+
+
 def test_loss_that_is_no_number_ends_the_training(tmp_path, training_data, own_model):
     model = own_model()
     model.layers[-1].bias.assign([np.nan] * 3)

@@ -1,10 +1,10 @@
 import hashlib
 import json
 import os
+import resource
 import warnings
 from pathlib import Path
 
-import h5py
 import keras
 import numpy as np
 import pytest
@@ -135,15 +135,16 @@ def test_stop_before_the_rename_leaves_the_old_checkpoint(tmp_path, monkeypatch,
     assert read_checkpoint(tmp_path)[0] == 2
 
 
-def test_disk_full_while_writing_leaves_the_old_checkpoint(tmp_path, monkeypatch):
+def test_disk_full_while_writing_leaves_the_old_checkpoint(tmp_path):
     checkpoint(tmp_path, 1)
-
-    def full(*_, **__):
-        raise OSError("No space left on device")
-
-    monkeypatch.setattr(h5py.Group, "create_dataset", full)
-    with pytest.raises(OSError, match="No space left"):
-        checkpoint(tmp_path, 2)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))  # bytes of a file
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            checkpoint(tmp_path, 2)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert [entry.name for entry in (tmp_path / "checkpoints").iterdir()] == ["00000001"]
     assert read_checkpoint(tmp_path)[0] == 1
 
 

@@ -1,10 +1,12 @@
 """One rule of the Edge TPU compiler at a time, on hand-made files of one op."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+import kseg
 from export import check
 from export.edgetpu_limits import LIMIT
 from export.edgetpu_rules import MAPPED, VERSION
@@ -175,6 +177,13 @@ def test_open_sizes_and_batches_refuse_the_file(one_op, write_graph):
         {"x": X, "y": X}, [("CUSTOM", 1, ["x"], ["y"], {"custom": "edgetpu-custom-op"})]
     )
     assert "compiled for the Edge TPU already" in check(compiled).refusal
+
+
+def test_last_resize_is_left_to_the_app_with_its_padding():
+    # 360 x 480 is padded to 384 x 480 in the file, and cut again.
+    result = check(Path(kseg.__file__).parent / "weights/fcn8s_camvid.tflite")
+    (mend,) = {op.mend for op in result.ops} - {None}
+    assert mend == "resize output 2.0 MB: export with --stride 8"
 
 
 def test_json_has_the_documented_form(one_op):

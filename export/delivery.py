@@ -193,7 +193,7 @@ def verify_and_write(
             "gate": {"min_ratio": options.min_ratio, "max_drop": options.max_drop},
             "label_map": asdict(label_map) if label_map is not None else None,
             "rescued": list(rescued),
-            "verification": compare(result),
+            "verification": compare(result, options.head),
             "latency": {**latency, "file": path.name, "host": host_facts()},
             "placement": placement,
             "op_table": op_table(graph, placement),

@@ -32,12 +32,12 @@ def describe_file(name: str, content: bytes, graph: ModelFile, file: TFLiteModel
     }
 
 
-def compare(result: Verification) -> dict[str, Any]:
-    """Returns the part of a report that is about how a file compares with its model."""
+def compare(result: Verification, head: str) -> dict[str, Any]:
+    """Returns the part of a report that is about how a file, with its head, compares."""
     compared: dict[str, Any] = {
         "photos": result.photos,
         "agreement": result.agreement,
-        "max_difference": result.max_difference,
+        "max_difference": result.max_difference if head == "logits" else None,
         "saturated": result.saturated,
         "certified": result.scores is not None,
     }

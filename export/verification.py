@@ -47,8 +47,7 @@ class Verification:
     Attributes:
         photos: How many both saw.
         agreement: Share of the pixels, not ignored, with equal labels.
-        max_difference: Largest difference of two logits; of a file with another head, it says
-            nothing.
+        max_difference: Largest difference of two logits, where the file gives logits.
         saturated: Share of output values at the ends of their integer range; None where the
             output is not quantized.
         scores_float: Of the model; None without label maps.

@@ -38,13 +38,13 @@ def read_image(path: Path) -> Image.Image:
     Raises:
         ValueError: If the file is missing, no image, damaged, or larger than MAX_PIXELS.
     """
-    image = _open(path)
+    opened = _open(path)
     try:
-        image = ImageOps.exif_transpose(image)
+        image = ImageOps.exif_transpose(opened)
     except Exception as error:  # damaged EXIF data raises nearly anything
         raise ValueError(f"its EXIF data cannot be read ({error})") from None
     # What 1.0 or 2**31 is to look like, nobody can say; a 16-bit PGM has mode I too.
-    if image.mode == "F" or (image.mode == "I" and image.format not in ("PPM", "PNG")):
+    if image.mode == "F" or (image.mode == "I" and opened.format not in ("PPM", "PNG")):
         raise ValueError(f"its numbers (mode {image.mode}) have no fixed range; store 8 or 16 bits")
     if image.mode in ("I;16", "I;16B", "I"):  # Pillow would cut 16 bits at 255
         image = Image.fromarray((np.asarray(image).astype("uint32") // 257).astype("uint8"))

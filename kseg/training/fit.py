@@ -128,8 +128,10 @@ def _train(model, data, recipe, report, path, resume, callbacks):
 def _norm_of_one_number(model: keras.Model) -> str | None:
     """Returns the name of a batch norm behind a pooling of the whole image, if there is one."""
     for layer in model.layers:
-        if isinstance(layer, keras.layers.BatchNormalization) and layer.input.shape[1:3] == (1, 1):
-            return layer.name
+        if isinstance(layer, keras.layers.BatchNormalization):
+            tensors = [tensor for node in layer._inbound_nodes for tensor in node.input_tensors]
+            if any(tensor.shape[1:3] == (1, 1) for tensor in tensors):
+                return layer.name
     return None
 
 

@@ -182,10 +182,11 @@ def test_photo_is_turned_as_its_exif_tag_says(tmp_path):
     assert turned[:12].min() > 200 and turned[20:].max() < 55
 
 
-def test_16_bit_photo_is_scaled_not_cut(tmp_path):
+@pytest.mark.parametrize("kind", ["png", "pgm", "tif"])
+def test_16_bit_photo_is_scaled_not_cut(tmp_path, kind):
     values = np.array([[0, 257, 128 * 257, 65535]], "uint16")
-    Image.fromarray(values).save(tmp_path / "photo.png")
-    photo = np.asarray(read_image(tmp_path / "photo.png"))
+    Image.fromarray(values).save(tmp_path / f"photo.{kind}")
+    photo = np.asarray(read_image(tmp_path / f"photo.{kind}"))
     assert photo[0].tolist() == [[0] * 3, [1] * 3, [128] * 3, [255] * 3]
 
 

@@ -18,7 +18,6 @@ import keras
 from tabulate import tabulate
 
 import kseg
-from kseg.layers import Resize
 from kseg.models import copy_weights
 
 _BASE: dict[str, Any] = {"epochs": 12, "crop": (192, 256), "freeze": "c2"}
@@ -38,7 +37,6 @@ _ROWS: dict[str, dict[str, Any]] = {
     "no random scale": {"scale": (1.0, 1.0)},
     "scale 0.5..2": {"scale": (0.5, 2.0)},
     "taught by the start, at weight 0.1": {"taught": True, "distillation": 0.1},
-    "auxiliary head on the encoder": {"auxiliary": 0.4},
     "larger crops, 288 x 384": {"crop": (288, 384)},
     "twice the epochs": {"epochs": 24},
 }
@@ -65,7 +63,7 @@ def main() -> None:
     print(tabulate(table, headers, tablefmt="github", disable_numparse=True))
 
 
-def _train(data, path, start, taught=False, auxiliary=0.0, **change) -> float:
+def _train(data, path, start, taught=False, **change) -> float:
     settings = {**_BASE, **change}
     recipe = kseg.Recipe(**settings, validate_every=settings["epochs"])
     keras.utils.set_random_seed(recipe.seed)
@@ -78,41 +76,9 @@ def _train(data, path, start, taught=False, auxiliary=0.0, **change) -> float:
     )
     source = kseg.load(start)
     copy_weights(source, model)
-    if auxiliary:
-        model = _with_auxiliary_head(model, auxiliary)
     teacher = source if taught else None
     kseg.fit(model, data, recipe, run_dir=path, resume=True, teacher=teacher)
     return kseg.evaluate(model, data).mean_iou
-
-
-class _AuxiliaryHead(keras.layers.Layer):
-    """Passes the logits on, and keeps those that the encoder gives alone."""
-
-    def __init__(self, num_classes: int):
-        super().__init__()
-        self.score = keras.layers.Conv2D(num_classes, 1)
-        self.enlarge = Resize(16)  # the encoder's stride
-
-    def call(self, inputs):
-        logits, features = inputs
-        self.logits = self.enlarge(self.score(features))
-        return logits
-
-
-def _with_auxiliary_head(model: keras.Model, weight: float) -> keras.Model:
-    """Adds the loss of a second head, which only trains (Zhao et al., CVPR 2017, PSPNet)."""
-    head = _AuxiliaryHead(model.output_shape[-1])
-    features = model.get_layer(model.kseg_endpoints["c5"]).output
-    helped = keras.Model(model.input, head([model.output, features]))
-    helped.kseg_spec, helped.kseg_endpoints = model.kseg_spec, model.kseg_endpoints
-    own = helped.compute_loss
-
-    def compute_loss(x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        loss = own(x, y, y_pred, sample_weight, training)
-        return loss + weight * own(x, y, head.logits, sample_weight, training)
-
-    helped.compute_loss = compute_loss
-    return helped
 
 
 if __name__ == "__main__":

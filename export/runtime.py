@@ -116,15 +116,7 @@ class TFLiteModel(FixedSize):
             )
         self._errors = tempfile.TemporaryFile()
         self._process = subprocess.Popen(
-            [
-                sys.executable,
-                "-P",
-                str(_CHILD),
-                str(self.path),
-                str(threads),
-                kernels,
-                delegate or "",
-            ],
+            [sys.executable, "-P", _CHILD, self.path, str(threads), kernels, delegate or ""],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,

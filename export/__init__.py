@@ -8,42 +8,42 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from export.bridge import to_tf_keras
+    from export.compression.bridge import to_tf_keras
+    from export.compression.pruning import KeepClusters, cluster, gzip_bytes, prune, sparsity_report
+    from export.compression.qat import QuantizedModel, quantization_aware
     from export.conversion import convert
-    from export.delivery import ExportOptions, ExportResult
-    from export.edgetpu import CheckResult, check
+    from export.devices.edgetpu.checker import CheckResult, check
     from export.errors import GateError, ModelFileError, TrainingProcessError
-    from export.pruning import KeepClusters, cluster, gzip_bytes, prune, sparsity_report
-    from export.qat import QuantizedModel, quantization_aware
+    from export.proof.delivery import ExportOptions, ExportResult
+    from export.proof.verification import Verification, verify
     from export.recipes import dynamic_range, float16, float32, full_integer, int16x8
-    from export.runtime import load_tflite
-    from export.verification import Verification, verify
+    from export.tflite.runtime import load_tflite
 
 _HOMES = {
-    "CheckResult": "export.edgetpu",
-    "ExportOptions": "export.delivery",
-    "ExportResult": "export.delivery",
+    "CheckResult": "export.devices.edgetpu.checker",
+    "ExportOptions": "export.proof.delivery",
+    "ExportResult": "export.proof.delivery",
     "GateError": "export.errors",
-    "KeepClusters": "export.pruning",
+    "KeepClusters": "export.compression.pruning",
     "ModelFileError": "export.errors",
-    "QuantizedModel": "export.qat",
+    "QuantizedModel": "export.compression.qat",
     "TrainingProcessError": "export.errors",
-    "Verification": "export.verification",
-    "check": "export.edgetpu",
-    "cluster": "export.pruning",
+    "Verification": "export.proof.verification",
+    "check": "export.devices.edgetpu.checker",
+    "cluster": "export.compression.pruning",
     "convert": "export.conversion",
     "dynamic_range": "export.recipes",
     "float16": "export.recipes",
     "float32": "export.recipes",
     "full_integer": "export.recipes",
-    "gzip_bytes": "export.pruning",
+    "gzip_bytes": "export.compression.pruning",
     "int16x8": "export.recipes",
-    "load_tflite": "export.runtime",
-    "prune": "export.pruning",
-    "quantization_aware": "export.qat",
-    "sparsity_report": "export.pruning",
-    "to_tf_keras": "export.bridge",
-    "verify": "export.verification",
+    "load_tflite": "export.tflite.runtime",
+    "prune": "export.compression.pruning",
+    "quantization_aware": "export.compression.qat",
+    "sparsity_report": "export.compression.pruning",
+    "to_tf_keras": "export.compression.bridge",
+    "verify": "export.proof.verification",
 }
 
 __all__ = [

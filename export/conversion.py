@@ -1,6 +1,6 @@
 """`convert`: a Keras 3 model and a recipe to a verified set of files.
 
-For integer files the scaling layer is left out: calibration sees scaled photos, 0 and 255 among
+For integer files the scaling layer is left out: calibration sees scaled images, 0 and 255 among
 them, so that the input's quantization is the scaling, and an app hands over the camera's bytes.
 """
 
@@ -13,23 +13,23 @@ from typing import Any
 import keras
 import numpy as np
 
-from export.benchmark import benchmark
-from export.calibration import calibration
-from export.delivery import ExportOptions, ExportResult, Order, taken, verify_and_write
+from export.devices.placement import place
 from export.errors import GateError
-from export.graph import FixedModel, end_at, fix_model, strides
-from export.heads import HEADS, draft, to_tflite
-from export.placement import place
+from export.graph.calibration import calibration
+from export.graph.converter import HEADS, draft, to_tflite
+from export.graph.fixed import FixedModel, end_at, fix_model, strides
+from export.graph.rescue import NoisyLayers, fewest_in_float
+from export.graph.rewrites import unfuse_activations
+from export.proof.delivery import ExportOptions, ExportResult, Order, taken, verify_and_write
+from export.proof.verification import check_gate, check_model, verify
 from export.recipes import QuantizationRecipe
-from export.rescue import NoisyLayers, fewest_in_float
-from export.rewrites import unfuse_activations
-from export.runtime import load_tflite
 from export.targets import TARGETS
-from export.verification import check_gate, check_model, verify
+from export.tflite.benchmark import benchmark
+from export.tflite.runtime import load_tflite
 from kseg.data import Data
-from kseg.training.evaluate import check_classes
+from kseg.training.evaluation import check_classes
 
-_DRAFT_PHOTOS = 2  # a draft is timed, not looked at
+_DRAFT_IMAGES = 2  # a draft is timed, not looked at
 _DRAFT_RUNS = 10
 
 
@@ -51,8 +51,8 @@ def convert(
         target: A name of `export.targets.TARGETS`.
         input_size: (height, width) of the file's input, in pixels.
         path: The .tflite file; X.json, X.html and X.labels.txt are written beside X.tflite.
-        validation: Labelled photos; on the split "val" the float model and the file are scored,
-            and the file must pass the gate. Without, it is compared with the model on photos
+        validation: Labelled images; on the split "val" the float model and the file are scored,
+            and the file must pass the gate. Without, it is compared with the model on images
             (the recipe's, or random ones) and not certified.
         options: Head, stride, gate, overwriting and more.
 
@@ -73,11 +73,11 @@ def convert(
     fix = partial(fix_model, model, size, keep_scaling=keep_scaling)
     ends = {stride: fix(stride=stride) for stride in {1, options.stride}}
     reference, fixed = ends[1], ends[options.stride]
-    photos = partial(calibration, recipe.images, size, reference.scaling, options.working_size)
+    images = partial(calibration, recipe.images, size, reference.scaling, options.working_size)
     network = getattr(model, "kseg_spec", None)
     order = Order(network, recipe, target, path, validation, options, reference.scaling)
-    content = for_device(to_tflite(fixed.model, recipe, options.head, photos), target)
-    noisy = cache(partial(NoisyLayers, fixed, recipe, options.head, photos))
+    content = for_device(to_tflite(fixed.model, recipe, options.head, images), target)
+    noisy = cache(partial(NoisyLayers, fixed, recipe, options.head, images))
     kept: list[str] = []
     if options.rescue and not _passes(reference, order, content):
         content, kept = fewest_in_float(noisy(), partial(_passes, reference, order))
@@ -91,17 +91,17 @@ def convert(
         content,
         reference,
         order,
-        remedy=_remedy(order),
+        advice=_advice(order),
         rescued=kept,
         explain=explain if options.explain else None,
     )
 
 
-def _remedy(order: Order) -> str:
+def _advice(order: Order) -> str:
     if order.recipe.name != "full_integer":
         return "Train longer."
     rescue = ", or let --rescue keep some layers in float" if order.target == "android" else ""
-    return f"Calibrate with more photos, train on with --qat-epochs{rescue}."
+    return f"Calibrate with more images, train on with --qat-epochs{rescue}."
 
 
 def check_request(model, recipe, target, input_size, path) -> None:
@@ -159,7 +159,7 @@ def check_options(model, recipe, target, path, validation, options) -> None:
             f"got the target {target} and the recipe {recipe.name}."
         )
     if options.rescue and validation is None:
-        raise ValueError("rescue needs labelled photos to know how many layers are enough.")
+        raise ValueError("rescue needs labelled images to know how many layers are enough.")
 
 
 def for_device(content: bytes, target: str) -> bytes:
@@ -218,11 +218,11 @@ def _choices(file: Path, fix, ends: list[int], order: Order) -> list[dict[str, A
         folder, files, rows = Path(name), [file], []
         for head, stride in pairs[1:]:
             fixed: FixedModel = fix(stride=stride)
-            few = order.recipe.images[:_DRAFT_PHOTOS]
+            few = order.recipe.images[:_DRAFT_IMAGES]
             size = fixed.input_size
-            photos = partial(calibration, few, size, fixed.scaling, order.options.working_size)
+            images = partial(calibration, few, size, fixed.scaling, order.options.working_size)
             files.append(folder / f"{head}-{stride}.tflite")
-            content = draft(fixed.model, order.recipe, head, photos)
+            content = draft(fixed.model, order.recipe, head, images)
             files[-1].write_bytes(for_device(content, order.target))
         for (head, stride), path, timed in zip(
             pairs, files, benchmark(files, runs=_DRAFT_RUNS), strict=True

@@ -25,7 +25,7 @@ class QuantizationRecipe:
 
     Attributes:
         name: Of the function that made it.
-        images: Representative photos, uint8 (H, W, 3), from which activation ranges are taken.
+        images: Representative images, uint8 (H, W, 3), from which activation ranges are taken.
         per_channel: Whether each output channel of a kernel has a scale of its own.
     """
 
@@ -72,7 +72,7 @@ def full_integer(images: Sequence[np.ndarray], *, per_channel: bool = True) -> Q
     """Returns the recipe for integer hardware: no float op, raw bytes in.
 
     Args:
-        images: At least 8 different real photos like those the model will see, RGB 0..255,
+        images: At least 8 different real images like those the model will see, RGB 0..255,
             (H, W, 3), as `data.images("train", 100)` returns them.
         per_channel: False gives each kernel one scale, for accelerators that are many times
             slower with more (VeriSilicon's NPUs, Axis's ARTPEC-8). That loses accuracy, most in
@@ -80,29 +80,28 @@ def full_integer(images: Sequence[np.ndarray], *, per_channel: bool = True) -> Q
 
     Raises:
         ValueError: If there are fewer than 8 that are neither equal nor of one colour, or one is
-            no photo of this range.
+            no image of this range.
     """
-    photos = _representative(images, "full_integer")
-    return QuantizationRecipe("full_integer", photos, per_channel)
+    return QuantizationRecipe("full_integer", _representative(images, "full_integer"), per_channel)
 
 
 def _representative(images: Sequence[np.ndarray], recipe: str) -> tuple[np.ndarray, ...]:
-    photos = tuple(check_image(image) for image in images)
-    # Scaled photos, or label maps of two classes. A black photo is no proof of either.
-    if any(0 < photo.max() <= 1 for photo in photos):
+    checked = tuple(check_image(image) for image in images)
+    # Scaled images, or label maps of two classes. A black image is no proof of either.
+    if any(0 < image.max() <= 1 for image in checked):
         raise ValueError(
-            f"{recipe} needs photos with values 0..255 (the scaling is in the model); the values "
+            f"{recipe} needs images with values 0..255 (the scaling is in the model); the values "
             "of at least one are within 0..1."
         )
-    if len(photos) < _FEWEST_IMAGES:
+    if len(checked) < _FEWEST_IMAGES:
         raise ValueError(
-            f"{recipe} needs at least {_FEWEST_IMAGES} photos to take ranges from, better 100; "
-            f"got {len(photos)}."
+            f"{recipe} needs at least {_FEWEST_IMAGES} images to take ranges from, better 100; "
+            f"got {len(checked)}."
         )
-    real = {photo.tobytes() for photo in photos if photo.std() >= 1}
+    real = {image.tobytes() for image in checked if image.std() >= 1}
     if len(real) < _FEWEST_IMAGES:
         raise ValueError(
-            f"{recipe} needs at least {_FEWEST_IMAGES} different real photos; of {len(photos)}, "
+            f"{recipe} needs at least {_FEWEST_IMAGES} different real images; of {len(checked)}, "
             f"{len(real)} are neither of one colour nor equal to another."
         )
-    return photos
+    return checked

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from kseg.analysis import Description, describe
+    from kseg.classes import Classes
     from kseg.data import Data, load_data
     from kseg.inference import predict
-    from kseg.label_map import LabelMap
     from kseg.metrics import Scores
     from kseg.models import (
         MODELS,
@@ -36,7 +36,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "Data": "kseg.data",
     "Description": "kseg.analysis",
-    "LabelMap": "kseg.label_map",
+    "Classes": "kseg.classes",
     "MODELS": "kseg.models",
     "Recipe": "kseg.training",
     "Run": "kseg.training",
@@ -66,9 +66,9 @@ _HOMES = {
 
 __all__ = [
     "MODELS",
+    "Classes",
     "Data",
     "Description",
-    "LabelMap",
     "Recipe",
     "Run",
     "Scores",

@@ -1,4 +1,4 @@
-"""`kseg demo`: build, train, evaluate, quantize and verify, on generated photos."""
+"""`kseg demo`: build, train, evaluate, quantize and verify, on generated images."""
 
 import sys
 from pathlib import Path
@@ -34,18 +34,18 @@ def run_demo(out: Path) -> None:
         GateError: If the int8 file is worse than the gate allows.
     """
     from export import ExportOptions, convert, float32, full_integer, load_tflite
-    from export.benchmark import benchmark
+    from export.tflite.benchmark import benchmark
 
     if out.exists() and any(out.iterdir()):
         raise ValueError(f"{out} is not empty; name another folder with --out.")
-    _say("1/5 drawing 184 photos of shapes")
+    _say("1/5 drawing 184 images of shapes")
     data = kseg.load_data(write_shapes(out / "data", size=_SIZE))
     _say("2/5 fine-tuning FCN-8s on EfficientNet-Lite0 with ImageNet weights")
     keras.utils.set_random_seed(0)
-    model = kseg.build_fcn8s(num_classes=data.label_map.num_classes)
+    model = kseg.build_fcn8s(num_classes=data.classes.num_classes)
     untrained = kseg.evaluate(model, data)
     kseg.fit(model, data, _RECIPE, run_dir=out / "run")
-    _say("3/5 converting to a full-integer .tflite and scoring it on the same photos")
+    _say("3/5 converting to a full-integer .tflite and scoring it on the same images")
     size = (_SIZE, _SIZE)
     result = convert(
         model,
@@ -60,7 +60,7 @@ def run_demo(out: Path) -> None:
         float32(),
         input_size=size,
         path=out / "shapes_float32.tflite",
-        options=ExportOptions(label_map=data.label_map),
+        options=ExportOptions(classes=data.classes),
     )
     files = [out / "shapes_float32.tflite", result.path]
     times = benchmark(files)
@@ -96,11 +96,11 @@ def _draw(path: Path, data: kseg.Data, model: keras.Model, file) -> None:
     pairs = data.files("val")
     rows = []
     for index in np.linspace(0, len(pairs) - 1, _SHOWN).astype(int):
-        photo, truth = data.read(pairs[index])
-        labelled = [kseg.predict(m, photo) for m in (model, file)]
-        overlays = [overlay(photo, labels, data.label_map) for labels in labelled]
-        rows.append([photo, colorize(truth, data.label_map), *overlays])
-    panel(rows, ("photo", "truth", "float", "int8"), 240).save(path)
+        image, truth = data.read(pairs[index])
+        labelled = [kseg.predict(m, image) for m in (model, file)]
+        overlays = [overlay(image, labels, data.classes) for labels in labelled]
+        rows.append([image, colorize(truth, data.classes), *overlays])
+    panel(rows, ("image", "truth", "float", "int8"), 240).save(path)
 
 
 def _say(text: str) -> None:

@@ -1,4 +1,4 @@
-"""From a photo to a label map, with a Keras model or any callable that gives logits."""
+"""From an image to a label map, with a Keras model or any callable that gives logits."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -18,18 +18,18 @@ Segmenter = Callable[[np.ndarray], Any]
 def predict(
     model: Segmenter, image: np.ndarray | str | Path, *, size: tuple[int, int] | None = None
 ) -> np.ndarray:
-    """Labels every pixel of a photo.
+    """Labels every pixel of an image.
 
     Args:
         model: A Keras model, or a callable from images float32 (N, H, W, 3), 0..255, to logits
             (N, h, w, num_classes), such as `export.load_tflite` returns. One with an attribute
-            `input_size` takes images up to that size; larger photos are fitted into it.
-        image: RGB, 0..255, uint8 or float, (H, W, 3), or the path of a photo.
-        size: (height, width) that the photo is fitted into before the model sees it, aspect
+            `input_size` takes images up to that size; larger images are fitted into it.
+        image: RGB, 0..255, uint8 or float, (H, W, 3), or the path of an image.
+        size: (height, width) that the image is fitted into before the model sees it, aspect
             kept; None for its own size.
 
     Returns:
-        The label map, uint8 (H, W), at the photo's own size.
+        The label map, uint8 (H, W), at the image's own size.
 
     Raises:
         ValueError: If the image has another shape or range, or cannot be read.
@@ -42,7 +42,7 @@ def predict(
 def predict_logits(
     model: Segmenter, image: np.ndarray, size: tuple[int, int] | None = None
 ) -> np.ndarray:
-    """Returns the logits of a photo at its own size, (H, W, num_classes).
+    """Returns the logits of an image at its own size, (H, W, num_classes).
 
     Arguments as `predict`, the image as an array.
     """
@@ -64,7 +64,7 @@ def predict_logits(
 
 
 def check_image(image: np.ndarray) -> np.ndarray:
-    """Refuses what is no RGB photo with values 0..255.
+    """Refuses what is no RGB image with values 0..255.
 
     Raises:
         ValueError: If the shape is not (H, W, 3) or values leave 0..255.

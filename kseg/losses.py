@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from kseg.label_map import IGNORE_CLASS
+from kseg.classes import IGNORE_CLASS
 
 
 @keras.saving.register_keras_serializable("kseg")

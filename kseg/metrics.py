@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from kseg.label_map import IGNORE_CLASS
+from kseg.classes import IGNORE_CLASS
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,7 @@ class Scores:
         pixel_accuracy: Share of the pixels that are right, 0..1; ignored ones do not count.
         iou_per_class: Name to intersection over union, 0..1; None where the labels lack the
             class.
-        images: How many photos were scored.
+        images: How many images were scored.
         confusion: Pixels by (label, prediction), int64 (num_classes, num_classes).
     """
 
@@ -37,7 +37,7 @@ class Scores:
 
 
 class ConfusionMatrix:
-    """Counts pixels by label and prediction over any number of photos."""
+    """Counts pixels by label and prediction over any number of images."""
 
     def __init__(self, num_classes: int, ignore_class: int = IGNORE_CLASS):
         """Starts from zero.
@@ -51,7 +51,7 @@ class ConfusionMatrix:
         self.images = 0
 
     def update(self, label_map: np.ndarray, prediction: np.ndarray) -> None:
-        """Adds one photo.
+        """Adds one image.
 
         Args:
             label_map: Integers (H, W).
@@ -93,7 +93,7 @@ class ConfusionMatrix:
         """
         right, labelled = np.diag(self.counts), self.counts.sum(1)
         if not labelled.any():
-            raise ValueError("There is no pixel to score: all are ignored, or there is no photo.")
+            raise ValueError("There is no pixel to score: all are ignored, or there is no image.")
         union = labelled + self.counts.sum(0) - right
         ious = [
             float(right[index] / union[index]) if labelled[index] else None

@@ -5,37 +5,37 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw
 
-from kseg.label_map import LabelMap
+from kseg.classes import Classes
 
 
-def colorize(labels: np.ndarray, label_map: LabelMap) -> np.ndarray:
+def colorize(labels: np.ndarray, classes: Classes) -> np.ndarray:
     """Returns a label map in the colours of its classes.
 
     Args:
         labels: Integers (H, W), 0..255.
-        label_map: The colours; ids without a class, such as the ignored one, are black.
+        classes: The colours; ids without a class, such as the ignored one, are black.
 
     Returns:
         RGB, uint8 (H, W, 3).
     """
-    return np.array(label_map.palette(), "uint8").reshape(256, 3)[np.asarray(labels)]
+    return np.array(classes.palette(), "uint8").reshape(256, 3)[np.asarray(labels)]
 
 
 def overlay(
-    image: np.ndarray, labels: np.ndarray, label_map: LabelMap, opacity: float = 0.5
+    image: np.ndarray, labels: np.ndarray, classes: Classes, opacity: float = 0.5
 ) -> np.ndarray:
-    """Returns a photo with the colours of its classes laid over it.
+    """Returns an image with the colours of its classes laid over it.
 
     Args:
         image: RGB, 0..255, (H, W, 3).
         labels: Integers (H, W).
-        label_map: The colours.
+        classes: The colours.
         opacity: Of the colours, 0..1.
 
     Returns:
         RGB, uint8 (H, W, 3).
     """
-    mixed = (1 - opacity) * np.asarray(image) + opacity * colorize(labels, label_map)
+    mixed = (1 - opacity) * np.asarray(image) + opacity * colorize(labels, classes)
     return np.clip(np.rint(mixed), 0, 255).astype("uint8")
 
 

@@ -68,7 +68,7 @@ def _train(data, path, start, taught=False, **change) -> float:
     recipe = kseg.Recipe(**settings, validate_every=settings["epochs"])
     keras.utils.set_random_seed(recipe.seed)
     model = kseg.build_atrous_fpn(
-        data.label_map.num_classes,
+        data.classes.num_classes,
         backbone="efficientnet_lite0_cut",
         output_stride=16,
         filters=64,

@@ -2,7 +2,7 @@
 
     python scripts/compression.py camvid.yaml --trained runs/fcn8s --out runs/compression
 
-Every row is scored on the validation photos. The control trains on in float for as many epochs as
+Every row is scored on the validation images. The control trains on in float for as many epochs as
 the quantization-aware row, with the same recipe and its batch norms at rest too, because training
 longer is a gain of its own.
 """
@@ -47,7 +47,7 @@ def main() -> None:
     arguments = parser.parse_args()
 
     data, size, out = kseg.load_data(arguments.data), tuple(arguments.size), arguments.out
-    photos, per_channel = data.images("train", 100), not arguments.per_tensor
+    images, per_channel = data.images("train", 100), not arguments.per_tensor
     options = ExportOptions(min_ratio=0, max_drop=1, working_size=size)  # measured, not gated
     recipe = kseg.Recipe(
         epochs=arguments.epochs,
@@ -66,7 +66,7 @@ def main() -> None:
         print(*rows[-1], sep=" | ", flush=True)
 
     def after_training(model: keras.Model, name: str, file: str) -> None:
-        path, recipe = out / file, full_integer(photos, per_channel=per_channel)
+        path, recipe = out / file, full_integer(images, per_channel=per_channel)
         result = convert(
             model, recipe, input_size=size, path=path, validation=data, options=options
         )

@@ -4,7 +4,7 @@
         --command "kseg train ..." --licence "research only: ..." \
         [--final RUN --final-command "kseg train ... --with-val"]
 
-The scores are those of RUN, which has not seen the validation photos: of its float16 weights and of
+The scores are those of RUN, which has not seen the validation images: of its float16 weights and of
 the .tflite file. The weights and the file that go into the package are those of the final run,
 where there is one. The data set's word for `weights=` is the last part of NAME, after "_".
 """
@@ -37,7 +37,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, nargs=2, required=True, metavar=("H", "W"))
     parser.add_argument("--command", action="append", required=True)
     parser.add_argument("--licence", required=True)
-    parser.add_argument("--final", type=Path, help="run that went on with the validation photos")
+    parser.add_argument("--final", type=Path, help="run that went on with the validation images")
     parser.add_argument("--final-command")
     arguments = parser.parse_args()
     if bool(arguments.final) != bool(arguments.final_command):
@@ -60,7 +60,7 @@ def main() -> None:
         "data": arguments.name.rpartition("_")[2],
         "file": weights.name,
         "sha256": _digest(weights),
-        "label_map": asdict(data.label_map),
+        "classes": asdict(data.classes),
         "input_range": "RGB, 0..255",
         "size": size,
         "mean_iou": round(scores.mean_iou, 4),
@@ -93,7 +93,7 @@ def _measure(
         input_size=size,
         path=folder / "model.tflite",
         validation=data,
-        options=ExportOptions(label_map=data.label_map),
+        options=ExportOptions(classes=data.classes),
     )
     return model, kseg.evaluate(model, data), result
 

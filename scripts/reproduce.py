@@ -2,7 +2,7 @@
 
     python scripts/reproduce.py atrous_fpn_camvid camvid.yaml --out runs
 
-Prints the mean IoU on the validation photos beside the record's. Runs that are in the folder are
+Prints the mean IoU on the validation images beside the record's. Runs that are in the folder are
 gone on with or taken as they are, so that networks which begin alike share their beginnings.
 """
 
@@ -22,7 +22,7 @@ def main() -> None:
     parser.add_argument("name", choices=TRAINED)
     parser.add_argument("data", help="in place of camvid.yaml in the commands")
     parser.add_argument("--out", type=Path, default=Path("runs"), help="in place of runs/ there")
-    parser.add_argument("--final", action="store_true", help="also train on with the val photos")
+    parser.add_argument("--final", action="store_true", help="also train on with the val images")
     arguments = parser.parse_args()
     record = TRAINED[arguments.name]
     last = [_train(command, arguments) for command in record.commands][-1]

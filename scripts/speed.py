@@ -73,7 +73,7 @@ def _steps(arguments: argparse.Namespace) -> list[float]:
     from kseg.models import build
     from kseg.training.compile import compile_model, frozen
 
-    parts = importlib.import_module("kseg.training.fit")  # kseg.training.fit is the function
+    parts = importlib.import_module("kseg.training.fitting")
     row, data = arguments.row, kseg.load_data(arguments.data)
     recipe = kseg.Recipe(
         crop=tuple(arguments.crop),
@@ -81,7 +81,7 @@ def _steps(arguments: argparse.Namespace) -> list[float]:
         workers=2 if row == "workers" else 1,
         freeze="c2" if row == "freeze" else None,
     )
-    model = build(arguments.model, {"num_classes": data.label_map.num_classes})
+    model = build(arguments.model, {"num_classes": data.classes.num_classes})
     split = parts.training_split(data, recipe)
     batches = parts._Stream(split, 0, recipe.workers)
     if row == "prepared":

@@ -4,7 +4,7 @@
 
 The reference is Coral's own DeepLab (google-coral/test_data), run at its 513 x 513. All files are
 timed in turn on one thread. Agreement is with the float model, of integer files on 16 training
-photos, of float files on 4 pictures of noise.
+images, of float files on 4 pictures of noise.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from zoo import off_tpu
 
 import kseg
 from export import ExportOptions, convert, float16, float32, full_integer
-from export.benchmark import benchmark
+from export.tflite.benchmark import benchmark
 from kseg.models import TRAINED
 
 _MARKS = ("<!-- scripts/targets.py -->", "<!-- /scripts/targets.py -->")
@@ -45,7 +45,7 @@ def main() -> None:
     parser.add_argument("--files", type=Path, help="keep the files here; those there are reused")
     arguments = parser.parse_args()
 
-    photos = kseg.load_data(arguments.data).images("train", 100)
+    images = kseg.load_data(arguments.data).images("train", 100)
     rows = [["Coral's DeepLab v3", "", "513 x 513", "", arguments.reference, ""]]
     with tempfile.TemporaryDirectory() as temporary:
         folder = arguments.files or Path(temporary)
@@ -55,7 +55,7 @@ def main() -> None:
             recipe = {
                 "none": float32,
                 "float16": float16,
-                "int8": lambda: full_integer(photos),
+                "int8": lambda: full_integer(images),
             }[quantization]()
             path = folder / f"{len(rows)}.tflite"
             options = ExportOptions(head=head, stride=stride)

@@ -14,7 +14,7 @@ COLORS = np.array([(90, 90, 90), (230, 40, 30), (40, 60, 220)], "uint8")
 
 
 def _rectangles(seed, size=(64, 64)):
-    """Returns a photo of a red and a blue rectangle on grey with noise, and its label map."""
+    """Returns an image of a red and a blue rectangle on grey with noise, and its label map."""
     rng = np.random.default_rng(seed)
     label_map = np.zeros(size, "uint8")
     for class_id in (1, 2):
@@ -45,7 +45,7 @@ def _write_rectangles(folder, sizes, val=3):
 def _enliven(model, size=(128, 128), seed=0):
     """Gives a network weights under which every layer has something to say.
 
-    As built, random kernels shrink a photo to features of 1e-8, which are equal to anything.
+    As built, random kernels shrink an image to features of 1e-8, which are equal to anything.
     """
     rng = np.random.default_rng(seed)
     for layer in model.layers:
@@ -75,7 +75,7 @@ def _seed():
 def write_rectangles():
     """A function that writes a data set of rectangles: (folder, sizes, val) -> YAML file.
 
-    The last `val` photos are for validation.
+    The last `val` images are for validation.
     """
     return _write_rectangles
 
@@ -88,7 +88,7 @@ def enliven():
 
 @pytest.fixture
 def rectangles_yaml(tmp_path):
-    """The YAML file of 8 + 3 photos of 64 x 64 pixels."""
+    """The YAML file of 8 + 3 images of 64 x 64 pixels."""
     return _write_rectangles(tmp_path / "rectangles", ((64, 64),) * 11)
 
 

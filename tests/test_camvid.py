@@ -1,4 +1,4 @@
-"""The trained FCN-8s on real photos: CamVid's validation split."""
+"""The trained FCN-8s on real images: CamVid's validation split."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ def data(tmp_path_factory, camvid):
         f"path: {camvid}\n"
         "train: train.txt\n"
         "val: val.txt\n"
-        f"names: [{', '.join(RECORD.label_map.names)}]\n"
+        f"names: [{', '.join(RECORD.classes.names)}]\n"
         "ignore: 11\n"
     )
     return kseg.load_data(path)
@@ -36,7 +36,7 @@ def test_float_score_is_that_of_the_record(model, data):
     assert scores.mean_iou == pytest.approx(RECORD.final_mean_iou, abs=5e-4)
 
 
-def test_padding_and_cropping_photos_hardly_matters(model, data):
+def test_padding_and_cropping_images_hardly_matters(model, data):
     score = RECORD.final_mean_iou
     padded = kseg.evaluate(model, data, pad_to=(384, 512))
     cropped = kseg.evaluate(model, data, crop_to=(352, 480))
@@ -47,8 +47,8 @@ def test_padding_and_cropping_photos_hardly_matters(model, data):
 def test_every_height_sees_the_same_above_the_cut(model, data):
     equal = []
     for index, height in enumerate(range(329, 360, 3)):
-        photo, _ = data.read(data.files("val")[index * 9])
-        whole, cut = kseg.predict(model, photo), kseg.predict(model, photo[:height])
+        image, _ = data.read(data.files("val")[index * 9])
+        whole, cut = kseg.predict(model, image), kseg.predict(model, image[:height])
         equal.append((whole[: height - 64] == cut[: height - 64]).mean())
     assert np.mean(equal) >= 0.99
 
@@ -66,5 +66,5 @@ def test_int8_is_within_half_a_point(model, data, tmp_path):
     assert abs(result.mean_iou_float - result.mean_iou) <= 0.005
     assert result.mean_iou_float == pytest.approx(RECORD.final_mean_iou, abs=5e-4)
     with load_tflite(result.path) as file:
-        photo = data.images("val", 1)[0]
-        assert (kseg.predict(file, photo) == kseg.predict(model, photo)).mean() > 0.96
+        image = data.images("val", 1)[0]
+        assert (kseg.predict(file, image) == kseg.predict(model, image)).mean() > 0.96

@@ -6,7 +6,7 @@ from PIL import Image
 import kseg
 from kseg.inference import check_image, predict_logits
 
-PHOTO = np.random.default_rng(0).integers(0, 256, (33, 47, 3)).astype("uint8")
+IMAGE = np.random.default_rng(0).integers(0, 256, (33, 47, 3)).astype("uint8")
 
 
 def by_brightness(images):
@@ -20,31 +20,31 @@ def model(enliven):
     return enliven(kseg.build_fcn8s(4, backbone="separable", weights=None), (64, 64))
 
 
-def test_label_map_has_the_size_of_the_photo(model):
+def test_label_map_has_the_size_of_the_image(model):
     for size in ((33, 47), (1, 1), (64, 64)):
-        labels = kseg.predict(model, np.resize(PHOTO, (*size, 3)))
+        labels = kseg.predict(model, np.resize(IMAGE, (*size, 3)))
         assert labels.shape == size and labels.dtype == np.uint8
 
 
 def test_it_is_the_argmax_of_the_model(model):
-    logits = model(PHOTO[None].astype("float32")).numpy()
-    np.testing.assert_allclose(predict_logits(model, PHOTO), logits[0], atol=1e-4)
-    labels = kseg.predict(model, PHOTO)
+    logits = model(IMAGE[None].astype("float32")).numpy()
+    np.testing.assert_allclose(predict_logits(model, IMAGE), logits[0], atol=1e-4)
+    labels = kseg.predict(model, IMAGE)
     np.testing.assert_array_equal(labels, logits[0].argmax(-1))
     assert len(np.unique(labels)) > 1
 
 
 def test_bytes_and_floats_are_the_same(model):
-    expected = kseg.predict(model, PHOTO)
-    np.testing.assert_array_equal(kseg.predict(model, PHOTO.astype("float32")), expected)
-    np.testing.assert_array_equal(kseg.predict(model, PHOTO.astype("float64")), expected)
+    expected = kseg.predict(model, IMAGE)
+    np.testing.assert_array_equal(kseg.predict(model, IMAGE.astype("float32")), expected)
+    np.testing.assert_array_equal(kseg.predict(model, IMAGE.astype("float64")), expected)
 
 
-def test_path_of_a_photo_will_do(model, tmp_path):
-    Image.fromarray(PHOTO).save(tmp_path / "photo.png")
-    expected = kseg.predict(model, PHOTO)
-    np.testing.assert_array_equal(kseg.predict(model, tmp_path / "photo.png"), expected)
-    np.testing.assert_array_equal(kseg.predict(model, str(tmp_path / "photo.png")), expected)
+def test_path_of_a_image_will_do(model, tmp_path):
+    Image.fromarray(IMAGE).save(tmp_path / "image.png")
+    expected = kseg.predict(model, IMAGE)
+    np.testing.assert_array_equal(kseg.predict(model, tmp_path / "image.png"), expected)
+    np.testing.assert_array_equal(kseg.predict(model, str(tmp_path / "image.png")), expected)
 
 
 def test_a_callable_is_given_floats_0_to_255():
@@ -54,14 +54,14 @@ def test_a_callable_is_given_floats_0_to_255():
         seen.append(images)
         return by_brightness(images)
 
-    red = PHOTO[..., 0].astype(int)
+    red = IMAGE[..., 0].astype(int)
     expected = np.stack([-red, 0 * red - 127, red - 254], -1).argmax(-1)
-    np.testing.assert_array_equal(kseg.predict(model, PHOTO), expected)
+    np.testing.assert_array_equal(kseg.predict(model, IMAGE), expected)
     assert seen[0].shape == (1, 33, 47, 3) and seen[0].dtype == np.float32
-    np.testing.assert_array_equal(seen[0][0], PHOTO)
+    np.testing.assert_array_equal(seen[0][0], IMAGE)
 
 
-def test_coarser_logits_are_brought_to_the_size_of_the_photo():
+def test_coarser_logits_are_brought_to_the_size_of_the_image():
     step = np.zeros((1, 8, 8, 2), "float32")
     step[:, :, :4, 0] = 1
     step[:, :, 4:, 1] = 1
@@ -85,14 +85,14 @@ def test_working_size_is_what_the_model_sees():
         sizes.append(images.shape[1:3])
         return by_brightness(images)
 
-    photo = np.full((60, 80, 3), 250, "uint8")
+    image = np.full((60, 80, 3), 250, "uint8")
     for size in ((30, 80), (120, 160), (60, 80)):
-        labels = kseg.predict(model, photo, size=size)
+        labels = kseg.predict(model, image, size=size)
         assert labels.shape == (60, 80) and (labels == 2).all()
     assert sizes == [(30, 40), (120, 160), (60, 80)]
 
 
-def test_photo_larger_than_a_fixed_input_is_fitted_into_it_and_a_smaller_one_left():
+def test_image_larger_than_a_fixed_input_is_fitted_into_it_and_a_smaller_one_left():
     sizes = []
 
     class File:
@@ -109,8 +109,8 @@ def test_photo_larger_than_a_fixed_input_is_fitted_into_it_and_a_smaller_one_lef
 
 
 def test_working_size_works_with_floats(model):
-    labels = kseg.predict(model, PHOTO.astype("float32"), size=(20, 20))
-    np.testing.assert_array_equal(labels, kseg.predict(model, PHOTO, size=(20, 20)))
+    labels = kseg.predict(model, IMAGE.astype("float32"), size=(20, 20))
+    np.testing.assert_array_equal(labels, kseg.predict(model, IMAGE, size=(20, 20)))
 
 
 def test_254_is_a_class_like_any_other():
@@ -135,7 +135,7 @@ def test_image_out_of_range_is_refused(value):
         check_image(image)
 
 
-def test_photo_that_cannot_be_read_is_named(tmp_path):
+def test_image_that_cannot_be_read_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"gone\.png: there is no such file\."):
         kseg.predict(by_brightness, tmp_path / "gone.png")
 
@@ -145,5 +145,5 @@ def test_compiled_model_is_left_as_it_is():
     model = keras.Model(image, keras.layers.Conv2D(2, 1)(image))
     model.compile("sgd", "mse", jit_compile=False)
     optimizer = model.optimizer
-    kseg.predict(model, PHOTO)
+    kseg.predict(model, IMAGE)
     assert model.compiled and model.optimizer is optimizer

@@ -42,12 +42,12 @@ def test_class_never_predicted_right_is_0_and_in_the_mean():
     assert scores.mean_iou == pytest.approx(1 / 4)
 
 
-def test_one_matrix_over_all_photos_not_a_mean_of_photos():
+def test_one_matrix_over_all_images_not_a_mean_of_images():
     matrix = ConfusionMatrix(2)
     matrix.update(np.zeros((1, 10), int), np.zeros((1, 10), int))
     matrix.update(np.ones((1, 2), int), np.array([[1, 0]]))
     scores = matrix.scores(("a", "b"))
-    # a: 10 right, 1 wrong; b: 1 right of 2. The mean of per-photo means would be 3/4.
+    # a: 10 right, 1 wrong; b: 1 right of 2. The mean of per-image means would be 3/4.
     assert scores.mean_iou == pytest.approx((10 / 11 + 1 / 2) / 2)
     assert scores.images == 2
 
@@ -76,7 +76,7 @@ def test_value_that_is_no_class_is_refused_where_keras_leaves_it_out(what, value
         scored(labels, prediction)
 
 
-def test_refused_photo_is_not_counted_in_part():
+def test_refused_image_is_not_counted_in_part():
     matrix = ConfusionMatrix(3)
     with pytest.raises(ValueError, match="The prediction holds 9"):
         matrix.update(np.array([[0, 1]]), np.array([[0, 9]]))

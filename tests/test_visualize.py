@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-from kseg.label_map import LabelMap
+from kseg.classes import Classes
 from kseg.visualize import colorize, overlay, panel
 
-LABEL_MAP = LabelMap(("a", "b"), ((10, 20, 30), (200, 100, 0)))
+LABEL_MAP = Classes(("a", "b"), ((10, 20, 30), (200, 100, 0)))
 LABELS = np.array([[0, 1, 255]])
 
 
@@ -16,19 +16,19 @@ def test_colorize_gives_each_class_its_color_and_black_to_the_rest(dtype):
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "float32"])
-def test_overlay_is_the_mean_of_photo_and_color(dtype):
-    photo = np.array([[[100, 100, 100], [0, 255, 255], [255, 255, 255]]], dtype)
-    mixed = overlay(photo, LABELS, LABEL_MAP)
+def test_overlay_is_the_mean_of_image_and_color(dtype):
+    image = np.array([[[100, 100, 100], [0, 255, 255], [255, 255, 255]]], dtype)
+    mixed = overlay(image, LABELS, LABEL_MAP)
     assert mixed.dtype == np.uint8
     # Halves are rounded to even.
     assert mixed.tolist() == [[[55, 60, 65], [100, 178, 128], [128, 128, 128]]]
 
 
-def test_opacity_of_0_is_the_photo_and_of_1_the_colors():
-    photo = np.random.default_rng(0).integers(0, 256, (1, 3, 3)).astype("uint8")
-    np.testing.assert_array_equal(overlay(photo, LABELS, LABEL_MAP, 0), photo)
+def test_opacity_of_0_is_the_image_and_of_1_the_colors():
+    image = np.random.default_rng(0).integers(0, 256, (1, 3, 3)).astype("uint8")
+    np.testing.assert_array_equal(overlay(image, LABELS, LABEL_MAP, 0), image)
     expected = colorize(LABELS, LABEL_MAP)
-    np.testing.assert_array_equal(overlay(photo, LABELS, LABEL_MAP, 1), expected)
+    np.testing.assert_array_equal(overlay(image, LABELS, LABEL_MAP, 1), expected)
     quarter = overlay(np.full((1, 3, 3), 80, "uint8"), LABELS, LABEL_MAP, 0.25)
     assert quarter[0, 1].tolist() == [110, 85, 60]
 

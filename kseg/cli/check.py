@@ -5,8 +5,8 @@ from argparse import Namespace
 
 from tabulate import tabulate
 
-from export.edgetpu import CACHE_BYTES, CheckResult, check
-from export.edgetpu_compiler import Compilation, compile_file, differences
+from export.devices.edgetpu.checker import CACHE_BYTES, CheckResult, check
+from export.devices.edgetpu.compiler import Compilation, compile_file, differences
 
 _PLACES = {"tpu": "Edge TPU", "cpu": "CPU", "uncertain": "uncertain", "dead": "dead"}
 
@@ -28,10 +28,10 @@ def check_file(arguments: Namespace) -> None:
     print(tabulate(rows, ["", "op", "runs on", "reason"]))
     print()
     print(tabulate(_summary(result), tablefmt="plain"))
-    for mend in dict.fromkeys(op.mend for op in result.ops if op.mend):
-        indices = [str(op.index) for op in result.ops if op.mend == mend]
+    for advice in dict.fromkeys(op.advice for op in result.ops if op.advice):
+        indices = [str(op.index) for op in result.ops if op.advice == advice]
         shown = ", ".join(indices[:5]) + (", ..." if len(indices) > 5 else "")
-        print(f"to mend (op {shown}): {mend}")
+        print(f"advice (op {shown}): {advice}")
     if compiled:
         _print_comparison(result, compiled)
 

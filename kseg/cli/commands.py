@@ -13,6 +13,7 @@ from tabulate import tabulate
 
 import kseg
 from kseg.backbones import BACKBONES
+from kseg.classes import Classes
 from kseg.cli.deploy import benchmark, export
 from kseg.cli.describe import describe, print_costs
 from kseg.cli.opening import (
@@ -24,7 +25,6 @@ from kseg.cli.opening import (
     warn_if_val_was_seen,
 )
 from kseg.data.files import read_image
-from kseg.label_map import LabelMap
 from kseg.metrics import Scores
 from kseg.models import MODELS, TRAINED, build, copy_weights
 
@@ -39,7 +39,7 @@ def train(arguments: Namespace) -> None:
     if arguments.model is None:
         spec: Any = source.kseg_spec if source else {"builder": "fcn8s", "arguments": {}}
         arguments.model, like = spec["builder"], spec["arguments"]
-    network = like | network_arguments(arguments, data.label_map.num_classes)
+    network = like | network_arguments(arguments, data.classes.num_classes)
     start = arguments.weights or network["weights"] or "none"
     recipe = _recipe(arguments, start)
     keras.utils.set_random_seed(arguments.seed)
@@ -87,8 +87,8 @@ def _recipe(arguments: Namespace, start: str) -> kseg.Recipe:
 def evaluate(arguments: Namespace) -> None:
     """Scores a model on a split."""
     data = kseg.load_data(arguments.data)
-    model, label_map, size = open_model(arguments.model)
-    warn_if_names_differ(arguments.model, label_map, data)
+    model, classes, size = open_model(arguments.model)
+    warn_if_names_differ(arguments.model, classes, data)
     if arguments.split == "val":
         warn_if_val_was_seen(arguments.model, data)
     scores = kseg.evaluate(
@@ -107,29 +107,29 @@ def evaluate(arguments: Namespace) -> None:
 
 
 def predict(arguments: Namespace) -> None:
-    """Writes a label map and an overlay for each photo."""
+    """Writes a label map and an overlay for each image."""
     stems = [path.stem for path in arguments.images]
     twice = {stem for stem in stems if stems.count(stem) > 1}
     if twice:
         raise ValueError(
-            f"Photos are written under their names without ending, and {sorted(twice)[0]!r} comes "
+            f"Images are written under their names without ending, and {sorted(twice)[0]!r} comes "
             "twice; predict them one after the other into different folders."
         )
-    for path in arguments.images:  # a bad photo is found before the model is loaded
+    for path in arguments.images:  # a bad image is found before the model is loaded
         read_image(path)
-    model, label_map, size = open_model(arguments.model, arguments.delegate)
+    model, classes, size = open_model(arguments.model, arguments.delegate)
     arguments.out.mkdir(parents=True, exist_ok=True)
     for path, stem in zip(arguments.images, stems, strict=True):
-        photo = np.asarray(read_image(path))
-        labels = kseg.predict(model, photo, size=pair(arguments.size) or size)
+        image = np.asarray(read_image(path))
+        labels = kseg.predict(model, image, size=pair(arguments.size) or size)
         picture = Image.fromarray(labels, mode="P")
-        picture.putpalette(label_map.palette())
+        picture.putpalette(classes.palette())
         target, laid_over = (
             arguments.out / f"{stem}.{end}" for end in ("labels.png", "overlay.png")
         )
         picture.save(target)
-        Image.fromarray(kseg.overlay(photo, labels, label_map)).save(laid_over)
-        print(f"{path}: {_shares(labels, label_map)} -> {target}, {laid_over}")
+        Image.fromarray(kseg.overlay(image, labels, classes)).save(laid_over)
+        print(f"{path}: {_shares(labels, classes)} -> {target}, {laid_over}")
 
 
 def models(arguments: Namespace) -> None:
@@ -158,16 +158,16 @@ def models(arguments: Namespace) -> None:
 
 
 def demo(arguments: Namespace) -> None:
-    """Goes the whole way on generated photos."""
+    """Goes the whole way on generated images."""
     from kseg.demo import run_demo
 
     run_demo(arguments.out)
 
 
-def _shares(labels: np.ndarray, label_map: LabelMap) -> str:
-    shares = np.bincount(labels.ravel(), minlength=label_map.num_classes) / labels.size
+def _shares(labels: np.ndarray, classes: Classes) -> str:
+    shares = np.bincount(labels.ravel(), minlength=classes.num_classes) / labels.size
     top = np.argsort(-shares)[:3]
-    return ", ".join(f"{label_map.names[i]} {100 * shares[i]:.0f} %" for i in top if shares[i])
+    return ", ".join(f"{classes.names[i]} {100 * shares[i]:.0f} %" for i in top if shares[i])
 
 
 def _print_scores(scores: Scores) -> None:
@@ -176,7 +176,7 @@ def _print_scores(scores: Scores) -> None:
     ]
     rows += [["mean IoU", f"{scores.mean_iou:.4f}"]]
     rows += [["pixel accuracy", f"{scores.pixel_accuracy:.4f}"]]
-    print(tabulate(rows, ["class", f"IoU ({scores.images} photos)"], disable_numparse=True))
+    print(tabulate(rows, ["class", f"IoU ({scores.images} images)"], disable_numparse=True))
 
 
 __all__ = ["benchmark", "demo", "describe", "evaluate", "export", "models", "predict", "train"]

@@ -18,34 +18,34 @@ def export(arguments: Namespace) -> None:
     """Makes a verified .tflite file."""
     if arguments.data is None and arguments.quantization in ("int8", "int16x8"):
         raise ValueError(
-            f"{arguments.quantization} needs photos to take ranges from: name a data set with "
+            f"{arguments.quantization} needs images to take ranges from: name a data set with "
             "--data, or pass --quantization float16."
         )
     data = kseg.load_data(arguments.data) if arguments.data else None
-    model, label_map, size = open_model(arguments.run)
+    model, classes, size = open_model(arguments.run)
     if not isinstance(model, keras.Model):
         raise ValueError(f"{arguments.run} is exported already; name the run folder it came from.")
     if data is not None:
         warn_if_val_was_seen(arguments.run, data)
-        warn_if_names_differ(arguments.run, label_map, data)
+        warn_if_names_differ(arguments.run, classes, data)
     from export import ExportOptions, convert
 
     for flag in ("qat_epochs", "per_tensor"):
         if getattr(arguments, flag) and arguments.quantization != "int8":
             name = flag.replace("_", "-")
             raise ValueError(f"--{name} is for int8; got {arguments.quantization}.")
-    input_size = pair(arguments.size) or size or _photo_size(data)
+    input_size = pair(arguments.size) or size or _image_size(data)
     options = ExportOptions(
         head=arguments.head,
         stride=arguments.stride,
         overwrite=arguments.overwrite,
         rescue=arguments.rescue,
         explain=not arguments.quick and not arguments.qat_epochs,
-        label_map=label_map,
+        classes=classes,
         working_size=input_size if size is not None else None,
     )
     if arguments.qat_epochs and data is not None:
-        from export.qat import check_conversion
+        from export.compression.qat import check_conversion
 
         check_conversion(model, arguments.target, input_size, arguments.out, data, options)
         make = _quantization_aware(arguments, model, data, input_size).convert
@@ -69,7 +69,7 @@ def _quantization_aware(
 ):
     """Trains on as the run was trained (or as runs are), at a tenth of its rate.
 
-    Photos are of the file's size, whatever that of the run was.
+    Images are of the file's size, whatever that of the run was.
     """
     from export import quantization_aware
 
@@ -96,14 +96,14 @@ def _recipe(arguments: Namespace, data: Data | None):
     plain = {"float16": float16, "dynamic_range": dynamic_range, "none": float32}
     if arguments.quantization in plain or data is None:
         return plain[arguments.quantization]()
-    photos = data.images("train", 100)
+    images = data.images("train", 100)
     if arguments.quantization == "int16x8":
-        return int16x8(photos)
-    return full_integer(photos, per_channel=not arguments.per_tensor)
+        return int16x8(images)
+    return full_integer(images, per_channel=not arguments.per_tensor)
 
 
 def _print_report(report: dict) -> None:
-    from export.report import CHOICES, choice_rows, class_rows, noise_rows, op_rows, summary
+    from export.proof.report import CHOICES, choice_rows, class_rows, noise_rows, op_rows, summary
 
     print(tabulate(summary(report), tablefmt="plain", disable_numparse=True))
     if rows := class_rows(report):
@@ -115,7 +115,7 @@ def _print_report(report: dict) -> None:
     # On a phone's CPU every op is alike; elsewhere those that stay behind matter.
     away = [row for row in op_rows(report) if row[4] in ("cpu", "uncertain", "dead")]
     if away:
-        headers = ("", "op", "version", "output", "placement", "why", "what helps")
+        headers = ("", "op", "version", "output", "placement", "why", "advice")
         _print_table("Ops that the accelerator leaves or may leave:", away, headers)
     page = report["file"]["name"].removesuffix(".tflite") + ".html"
     print(f"\npictures and the table of ops are in {page} beside the file")
@@ -128,8 +128,8 @@ def _print_table(title: str, rows, headers) -> None:
 
 def benchmark(arguments: Namespace) -> None:
     """Times .tflite files."""
-    from export.benchmark import benchmark as measure
-    from export.benchmark import host_facts
+    from export.tflite.benchmark import benchmark as measure
+    from export.tflite.benchmark import host_facts
 
     results = measure(
         arguments.files,
@@ -151,7 +151,7 @@ def benchmark(arguments: Namespace) -> None:
     )
 
 
-def _photo_size(data: Data | None) -> tuple[int, int]:
+def _image_size(data: Data | None) -> tuple[int, int]:
     if data is None:
         raise ValueError("The run has no working size; name the file's input with --size H W.")
     height, width = data.read(data.files("val")[0])[1].shape

@@ -103,7 +103,7 @@ def _parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     _add_train(verbs.add_parser("train", help="train a network on labelled images"))
     _add_evaluate(verbs.add_parser("evaluate", help="score a model on labelled images"))
-    _add_predict(verbs.add_parser("predict", help="label photos"))
+    _add_predict(verbs.add_parser("predict", help="label images"))
     _add_export(verbs.add_parser("export", help="make a verified .tflite file"))
     _add_check(verbs.add_parser("check", help="say which ops the Edge TPU would run, and why"))
     _add_benchmark(verbs.add_parser("benchmark", help="time .tflite files"))
@@ -113,7 +113,7 @@ def _parser() -> argparse.ArgumentParser:
         "--costs", action="store_true", help="print README's table of costs instead"
     )
     _add_json(models)
-    demo = verbs.add_parser("demo", help="the whole way on generated photos, in minutes")
+    demo = verbs.add_parser("demo", help="the whole way on generated images, in minutes")
     demo.add_argument("--out", type=Path, default=Path("kseg-demo"), help="folder to write to")
     return parser
 
@@ -123,12 +123,12 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", help="network (default: that of --weights RUN, or fcn8s)")
     _add_network(parser)
     parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="run folder")
-    _add_size(parser, "--size", "working size that photos are fitted into")
+    _add_size(parser, "--size", "working size that images are fitted into")
     _add_size(parser, "--crop", "training crops, multiples of 32")
     long = parser.add_mutually_exclusive_group()
-    long.add_argument("--epochs", type=int, default=30, help="times each photo is seen (30)")
+    long.add_argument("--epochs", type=int, default=30, help="times each image is seen (30)")
     long.add_argument("--minutes", type=float, help="as many epochs as fit into this time")
-    parser.add_argument("--batch-size", type=int, default=8, help="photos in a step (8)")
+    parser.add_argument("--batch-size", type=int, default=8, help="images in a step (8)")
     parser.add_argument("--seed", type=int, default=0, help="of everything random (0)")
     parser.add_argument(
         "--weights",
@@ -158,7 +158,7 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--with-val",
         action="store_true",
-        help="train on the validation photos too, for the last training of all; nothing is scored",
+        help="train on the validation images too, for the last training of all; nothing is scored",
     )
     parser.add_argument("--resume", action="store_true", help="go on with the run in RUN")
 
@@ -169,14 +169,14 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--split", default="val", help="train, val or test (val)")
     _add_size(parser, "--size", "working size (default: the run's)")
     geometry = parser.add_mutually_exclusive_group()
-    _add_size(geometry, "--pad-to", "pad photos at the bottom and right first")
-    _add_size(geometry, "--crop-to", "cut photos at the bottom and right first")
+    _add_size(geometry, "--pad-to", "pad images at the bottom and right first")
+    _add_size(geometry, "--crop-to", "cut images at the bottom and right first")
     _add_json(parser)
 
 
 def _add_predict(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", help=_MODEL)
-    parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="photos")
+    parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="images")
     parser.add_argument("--out", type=Path, default=Path("."), metavar="DIR", help="folder (.)")
     _add_size(parser, "--size", "working size (default: the run's)")
     _add_delegate(parser)
@@ -188,7 +188,7 @@ def _add_export(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data",
         type=Path,
-        help="YAML file of a data set: calibrates on its train photos, scores on its val photos",
+        help="YAML file of a data set: calibrates on its train images, scores on its val images",
     )
     parser.add_argument(
         "--target",
@@ -230,7 +230,7 @@ def _add_export(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="train N epochs more with the rounding of int8 first (quantization-aware; 0)",
     )
-    _add_size(parser, "--size", "size of the file's input (default: the run's, or the photos')")
+    _add_size(parser, "--size", "size of the file's input (default: the run's, or the images')")
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier export")
     _add_json(parser)
 

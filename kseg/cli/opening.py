@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import kseg
+from kseg.classes import Classes
 from kseg.data import Data
-from kseg.label_map import LabelMap
 from kseg.models import MODELS, TRAINED, check_choice
 from kseg.models.trained import best_int8, packaged
 from kseg.training.run import find_trained, is_run, open_run
@@ -32,11 +32,11 @@ def open_model(name: str, delegate: str | None = None):
         from export import load_tflite
 
         file = packaged(str(shipped.int8_file), str(shipped.int8_sha256))
-        return load_tflite(str(file), delegate=delegate), shipped.label_map, shipped.size
+        return load_tflite(str(file), delegate=delegate), shipped.classes, shipped.size
     if delegate is not None and Path(name).suffix != ".tflite":
         raise ValueError(f"--delegate runs .tflite files; {name} is none. Export it first.")
     if (record := find_trained(name)) is not None:
-        return kseg.load(name), record.label_map, record.size
+        return kseg.load(name), record.classes, record.size
     if Path(name).suffix == ".tflite":
         from export import load_tflite
 
@@ -48,64 +48,63 @@ def open_model(name: str, delegate: str | None = None):
             f"{name!r} is neither a run folder nor a .tflite file nor a trained model.{known}"
         )
     run = open_run(name)
-    return kseg.load(run), run.label_map, run.size
+    return kseg.load(run), run.classes, run.size
 
 
 def warn_if_val_was_seen(name: str, data: Data) -> None:
-    """Warns where a model was trained on photos that are to judge it, or what comes of it.
+    """Warns where a model was trained on images that are to judge it, or what comes of it.
 
     Args:
         name: As for `open_model`.
-        data: The data set whose validation photos judge.
+        data: The data set whose validation images judge.
     """
     if is_run(name):
         seen = (open_run(name).record["recipe"] or {}).get("with_val", False)
     else:
         record = TRAINED.get(name) or best_int8(name)
-        seen = record and "val" in record.splits and record.label_map.names == data.label_map.names
+        seen = record and "val" in record.splits and record.classes.names == data.classes.names
     if seen:
         warnings.warn(
-            f"{name} was trained on validation photos too (--with-val); if they are those of "
+            f"{name} was trained on validation images too (--with-val); if they are those of "
             f"{data.source}, scores on them are no measure.",
             stacklevel=2,
         )
 
 
-def warn_if_names_differ(name: str, label_map: LabelMap, data: Data) -> None:
-    """Warns where a model's classes are as many as those of the photos that judge it, but others.
+def warn_if_names_differ(name: str, classes: Classes, data: Data) -> None:
+    """Warns where a model's classes are as many as those of the images that judge it, but others.
 
     Args:
         name: Of the model.
-        label_map: Its classes, as `open_model` returns them.
+        classes: Its classes, as `open_model` returns them.
         data: The data set that judges.
     """
-    made_up = _unnamed(label_map.num_classes).names
-    if label_map.names not in (made_up, data.label_map.names):
+    made_up = _unnamed(classes.num_classes).names
+    if classes.names not in (made_up, data.classes.names):
         warnings.warn(
-            f"{name} has the classes {', '.join(label_map.names)}, and {data.source} has "
-            f"{', '.join(data.label_map.names)}; classes are compared by their place.",
+            f"{name} has the classes {', '.join(classes.names)}, and {data.source} has "
+            f"{', '.join(data.classes.names)}; classes are compared by their place.",
             stacklevel=2,
         )
 
 
-def _unnamed(num_classes: int) -> LabelMap:
-    return LabelMap(tuple(f"class {index}" for index in range(num_classes)))
+def _unnamed(num_classes: int) -> Classes:
+    return Classes(tuple(f"class {index}" for index in range(num_classes)))
 
 
-def _file_facts(path: Path, num_classes: int) -> tuple[LabelMap, tuple[int, int] | None]:
+def _file_facts(path: Path, num_classes: int) -> tuple[Classes, tuple[int, int] | None]:
     """Returns the classes and the working size of a .tflite file.
 
     They come from the report beside it (X.json for X.tflite and X_edgetpu.tflite), or from its
     metadata.
     """
-    from export.metadata import read_metadata
+    from export.tflite.metadata import read_metadata
 
     beside = path.with_name(path.stem.removesuffix("_edgetpu") + ".json")
     try:
         report = json.loads(beside.read_text(encoding="utf-8"))
-        names, colors = report["label_map"]["names"], report["label_map"]["colors"]
-        label_map = LabelMap(tuple(names), tuple(tuple(color) for color in colors))
-        found = label_map, pair(report["working_size"])
+        classes = Classes.from_json(report.get("classes") or report["label_map"])
+        found = classes, pair(report["working_size"])
     except (OSError, ValueError, LookupError, TypeError, RecursionError):  # no report of kseg's
         found = None
     if found is None or found[0].num_classes != num_classes:  # or not this file's

@@ -1,9 +1,9 @@
 """Labelled images: reading, checking, augmenting and making them."""
 
-from kseg.data.check import DataReport, check_data
+from kseg.data.checking import DataReport, check_data
 from kseg.data.dataset import Data, Pair, Split
-from kseg.data.description import load_data
 from kseg.data.transforms import Augmentation, fit_inside
+from kseg.data.yaml_file import load_data
 
 __all__ = [
     "Augmentation",

@@ -8,16 +8,16 @@ from typing import NamedTuple
 import keras
 import numpy as np
 
+from kseg.classes import Classes
 from kseg.data.files import read_image, read_label_map
 from kseg.data.transforms import Augmentation, augment, fit_inside, resize_image, stack
-from kseg.label_map import LabelMap
 
 
 class Pair(NamedTuple):
-    """A photo and its label map."""
+    """An image and its label file."""
 
     image: Path
-    label_map: Path
+    label_file: Path
 
 
 @dataclass(frozen=True)
@@ -26,14 +26,14 @@ class Data:
 
     Attributes:
         source: The YAML file.
-        label_map: Names and colours of the classes.
-        pairs: Split name to its photos with label maps.
+        classes: Their names and colours.
+        pairs: Split name to its images with label maps.
         lookup: 256 numbers, from the id in a label map file to the class; -1 where there is none.
         color_ids: For RGB label maps, from packed colour to the id.
     """
 
     source: Path
-    label_map: LabelMap
+    classes: Classes
     pairs: dict[str, tuple[Pair, ...]]
     lookup: np.ndarray = field(repr=False, compare=False)
     color_ids: dict[int, int] = field(default_factory=dict, repr=False)
@@ -51,10 +51,10 @@ class Data:
 
         Args:
             name: "train", "val" or "test".
-            size: (height, width) that photos are fitted into, aspect kept; None keeps their own.
-            batch_size: Photos in a batch.
+            size: (height, width) that images are fitted into, aspect kept; None keeps their own.
+            batch_size: Images in a batch.
             seed: Of the order and of augmentation; None keeps the order of the files.
-            augment: How photos are varied; None leaves them as they are.
+            augment: How images are varied; None leaves them as they are.
 
         Returns:
             Batches of images float32 (N, H, W, 3), 0..255, and label maps int32 (N, H, W).
@@ -65,7 +65,7 @@ class Data:
         return Split(self, self.files(name), size, batch_size, seed, augment)
 
     def files(self, split: str) -> tuple[Pair, ...]:
-        """Returns the photos and label maps of a split.
+        """Returns the images and label maps of a split.
 
         Raises:
             ValueError: If there is no such split.
@@ -77,21 +77,21 @@ class Data:
         return self.pairs[split]
 
     def images(self, split: str, count: int) -> list[np.ndarray]:
-        """Returns photos spread evenly over a split, for calibration.
+        """Returns images spread evenly over a split, for calibration.
 
         Args:
             split: "train", "val" or "test".
             count: How many at most.
 
         Returns:
-            Photos, uint8 (H, W, 3).
+            Images, uint8 (H, W, 3).
         """
         pairs = self.files(split)
         picks = np.linspace(0, len(pairs) - 1, min(count, len(pairs))).round().astype(int)
         return [np.asarray(read_image(pairs[index].image)) for index in picks]
 
     def read(self, pair: Pair) -> tuple[np.ndarray, np.ndarray]:
-        """Returns a photo, uint8 (H, W, 3), and its label map, uint8 (H, W), at their own size.
+        """Returns an image, uint8 (H, W, 3), and its label map, uint8 (H, W), at their own size.
 
         Raises:
             ValueError: If a file cannot be read; it is named.
@@ -101,11 +101,11 @@ class Data:
 
     def _open(self, pair):
         image = read_image(pair.image)
-        label_map = read_label_map(pair.label_map, self.lookup, self.color_ids)
+        label_map = read_label_map(pair.label_file, self.lookup, self.color_ids)
         if image.size != label_map.size:
             raise ValueError(
-                f"{pair.label_map}: it is {label_map.width} x {label_map.height} pixels and its "
-                f"photo {pair.image.name} is {image.width} x {image.height}; they must be equal."
+                f"{pair.label_file}: it is {label_map.width} x {label_map.height} pixels and its "
+                f"image {pair.image.name} is {image.width} x {image.height}; they must be equal."
             )
         return image, label_map
 

@@ -1,4 +1,4 @@
-"""Reading one photo or one label map with Pillow."""
+"""Reading one image or one label map with Pillow."""
 
 import functools
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from kseg.label_map import IGNORE_CLASS
+from kseg.classes import IGNORE_CLASS
 
 MAX_PIXELS = 50_000_000
 _LOSSY = ("JPEG", "WEBP", "GIF")
@@ -27,13 +27,13 @@ def _naming_the_file(read):
 
 @_naming_the_file
 def read_image(path: Path) -> Image.Image:
-    """Reads a photo, turned as its EXIF tag says.
+    """Reads an image, turned as its EXIF tag says.
 
     Args:
         path: Any image file that Pillow reads.
 
     Returns:
-        The photo, RGB.
+        The image, RGB.
 
     Raises:
         ValueError: If the file is missing, no image, damaged, or larger than MAX_PIXELS.

@@ -11,9 +11,9 @@ import numpy as np
 import yaml
 from PIL import Image, ImageDraw
 
-from kseg.label_map import LabelMap
+from kseg.classes import Classes
 
-SHAPES = LabelMap(
+SHAPES = Classes(
     names=("background", "disc", "square", "triangle", "star"),
     colors=((60, 60, 60), (230, 80, 60), (70, 140, 240), (250, 200, 60), (90, 200, 110)),
 )
@@ -26,8 +26,8 @@ def write_shapes(
 
     Args:
         folder: Where to; it is made.
-        train: Photos to train on.
-        val: Photos to score on.
+        train: Images to train on.
+        val: Images to score on.
         size: Height and width in pixels.
         seed: Of everything; equal seeds make equal files.
 
@@ -52,14 +52,14 @@ def write_shapes(
 
 
 def draw_shapes(rng: np.random.Generator, size: int) -> tuple[Image.Image, Image.Image]:
-    """Draws one photo and its label map.
+    """Draws one image and its label map.
 
     Args:
         rng: Where chance comes from.
         size: Height and width in pixels.
 
     Returns:
-        The photo, RGB, and the label map, a palette picture.
+        The image, RGB, and the label map, a palette picture.
     """
     image = _texture(rng, size)
     draw = ImageDraw.Draw(image)

@@ -1,7 +1,7 @@
-"""Resizing, cropping and colour changes of a photo together with its label map.
+"""Resizing, cropping and colour changes of an image together with its label map.
 
-Photos are interpolated, label maps never: they are only ever picked from (nearest). Where a crop
-reaches over the edge, photos are filled with the grey that models pad with and label maps with
+Images are interpolated, label maps never: they are only ever picked from (nearest). Where a crop
+reaches over the edge, images are filled with the grey that models pad with and label maps with
 the ignored class.
 """
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from kseg.label_map import IGNORE_CLASS
+from kseg.classes import IGNORE_CLASS
 
 FILL = 127  # becomes 0 in the model, as the padding of `kseg.layers.PadToStride`
 _LUMA = np.array([0.299, 0.587, 0.114])
@@ -18,13 +18,13 @@ _LUMA = np.array([0.299, 0.587, 0.114])
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How training photos are varied.
+    """How training images are varied.
 
     Attributes:
         crop: (height, width) of the crop in pixels.
         scale: Smallest and largest enlargement before the crop, drawn evenly on a log scale.
         aspect: Largest relative difference between the enlargements of height and width.
-        flip: Whether half the photos are mirrored left to right.
+        flip: Whether half the images are mirrored left to right.
         color: Largest relative change of brightness, contrast and saturation; 0 for none.
     """
 
@@ -36,10 +36,10 @@ class Augmentation:
 
 
 def fit_inside(size: tuple[int, int], box: tuple[int, int] | None) -> tuple[int, int]:
-    """Returns the largest (height, width) of a photo's aspect that fits into a box.
+    """Returns the largest (height, width) of an image's aspect that fits into a box.
 
     Args:
-        size: (height, width) of the photo.
+        size: (height, width) of the image.
         box: (height, width) to fit into, or None to keep the size.
     """
     if box is None:
@@ -49,7 +49,7 @@ def fit_inside(size: tuple[int, int], box: tuple[int, int] | None) -> tuple[int,
 
 
 def resize_image(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """Resizes a photo to (height, width), bilinear and anti-aliased."""
+    """Resizes an image to (height, width), bilinear and anti-aliased."""
     if (image.height, image.width) == size:
         return image
     return image.resize(size[::-1], Image.Resampling.BILINEAR)
@@ -62,17 +62,17 @@ def augment(
     size: tuple[int, int] | None,
     rng: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Draws one variation of a photo and its label map.
+    """Draws one variation of an image and its label map.
 
     Args:
-        image: The photo, RGB.
+        image: The image, RGB.
         label_map: Of the same size, one byte a pixel.
         augmentation: What may be varied.
-        size: The working size that photos are fitted into, or None for their own.
+        size: The working size that images are fitted into, or None for their own.
         rng: Where chance comes from.
 
     Returns:
-        The photo, uint8 (crop height, crop width, 3), and the label map, uint8
+        The image, uint8 (crop height, crop width, 3), and the label map, uint8
         (crop height, crop width).
     """
     fitted = fit_inside((image.height, image.width), size)
@@ -83,8 +83,8 @@ def augment(
         fitted[1] / image.width * zoom / stretch,
     )
     crop, offset = augmentation.crop, rng.uniform(size=2)
-    # The window of the photo that becomes the crop, in the photo's pixels; where it is larger
-    # than the photo, the photo lies anywhere within it.
+    # The window of the image that becomes the crop, in the image's pixels; where it is larger
+    # than the image, the image lies anywhere within it.
     extent = [crop[axis] / scale[axis] for axis in (0, 1)]
     full = (image.height, image.width)
     start = [(full[axis] - extent[axis]) * offset[axis] for axis in (0, 1)]
@@ -103,9 +103,9 @@ def augment(
 
 
 def _window(full, start, scale, crop):
-    """Returns the part of the photo that the crop shows, and where in the crop it lies.
+    """Returns the part of the image that the crop shows, and where in the crop it lies.
 
-    The part is (left, top, right, bottom) in the photo's pixels, the place is
+    The part is (left, top, right, bottom) in the image's pixels, the place is
     (top, left, height, width) in the crop's.
     """
     part, place = [], []
@@ -142,10 +142,10 @@ def _color_matrix(strength, rng):
 def stack(
     pairs: list[tuple[np.ndarray, np.ndarray]],
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Stacks photos and label maps, padded at the bottom and right to the largest.
+    """Stacks images and label maps, padded at the bottom and right to the largest.
 
     Args:
-        pairs: Photos uint8 (H, W, 3) with label maps uint8 (H, W).
+        pairs: Images uint8 (H, W, 3) with label maps uint8 (H, W).
 
     Returns:
         Images float32 (N, H, W, 3), 0..255, and label maps int32 (N, H, W).

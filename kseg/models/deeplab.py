@@ -14,7 +14,7 @@ import keras
 from kseg.backbones import BACKBONES
 from kseg.decoders import deeplab_v3_decoder, deeplab_v3_plus_decoder
 from kseg.layers import CropLike
-from kseg.models._checks import check_arguments, finish
+from kseg.models.frame import check_arguments, finish
 
 
 def build_deeplab_v3(

@@ -12,7 +12,7 @@ import keras
 from kseg.backbones import BACKBONES
 from kseg.decoders import dilated_decoder
 from kseg.layers import CropLike
-from kseg.models._checks import check_arguments, finish
+from kseg.models.frame import check_arguments, finish
 
 _OUTPUT_STRIDE = 8
 

@@ -20,7 +20,7 @@ from kseg.layers import (
     conv_norm_act,
     separable_norm_act,
 )
-from kseg.models._checks import check_arguments, check_choice, check_widths, finish
+from kseg.models.frame import check_arguments, check_choice, check_widths, finish
 
 CONVOLUTIONS = {"standard": conv_norm_act, "depthwise_separable": separable_norm_act}
 DOWNSAMPLINGS = ("max", "average", "strided", "dilated")

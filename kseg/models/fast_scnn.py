@@ -22,7 +22,7 @@ from kseg.layers import (
     inverted_residual,
     separable_norm_act,
 )
-from kseg.models._checks import check_arguments, finish
+from kseg.models.frame import check_arguments, finish
 
 # filters and strides of the first of three blocks
 _STAGES = ((64, 2), (96, 2), (128, 1))

@@ -13,7 +13,7 @@ import keras
 from kseg.backbones import BACKBONES
 from kseg.decoders import UPSAMPLINGS, fcn_decoder
 from kseg.layers import CropLike
-from kseg.models._checks import check_arguments, check_choice, finish
+from kseg.models.frame import check_arguments, check_choice, finish
 
 
 def build_fcn32s(

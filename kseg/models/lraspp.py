@@ -13,7 +13,7 @@ import keras
 from kseg.backbones import BACKBONES
 from kseg.decoders import lraspp_decoder
 from kseg.layers import CropLike
-from kseg.models._checks import check_arguments, finish
+from kseg.models.frame import check_arguments, finish
 
 
 def build_lraspp(

@@ -14,7 +14,7 @@ from keras import layers
 
 from kseg.backbones.endpoints import scale_to_unit
 from kseg.layers import CropLike, MaxUnpooling, PadToStride, conv_norm_act
-from kseg.models._checks import check_arguments, check_widths, finish
+from kseg.models.frame import check_arguments, check_widths, finish
 
 _CONVOLUTIONS = (2, 2, 3, 3, 3)  # of each stage, as in VGG-16
 

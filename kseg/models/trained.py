@@ -15,7 +15,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from kseg.label_map import LabelMap
+from kseg.classes import Classes
 
 
 @dataclass(frozen=True)
@@ -28,17 +28,17 @@ class TrainedRecord:
         data: The data set, the word to pass as `weights`.
         file: The float16 weights, a file in `kseg/weights`.
         sha256: Of the file.
-        label_map: The names and colours of the classes.
+        classes: The names and colours of the classes.
         input_range: What it takes; the scaling is its first layer.
-        size: (height, width) of the photos, the scale that the network works at.
-        mean_iou: On the data set's validation photos, of the weights that `commands` made: they
-            were not trained on those photos.
+        size: (height, width) of the images, the scale that the network works at.
+        mean_iou: On the data set's validation images, of the weights that `commands` made: they
+            were not trained on those images.
         iou_per_class: Likewise, name to IoU.
         commands: What trained it, in order; each starts from those before.
         licence: How the weights may be used.
-        final_command: What trained on from there with the validation photos too, and so made the
+        final_command: What trained on from there with the validation images too, and so made the
             weights in the file; None where `commands` did.
-        final_mean_iou: Of the weights in the file on the validation photos. With a final_command,
+        final_mean_iou: Of the weights in the file on the validation images. With a final_command,
             that is no measure of the network; it shows whether a file is as it should be.
         int8_file: The verified full-integer .tflite file of size `size` in `kseg/weights`, or None.
         int8_sha256: Of that file.
@@ -51,7 +51,7 @@ class TrainedRecord:
     data: str
     file: str
     sha256: str
-    label_map: LabelMap
+    classes: Classes
     input_range: str
     size: tuple[int, int]
     mean_iou: float
@@ -73,8 +73,7 @@ class TrainedRecord:
 
 def _read_record(file: Traversable) -> TrainedRecord:
     facts = json.loads(file.read_text(encoding="utf-8"))
-    colors = tuple(tuple(color) for color in facts["label_map"]["colors"])
-    facts["label_map"] = LabelMap(tuple(facts["label_map"]["names"]), colors)
+    facts["classes"] = Classes.from_json(facts["classes"])
     facts["size"], facts["commands"] = tuple(facts["size"]), tuple(facts["commands"])
     return TrainedRecord(**facts)
 

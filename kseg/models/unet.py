@@ -15,7 +15,7 @@ from keras import layers
 from kseg.backbones import BACKBONES
 from kseg.backbones.endpoints import scale_to_unit
 from kseg.layers import CropLike, PadToStride, Resize, conv_norm_act
-from kseg.models._checks import check_arguments, check_widths, finish
+from kseg.models.frame import check_arguments, check_widths, finish
 
 
 def build_unet(

@@ -1,7 +1,7 @@
 """Training, evaluating, and the run folder that holds both."""
 
-from kseg.training.evaluate import evaluate
-from kseg.training.fit import fit
+from kseg.training.evaluation import evaluate
+from kseg.training.fitting import fit
 from kseg.training.recipe import Recipe
 from kseg.training.run import Run, load
 

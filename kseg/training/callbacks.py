@@ -67,7 +67,7 @@ class Keeper(keras.callbacks.Callback):
     Attributes:
         path: The run folder.
         average: The running average.
-        score: Scores the model as it stands; None where no photo was left to judge by.
+        score: Scores the model as it stands; None where no image was left to judge by.
         epochs: Of the whole training.
         steps: Of an epoch.
         validate_every: Epochs between evaluations.

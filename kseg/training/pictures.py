@@ -41,7 +41,7 @@ def write_curves(path: Path, history: list[dict]) -> None:
 
 
 def write_preview(path: Path, model: keras.Model, data: Data, size: tuple[int, int] | None) -> None:
-    """Draws some validation photos with their truth and the prediction.
+    """Draws some validation images with their truth and the prediction.
 
     Args:
         path: The PNG.
@@ -54,11 +54,9 @@ def write_preview(path: Path, model: keras.Model, data: Data, size: tuple[int, i
     for index in np.linspace(0, len(pairs) - 1, min(_PREVIEWED, len(pairs))).astype(int):
         image, truth = data.read(pairs[index])
         labels = predict(model, image, size=size)
-        rows.append(
-            [image, colorize(truth, data.label_map), overlay(image, labels, data.label_map)]
-        )
+        rows.append([image, colorize(truth, data.classes), overlay(image, labels, data.classes)])
     content = io.BytesIO()
-    panel(rows, ("photo", "truth", "prediction"), 320).save(content, "PNG")
+    panel(rows, ("image", "truth", "prediction"), 320).save(content, "PNG")
     write_atomically(path, content.getvalue())
 
 

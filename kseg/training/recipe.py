@@ -66,14 +66,14 @@ class Recipe:
     """How to train.
 
     Attributes:
-        epochs: Times that each training photo is seen.
+        epochs: Times that each training image is seen.
         minutes: Instead of epochs: about as many as fit into this time. The speed is measured
             once, at the start, and `epochs` is what the run folder records.
-        batch_size: Photos in a step.
-        size: Working size, (height, width) that photos are fitted into; None keeps their own.
+        batch_size: Images in a step.
+        size: Working size, (height, width) that images are fitted into; None keeps their own.
         crop: (height, width) of training crops, multiples of 32; None takes the working size, or
-            the first photo's, rounded up to 32.
-        seed: Of weights that start at random is the caller's; this one orders and varies photos.
+            the first image's, rounded up to 32.
+        seed: Of weights that start at random is the caller's; this one orders and varies images.
         optimizer: "adamw" or "sgd" (momentum 0.9).
         learning_rate: Highest rate, of the decoder.
         backbone_rate: Rate of the backbone as a fraction of learning_rate; 1 suits random weights.
@@ -92,13 +92,13 @@ class Recipe:
         dice: Weight of the soft Dice loss beside cross entropy.
         distillation: Weight of a teacher's logits beside that, where `kseg.fit` has a teacher.
         scale: Smallest and largest random enlargement.
-        flip: Whether half the photos are mirrored.
+        flip: Whether half the images are mirrored.
         color: Largest relative change of brightness, contrast and saturation.
         validate_every: Epochs between evaluations.
-        with_val: Whether the validation photos are trained on too, for the last training of all,
+        with_val: Whether the validation images are trained on too, for the last training of all,
             once they have done their part. They can then judge no longer: nothing is evaluated,
             and the last weights are the best.
-        workers: Threads that prepare photos beside the training step; quantization-aware training
+        workers: Threads that prepare images beside the training step; quantization-aware training
             prepares them itself, between steps.
         deterministic: Whether TensorFlow must use ops that give the same bits every time.
     """

@@ -20,7 +20,7 @@ import h5py
 import keras
 import numpy as np
 
-from kseg.label_map import LabelMap
+from kseg.classes import Classes
 from kseg.models import TRAINED, TrainedRecord, build
 
 FORMAT = 1
@@ -39,14 +39,13 @@ class Run:
     record: dict[str, Any]
 
     @property
-    def label_map(self) -> LabelMap:
+    def classes(self) -> Classes:
         """Names and colours of the classes."""
-        names, colors = self.record["label_map"]["names"], self.record["label_map"]["colors"]
-        return LabelMap(tuple(names), tuple(tuple(color) for color in colors))
+        return Classes.from_json(self.record["classes"])
 
     @property
     def size(self) -> tuple[int, int] | None:
-        """Working size, (height, width), or None for the photos' own."""
+        """Working size, (height, width), or None for the images' own."""
         size = self.record["size"]
         return None if size is None else (size[0], size[1])
 
@@ -69,6 +68,8 @@ def open_run(path: str | Path) -> Run:
         version = record["format"]
     except (OSError, ValueError, KeyError, TypeError):
         raise ValueError(f"{path} is no run folder of kseg: it has no readable run.json.") from None
+    if "label_map" in record:  # as runs had it before kseg 0.2
+        record["classes"] = record.pop("label_map")
     if version != FORMAT:
         raise ValueError(
             f"{path} has run format {version}; this kseg reads format {FORMAT}. Update kseg."
@@ -94,7 +95,7 @@ def load(
     Args:
         run: The run, its folder, or the name of a model trained by kseg (`kseg.models.TRAINED`).
         model: The network, where kseg did not build it; its weights are replaced.
-        checkpoint: "best" (highest mean IoU on the validation photos) or "last".
+        checkpoint: "best" (highest mean IoU on the validation images) or "last".
 
     Returns:
         The model.

@@ -14,7 +14,7 @@ def model():
 
 
 def _own(*outer):
-    image = x = keras.Input((None, None, 3), name="photo")
+    image = x = keras.Input((None, None, 3), name="image")
     for layer in outer:
         x = layer(x)
     return keras.Model(image, x)

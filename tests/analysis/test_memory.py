@@ -9,7 +9,7 @@ from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from keras import layers
 
 from export import convert, full_integer
-from export.flatbuffer import read_model
+from export.tflite.reader import read_model
 from kseg.analysis import describe
 from kseg.models import MODELS
 
@@ -157,9 +157,9 @@ def _arena(path, graph):
 
 def _compare(name, folder):
     model = _build(name)
-    photos = [np.random.default_rng(k).integers(0, 256, (*SIZE, 3), "uint8") for k in range(8)]
+    images = [np.random.default_rng(k).integers(0, 256, (*SIZE, 3), "uint8") for k in range(8)]
     path = folder / "file.tflite"
-    convert(model, full_integer(photos), input_size=SIZE, path=path)
+    convert(model, full_integer(images), input_size=SIZE, path=path)
     graph = read_model(path)
     description = describe(model, SIZE)
     assert description.weights_bytes == _weights_in(graph)

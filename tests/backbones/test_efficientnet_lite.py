@@ -14,7 +14,7 @@ from kseg.backbones.records import IMAGENET_WEIGHTS
 from kseg.backbones.torch_file import efficientnet_lite_arrays
 from kseg.backbones.weights import _find
 
-# The size of the photos, and the number of parameters, that each was published with.
+# The size of the pictures, and the number of parameters, that each was published with.
 PUBLISHED = {
     "efficientnet_lite0": (224, 4_694_024),
     "efficientnet_lite1": (240, 5_470_344),
@@ -54,12 +54,12 @@ def test_every_weight_of_the_file_has_its_layer_and_the_other_way_round(classifi
 
 
 @pytest.mark.parametrize(
-    ("photo", "classes"), [("chelsea", range(281, 286)), ("coffee", (967, 968))]
+    ("picture", "classes"), [("chelsea", range(281, 286)), ("coffee", (967, 968))]
 )
-def test_it_names_what_is_in_a_photo(classifier, backbone, photo, classes):
+def test_it_names_what_is_in_a_picture(classifier, backbone, picture, classes):
     data = pytest.importorskip("skimage.data")
     size = PUBLISHED[backbone][0]
-    image = Image.fromarray(getattr(data, photo)()).resize((size, size), Image.Resampling.BICUBIC)
+    image = Image.fromarray(getattr(data, picture)()).resize((size, size), Image.Resampling.BICUBIC)
     scores = classifier.predict_on_batch(np.asarray(image, "float32")[None])
     assert scores.argmax() in classes
 
@@ -72,8 +72,8 @@ def test_dilation_keeps_the_weights_and_nearly_the_verdict():
     dilated.jit_compile = False
     load_imagenet_weights(dilated, "efficientnet_lite0")
     data = pytest.importorskip("skimage.data")
-    photo = Image.fromarray(data.chelsea()).resize((224, 224), Image.Resampling.BICUBIC)
-    scores = dilated.predict_on_batch(np.asarray(photo, "float32")[None])
+    picture = Image.fromarray(data.chelsea()).resize((224, 224), Image.Resampling.BICUBIC)
+    scores = dilated.predict_on_batch(np.asarray(picture, "float32")[None])
     assert scores.argmax() in range(281, 286)
 
 

@@ -64,7 +64,7 @@ def shapes(model):
     return {level: tensor.shape for level, tensor in model.output.items()}
 
 
-def photos(size, count=1):
+def images(size, count=1):
     return np.random.default_rng(0).uniform(0, 255, (count, *size, 3)).astype("float32")
 
 
@@ -93,7 +93,7 @@ def test_wider_and_deeper_variants_have_the_promised_channels(backbone):
 @pytest.mark.parametrize("backbone", [*LIGHT, *HEAVY])
 def test_any_size_is_the_size_padded_with_grey_by_hand(backbone, enliven):
     dynamic = endpoints_model(backbone, shape=(None, None, 3))
-    x = photos((33, 47))
+    x = images((33, 47))
     if backbone != "vgg16":  # which has no norms to set
         enliven(dynamic, (64, 64))
     padded = np.full((1, 64, 64, 3), 127, "float32")
@@ -159,7 +159,7 @@ def test_dilated_features_are_the_strided_ones_and_others_between(backbone, enli
     coarse = endpoints_model(backbone, shape=(*size, 3))
     if backbone != "vgg16":
         enliven(coarse, size)
-    x = photos(size)
+    x = images(size)
     c5 = coarse(x)["c5"]
     scale = np.ptp(c5)
     assert scale > 1e-5

@@ -85,12 +85,12 @@ def test_vgg16_is_keras_applications_with_its_dense_layers_slid_over_the_image()
 @pytest.mark.parametrize("backbone", ["mobilenet_v3_small", "mobilenet_v3_small_minimalistic"])
 def test_mobilenet_v3_becomes_an_integer_file_of_builtin_ops(backbone, tmp_path):
     from export import convert, full_integer
-    from export.flatbuffer import read_model
+    from export.tflite.reader import read_model
     from kseg.models import build
 
     model = build("fcn8s", {"num_classes": 3, "backbone": backbone, "weights": None})
-    photos = [np.random.default_rng(i).integers(0, 256, (64, 64, 3), "uint8") for i in range(8)]
-    convert(model, full_integer(photos), input_size=(64, 64), path=tmp_path / "m.tflite")
+    images = [np.random.default_rng(i).integers(0, 256, (64, 64, 3), "uint8") for i in range(8)]
+    convert(model, full_integer(images), input_size=(64, 64), path=tmp_path / "m.tflite")
     graph = read_model(tmp_path / "m.tflite")
     assert {t.dtype for t in graph.tensors} <= {"int8", "uint8", "int32"}
     swishes = {"mobilenet_v3_small": 18}.get(backbone, 0)

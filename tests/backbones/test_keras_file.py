@@ -217,11 +217,11 @@ def test_first_convolution_is_rewritten_for_the_one_scaling():
     rng = np.random.default_rng(0)
     kernel = rng.normal(size=(3, 3, 3, 5)).astype("float32")
     bias = rng.normal(size=5).astype("float32")
-    photo = rng.uniform(0, 255, (1, 6, 7, 3)).astype("float32")
-    theirs = keras.applications.resnet.preprocess_input(photo.copy())
+    picture = rng.uniform(0, 255, (1, 6, 7, 3)).astype("float32")
+    theirs = keras.applications.resnet.preprocess_input(picture.copy())
     expected = keras.ops.conv(theirs, kernel, padding="valid") + bias
     kernel, bias = rescaled_from_caffe(kernel, bias)
-    result = keras.ops.conv((photo - 127) / 128, kernel, padding="valid") + bias
+    result = keras.ops.conv((picture - 127) / 128, kernel, padding="valid") + bias
     assert np.ptp(expected) > 100
     np.testing.assert_allclose(result, expected, atol=1e-2)
 
@@ -250,12 +250,12 @@ def test_weights_for_caffe_images_give_the_features_of_raw_ones(
                 np.testing.assert_array_equal(value[:].reshape(weight.shape), weight)
         unused = set(file) - {layer.name for layer in weighted} - {"input_1"}
     assert unused == ({"predictions"} if record.include_top else set())
-    photo = np.random.default_rng(0).uniform(0, 255, (1, 224, 224, 3)).astype("float32")
-    caffe = keras.applications.vgg16.preprocess_input(photo.copy())
+    picture = np.random.default_rng(0).uniform(0, 255, (1, 224, 224, 3)).astype("float32")
+    caffe = keras.applications.vgg16.preprocess_input(picture.copy())
     caffe = np.pad(caffe, [(0, 0), (pad, pad), (pad, pad), (0, 0)])
     layer = model.get_layer(first)
     expected = layer.activation(keras.ops.conv(caffe, kernel, layer.strides, "valid") + bias)
-    result = keras.Model(image, layer.output)(photo)
+    result = keras.Model(image, layer.output)(picture)
     # The border differs: it is padded with another colour.
     inside = np.s_[:, 2:-2, 2:-2]
     np.testing.assert_allclose(result[inside], expected[inside], atol=1e-4 * np.ptp(expected))

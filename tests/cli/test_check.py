@@ -29,7 +29,7 @@ def test_json_says_where_each_op_runs(file, capsys):
         "compiles", "refusal", "ops", "macs_on_tpu", "parameter_bytes", "subgraphs",
     ]  # fmt: skip
     assert [op["placement"] for op in report["ops"]] == ["tpu", "cpu", "cpu"]
-    assert list(report["ops"][0]) == ["index", "name", "placement", "reason", "mend"]
+    assert list(report["ops"][0]) == ["index", "name", "placement", "reason", "advice"]
     assert report["compiles"] is True
 
 
@@ -43,7 +43,7 @@ def test_text_has_a_table_a_summary_and_each_mend_once(file, capsys):
     assert "ops                            1 Edge TPU, 2 CPU" in lines
     assert "multiply-adds on the Edge TPU  none in the file" in lines
     assert "parameters on the Edge TPU     0.00 MiB, fit in its 7.8 MiB cache" in lines
-    assert lines[-1] == "to mend (op 1): use ReLU, ReLU6, PReLU or SiLU"
+    assert lines[-1] == "advice (op 1): use ReLU, ReLU6, PReLU or SiLU"
 
 
 def test_bad_files_end_in_a_sentence_and_their_code(file, tmp_path, capsys):

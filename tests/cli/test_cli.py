@@ -67,10 +67,10 @@ def test_evaluate_takes_files_and_other_geometries(run, tflite, data_yaml, capsy
 def test_predict_writes_a_palette_label_map_and_an_overlay(
     run, tflite, data_yaml, tmp_path, capsys
 ):
-    photo = data_yaml.parent / "images/0.png"
-    expected = kseg.predict(kseg.load(run), photo)
+    image = data_yaml.parent / "images/0.png"
+    expected = kseg.predict(kseg.load(run), image)
     for model in (run, tflite):
-        assert main(["predict", str(model), str(photo), "--out", str(tmp_path / "out")]) == 0
+        assert main(["predict", str(model), str(image), "--out", str(tmp_path / "out")]) == 0
         with Image.open(tmp_path / "out/0.labels.png") as picture:
             assert picture.mode == "P"
             assert (np.asarray(picture) == expected).mean() > 0.97
@@ -85,7 +85,7 @@ def test_export_prints_its_report(run, data_yaml, tmp_path, capsys):
     assert main(["export", str(run), "--out", str(path), *arguments]) == 0
     report = json.loads(capsys.readouterr().out)
     assert report["recipe"]["name"] == "float16"
-    assert report["label_map"]["names"] == ["ground", "red", "blue"]
+    assert report["classes"]["names"] == ["ground", "red", "blue"]
     assert path.with_name("h.labels.txt").exists()
 
 
@@ -107,8 +107,8 @@ def test_export_for_a_coral_board_ends_early_and_says_what_that_costs(
         assert text in printed
     assert main(["evaluate", str(path), str(data_yaml), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["mean_iou"] > 0.5
-    photo = data_yaml.parent / "images/0.png"
-    assert main(["predict", str(path), str(photo), "--out", str(tmp_path)]) == 0
+    image = data_yaml.parent / "images/0.png"
+    assert main(["predict", str(path), str(image), "--out", str(tmp_path)]) == 0
     with Image.open(tmp_path / "0.labels.png") as picture:
         assert picture.size == (64, 64)
 
@@ -116,18 +116,18 @@ def test_export_for_a_coral_board_ends_early_and_says_what_that_costs(
 def test_a_file_alone_still_knows_its_classes(tflite, data_yaml, tmp_path, capsys):
     alone = tmp_path / "alone.tflite"
     alone.write_bytes(tflite.read_bytes())
-    photo = data_yaml.parent / "images/0.png"
-    assert main(["predict", str(alone), str(photo), "--out", str(tmp_path)]) == 0
+    image = data_yaml.parent / "images/0.png"
+    assert main(["predict", str(alone), str(image), "--out", str(tmp_path)]) == 0
     assert "ground" in capsys.readouterr().out
 
 
 def test_a_report_of_another_file_names_no_classes(tflite, tmp_path):
     shutil.copy(tflite, tmp_path / "street.tflite")
-    report = {"label_map": {"names": ["a", "b"], "colors": [[0, 0, 0]] * 2}, "working_size": None}
+    report = {"classes": {"names": ["a", "b"], "colors": [[0, 0, 0]] * 2}, "working_size": None}
     for wrong in (report, report | {"working_size": [32]}):
         (tmp_path / "street.json").write_text(json.dumps(wrong))
-        _, label_map, _ = open_model(str(tmp_path / "street.tflite"))
-        assert label_map.names == ("ground", "red", "blue")  # of the metadata
+        _, classes, _ = open_model(str(tmp_path / "street.tflite"))
+        assert classes.names == ("ground", "red", "blue")  # of the metadata
 
 
 def test_classes_in_another_order_are_warned_of(run, tflite, data_yaml, capsys):
@@ -175,9 +175,9 @@ def test_weights_of_a_run_start_another_of_its_network(run, data_yaml, tmp_path,
 
 
 def test_bad_input_is_one_sentence(run, data_yaml, tmp_path, capsys):
-    photo = data_yaml.parent / "images/0.png"
+    image = data_yaml.parent / "images/0.png"
     text = tmp_path / "text.jpg"
-    text.write_text("no photo")
+    text.write_text("no image")
     out = tmp_path / "new"
     cases = [
         (["train", "none.yaml", "--out", out], "none.yaml cannot be read: No such file"),
@@ -201,9 +201,9 @@ def test_bad_input_is_one_sentence(run, data_yaml, tmp_path, capsys):
         (["evaluate", run, data_yaml, "--pad-to", "10", "10"], "pad_to must be at least"),
         (["predict", run, "none.jpg"], "none.jpg: there is no such file"),
         (["predict", run, text], "cannot be read as an image"),
-        (["predict", run, photo, photo], "'0' comes twice"),
-        (["predict", run, photo, "--delegate", "x.so"], "--delegate runs .tflite files"),
-        (["export", run, "--out", out / "x.tflite"], "int8 needs photos"),
+        (["predict", run, image, image], "'0' comes twice"),
+        (["predict", run, image, "--delegate", "x.so"], "--delegate runs .tflite files"),
+        (["export", run, "--out", out / "x.tflite"], "int8 needs images"),
         (["export", run, "--data", data_yaml, "--out", "x.bin"], "must end in .tflite"),
     ]
     for arguments, sentence in cases:
@@ -223,7 +223,7 @@ def test_bad_files_are_all_named_before_training(data_yaml, tmp_path, capsys, wr
     assert "3 files cannot be used" in said
     assert "0.png: it cannot be read as an image" in said
     assert "1.png: it holds ids that names does not list: 77 (4096 pixels)" in said
-    assert "2.png: it is 32 x 32 pixels and its photo 2.png is 64 x 64" in said
+    assert "2.png: it is 32 x 32 pixels and its image 2.png is 64 x 64" in said
     assert not out.exists()
 
 
@@ -235,8 +235,8 @@ def test_a_damaged_file_ends_with_4(tflite, data_yaml, tmp_path, capsys):
 
 
 def test_a_missing_delegate_ends_with_2(tflite, data_yaml, capsys):
-    photo, missing = data_yaml.parent / "images/0.png", ["--delegate", "libnone.so"]
-    for arguments in (["predict", tflite, photo], ["benchmark", tflite]):
+    image, missing = data_yaml.parent / "images/0.png", ["--delegate", "libnone.so"]
+    for arguments in (["predict", tflite, image], ["benchmark", tflite]):
         assert "libnone.so cannot be loaded" in _refused(capsys, *arguments, *missing)
 
 

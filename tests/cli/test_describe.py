@@ -36,7 +36,7 @@ def run(tmp_path_factory):
             "format": 1,
             "spec": model.kseg_spec,
             "size": [64, 96],
-            "label_map": {"names": [], "colors": []},
+            "classes": {"names": [], "colors": []},
         },
     )
     weights = [np.asarray(variable).copy() for variable in model.variables]
@@ -71,7 +71,7 @@ def test_runs_are_described_at_their_working_size(run, capsys):
     assert 1 < facts["effective_receptive_field"]["c1"] <= 3
 
 
-def test_trained_models_are_described_at_the_size_of_their_photos(capsys):
+def test_trained_models_are_described_at_the_size_of_their_images(capsys):
     text = _printed(capsys, "describe", "fcn8s_camvid")
     assert "360 x 480" in text and "3.441 M" in text
 

@@ -9,15 +9,15 @@ from kseg.cli.opening import open_model
 from kseg.models import TRAINED
 
 
-def test_evaluate_says_when_a_trained_model_has_seen_the_photos(
+def test_evaluate_says_when_a_trained_model_has_seen_the_images(
     run, data_yaml, monkeypatch, capsys
 ):
     data = kseg.load_data(data_yaml)
-    record = replace(TRAINED["fcn8s_camvid"], label_map=data.label_map, final_command="kseg train")
+    record = replace(TRAINED["fcn8s_camvid"], classes=data.classes, final_command="kseg train")
     monkeypatch.setitem(TRAINED, "seen", record)
-    opened = kseg.load(run), data.label_map, None
+    opened = kseg.load(run), data.classes, None
     monkeypatch.setattr("kseg.cli.commands.open_model", lambda name: opened)
-    told = "seen was trained on validation photos too (--with-val); if they are those of"
+    told = "seen was trained on validation images too (--with-val); if they are those of"
     cases = (("seen", "val", True), ("seen", "train", False), (str(run), "val", False))
     for name, split, seen in cases:
         with warnings.catch_warnings():
@@ -26,7 +26,7 @@ def test_evaluate_says_when_a_trained_model_has_seen_the_photos(
         assert (told in capsys.readouterr().err) == seen
 
 
-def test_last_training_takes_the_validation_photos_too(run, data_yaml, tmp_path, capsys):
+def test_last_training_takes_the_validation_images_too(run, data_yaml, tmp_path, capsys):
     arguments = ["--backbone", "separable", "--weights", str(run), "--epochs", "1", "--with-val"]
     assert main(["train", str(data_yaml), *arguments, "--out", str(tmp_path / "final")]) == 0
     printed = capsys.readouterr().out
@@ -36,7 +36,7 @@ def test_last_training_takes_the_validation_photos_too(run, data_yaml, tmp_path,
     with warnings.catch_warnings():
         warnings.simplefilter("always")
         assert main(["evaluate", str(tmp_path / "final"), str(data_yaml)]) == 0
-    assert "final was trained on validation photos too" in capsys.readouterr().err
+    assert "final was trained on validation images too" in capsys.readouterr().err
 
 
 def test_a_run_folder_goes_before_a_trained_model_of_its_name(run, monkeypatch, capsys):
@@ -44,7 +44,7 @@ def test_a_run_folder_goes_before_a_trained_model_of_its_name(run, monkeypatch, 
     shutil.copytree(run, run.parent / "fcn8s_camvid")
     monkeypatch.chdir(run.parent)
     for name in ("camvid", "fcn8s_camvid"):
-        model, label_map, _ = open_model(name)
-        assert label_map.num_classes == 3 and model.output_shape[-1] == 3
+        model, classes, _ = open_model(name)
+        assert classes.num_classes == 3 and model.output_shape[-1] == 3
         assert main(["describe", name, "--json"]) == 0
         assert json.loads(capsys.readouterr().out)["params"] == model.count_params()

@@ -144,7 +144,7 @@ def test_image_cut_short_is_refused(tmp_path, read):
 @pytest.mark.parametrize("ending", ["png", "jpg", "tif", "bmp"])
 def test_damaged_image_is_read_or_refused_but_nothing_else(tmp_path, ending):
     rng = np.random.default_rng(0)
-    path = tmp_path / f"photo.{ending}"
+    path = tmp_path / f"image.{ending}"
     Image.fromarray(rng.integers(0, 256, (16, 16, 3)).astype("uint8")).save(path)
     content = path.read_bytes()
     refused = 0
@@ -171,42 +171,42 @@ def test_image_too_large_is_refused_before_its_pixels_are_read(tmp_path, monkeyp
         read(tmp_path / "labels.png")
 
 
-def test_photo_is_turned_as_its_exif_tag_says(tmp_path):
-    photo = np.zeros((16, 32, 3), "uint8")
-    photo[:, :16] = 255  # left half white
+def test_image_is_turned_as_its_exif_tag_says(tmp_path):
+    image = np.zeros((16, 32, 3), "uint8")
+    image[:, :16] = 255  # left half white
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned by 90 degrees clockwise
-    Image.fromarray(photo).save(tmp_path / "photo.jpg", exif=exif, quality=95)
-    turned = np.asarray(read_image(tmp_path / "photo.jpg"))
+    Image.fromarray(image).save(tmp_path / "image.jpg", exif=exif, quality=95)
+    turned = np.asarray(read_image(tmp_path / "image.jpg"))
     assert turned.shape == (32, 16, 3)
     assert turned[:12].min() > 200 and turned[20:].max() < 55
 
 
 @pytest.mark.parametrize("kind", ["png", "pgm", "tif"])
-def test_16_bit_photo_is_scaled_not_cut(tmp_path, kind):
+def test_16_bit_image_is_scaled_not_cut(tmp_path, kind):
     values = np.array([[0, 257, 128 * 257, 65535]], "uint16")
-    Image.fromarray(values).save(tmp_path / f"photo.{kind}")
-    photo = np.asarray(read_image(tmp_path / f"photo.{kind}"))
-    assert photo[0].tolist() == [[0] * 3, [1] * 3, [128] * 3, [255] * 3]
+    Image.fromarray(values).save(tmp_path / f"image.{kind}")
+    image = np.asarray(read_image(tmp_path / f"image.{kind}"))
+    assert image[0].tolist() == [[0] * 3, [1] * 3, [128] * 3, [255] * 3]
 
 
 @pytest.mark.parametrize("dtype", ["float32", "int32"])
-def test_photo_of_numbers_without_a_range_is_refused(tmp_path, dtype):
-    Image.fromarray(np.ones((4, 4), dtype)).save(tmp_path / "photo.tif")
-    with pytest.raises(ValueError, match=r"photo\.tif: its numbers \(mode .\) have no fixed range"):
-        read_image(tmp_path / "photo.tif")
+def test_image_of_numbers_without_a_range_is_refused(tmp_path, dtype):
+    Image.fromarray(np.ones((4, 4), dtype)).save(tmp_path / "image.tif")
+    with pytest.raises(ValueError, match=r"image\.tif: its numbers \(mode .\) have no fixed range"):
+        read_image(tmp_path / "image.tif")
 
 
-def test_photo_with_damaged_exif_data_is_refused(tmp_path):
-    Image.fromarray(RGB).save(tmp_path / "photo.png", exif=b"Exif\x00\x00no TIFF header")
-    with pytest.raises(ValueError, match=r"photo\.png: its EXIF data cannot be read"):
-        read_image(tmp_path / "photo.png")
+def test_image_with_damaged_exif_data_is_refused(tmp_path):
+    Image.fromarray(RGB).save(tmp_path / "image.png", exif=b"Exif\x00\x00no TIFF header")
+    with pytest.raises(ValueError, match=r"image\.png: its EXIF data cannot be read"):
+        read_image(tmp_path / "image.png")
 
 
 @pytest.mark.parametrize("mode", ["L", "P", "RGB", "RGBA", "CMYK", "1"])
-def test_photo_is_rgb_whatever_its_mode(tmp_path, mode):
-    Image.fromarray(RGB).convert(mode).save(tmp_path / "photo.tif")
-    image = read_image(tmp_path / "photo.tif")
+def test_image_is_rgb_whatever_its_mode(tmp_path, mode):
+    Image.fromarray(RGB).convert(mode).save(tmp_path / "image.tif")
+    image = read_image(tmp_path / "image.tif")
     assert image.mode == "RGB" and image.size == (4, 3)
 
 

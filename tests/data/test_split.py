@@ -11,7 +11,7 @@ AUGMENTATION = Augmentation((32, 32))
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory, write_rectangles):
-    """Eight photos for training, three of other sizes for validation."""
+    """Eight images for training, three of other sizes for validation."""
     sizes = [(64, 64)] * 8 + [(40, 64), (64, 40), (64, 64)]
     return load_data(write_rectangles(tmp_path_factory.mktemp("split") / "data", sizes))
 
@@ -30,7 +30,7 @@ def differ(a, b):
     return any((x[0] != y[0]).any() for x, y in zip(a, b, strict=True))
 
 
-def test_without_seed_photos_come_in_the_order_of_their_files(data):
+def test_without_seed_images_come_in_the_order_of_their_files(data):
     split = data.split("train", batch_size=3)
     assert len(split) == 3
     images = np.concatenate([split[i][0] for i in range(3)])
@@ -62,12 +62,12 @@ def test_seeds_and_epochs_differ(data, augmentation):
     assert differ(batches(one, 2), [one[2], one[3]])
 
 
-def test_epochs_differ_without_a_seed_too_where_photos_are_varied(data):
+def test_epochs_differ_without_a_seed_too_where_images_are_varied(data):
     split = data.split("train", batch_size=8, augment=AUGMENTATION)
     assert differ([split[0]], [split[1]])
 
 
-def test_an_epoch_shows_every_photo_once(data):
+def test_an_epoch_shows_every_image_once(data):
     split = data.split("train", batch_size=4, seed=3)
     expected = sorted(data.read(pair)[0].sum() for pair in data.files("train"))
     for epoch in range(3):
@@ -75,7 +75,7 @@ def test_an_epoch_shows_every_photo_once(data):
         assert sorted(images.sum((1, 2, 3)).astype(int)) == expected
 
 
-def test_every_training_batch_is_full_even_beyond_the_photos(data):
+def test_every_training_batch_is_full_even_beyond_the_images(data):
     for batch_size in (3, 5, 20):
         split = data.split("train", batch_size=batch_size, seed=0, augment=AUGMENTATION)
         for index in range(len(split) + 1):
@@ -91,20 +91,20 @@ def test_last_training_batch_is_filled_from_the_beginning_of_its_epoch(data):
     np.testing.assert_array_equal(split[2][1][2], split[0][1][0])
 
 
-def test_photos_of_one_batch_are_varied_apart(data):
+def test_images_of_one_batch_are_varied_apart(data):
     split = data.split("train", batch_size=16, seed=0, augment=AUGMENTATION)
     images, _ = split[0]
     assert len({image.tobytes() for image in images}) == 16
 
 
-def test_photos_of_other_sizes_are_padded_to_the_largest(data):
+def test_images_of_other_sizes_are_padded_to_the_largest(data):
     images, labels = data.split("val", batch_size=2)[0]
     assert images.shape == (2, 64, 64, 3)
     assert (labels[0, 40:] == 255).all() and (labels[1, :, 40:] == 255).all()
     assert (images[0, 40:] == 127).all() and (labels[0, :40] < 255).all()
 
 
-def test_size_fits_photos_inside_with_their_aspect(data):
+def test_size_fits_images_inside_with_their_aspect(data):
     split = data.split("val", size=(32, 48), batch_size=1)
     assert [split[i][1].shape[1:] for i in range(3)] == [(30, 48), (32, 20), (32, 32)]
     image, labels = data.read(data.files("val")[2])
@@ -138,11 +138,11 @@ def test_file_that_cannot_be_used_is_named_with_the_reason(tmp_path, write_recta
     yaml = write_rectangles(tmp_path / "data", ((16, 16),) * 8)
     data = load_data(yaml)
     pair = data.files("train")[0]
-    Image.new("L", (16, 8)).save(pair.label_map)
-    match = r"labels/0\.png: it is 16 x 8 pixels and its photo 0\.png is 16 x 16; they must be"
+    Image.new("L", (16, 8)).save(pair.label_file)
+    match = r"labels/0\.png: it is 16 x 8 pixels and its image 0\.png is 16 x 16; they must be"
     with pytest.raises(ValueError, match=match):
         data.read(pair)
-    pair.label_map.unlink()
+    pair.label_file.unlink()
     with pytest.raises(ValueError, match=r"labels/0\.png: there is no such file\."):
         data.split("train")[0]
     pair.image.write_bytes(b"no image")

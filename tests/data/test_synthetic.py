@@ -10,7 +10,7 @@ from kseg.data.synthetic import SHAPES, draw_shapes, write_shapes
 def test_it_is_a_data_set_of_the_asked_size(tmp_path):
     data = load_data(write_shapes(tmp_path / "shapes", train=12, val=4, size=48))
     assert (len(data.files("train")), len(data.files("val"))) == (12, 4)
-    assert data.label_map == SHAPES
+    assert data.classes == SHAPES
     image, label_map = data.read(data.files("val")[0])
     assert image.shape == (48, 48, 3) and label_map.shape == (48, 48)
     report = check_data(data)
@@ -29,7 +29,7 @@ def test_equal_seeds_make_equal_files(tmp_path):
 
 
 def test_color_says_nothing_about_the_class():
-    """The mean colour of each class over many photos is the same, within chance."""
+    """The mean colour of each class over many images is the same, within chance."""
     rng = np.random.default_rng(0)
     sums, counts = np.zeros((5, 3)), np.zeros(5)
     for _ in range(150):
@@ -38,6 +38,6 @@ def test_color_says_nothing_about_the_class():
             sums[class_id] += image[label_map == class_id].mean(0)
             counts[class_id] += 1
     means = sums / counts[:, None]
-    # One photo's mean has a deviation of about 60, and each class was seen 70 times or more.
+    # One image's mean has a deviation of about 60, and each class was seen 70 times or more.
     assert counts.min() >= 70
     assert np.abs(means - 127.5).max() == pytest.approx(0, abs=30)

@@ -9,7 +9,7 @@ IDS = (0, 3, 7, 200)
 
 
 def scene(size=(48, 64), seed=0):
-    """Returns a photo whose red and blue are a function of the label, and the label map.
+    """Returns an image whose red and blue are a function of the label, and the label map.
 
     Patches of 8 x 8; green goes from 0 at the left to 126 at the right, the patches of the label
     map do not.
@@ -17,14 +17,14 @@ def scene(size=(48, 64), seed=0):
     rng = np.random.default_rng(seed)
     patches = rng.choice(IDS, (size[0] // 8, size[1] // 8)).astype("uint8")
     label_map = patches.repeat(8, 0).repeat(8, 1)
-    photo = np.zeros((*size, 3), "uint8")
-    photo[..., 0], photo[..., 2] = label_map, 255 - label_map
-    photo[..., 1] = np.arange(size[1]) * 2
-    return Image.fromarray(photo), Image.fromarray(label_map)
+    image = np.zeros((*size, 3), "uint8")
+    image[..., 0], image[..., 2] = label_map, 255 - label_map
+    image[..., 1] = np.arange(size[1]) * 2
+    return Image.fromarray(image), Image.fromarray(label_map)
 
 
-def draws(augmentation, size=None, count=30, photo_size=(48, 64)):
-    image, label_map = scene(photo_size)
+def draws(augmentation, size=None, count=30, image_size=(48, 64)):
+    image, label_map = scene(image_size)
     for seed in range(count):
         yield augment(image, label_map, augmentation, size, np.random.default_rng(seed))
 
@@ -62,7 +62,7 @@ def test_resizing_to_the_same_size_is_no_resizing():
     assert resize_image(image, (24, 16)).size == (16, 24)
 
 
-def test_photo_is_interpolated():
+def test_image_is_interpolated():
     image = Image.fromarray(np.array([[[0] * 3, [100] * 3]], "uint8"))
     assert np.asarray(resize_image(image, (1, 4)))[0, :, 0].tolist() == [0, 25, 75, 100]
 
@@ -78,8 +78,8 @@ def test_crop_has_its_size_and_labels_get_no_new_id(crop, size):
     assert set(IDS) <= seen <= {*IDS, 255}
 
 
-def test_photo_and_label_map_stay_on_top_of_each_other():
-    """The photo encodes its labels, so each can be read from the other after any variation."""
+def test_image_and_label_map_stay_on_top_of_each_other():
+    """The image encodes its labels, so each can be read from the other after any variation."""
     share = []
     for image, label_map in draws(Augmentation((48, 48), (0.6, 2.0), 0.2, color=0.0)):
         inner = away_from_borders(label_map, 2) & (label_map != 255)
@@ -89,13 +89,13 @@ def test_photo_and_label_map_stay_on_top_of_each_other():
     assert np.mean(share) > 0.2
 
 
-def test_outside_the_photo_is_grey_and_ignored():
+def test_outside_the_image_is_grey_and_ignored():
     filled = 0
     for image, label_map in draws(Augmentation((96, 96), (0.5, 1.0), color=0.0)):
         outside = label_map == 255
         filled += outside.mean() > 0.3
         assert (image[outside] == FILL).all()
-        # Red and blue add up to 255 within the photo and to 254 in the fill.
+        # Red and blue add up to 255 within the image and to 254 in the fill.
         whole = image[..., 0].astype(int) + image[..., 2]
         assert (abs(whole[~outside] - 255) <= 1).all()
     assert filled == 30
@@ -107,7 +107,7 @@ def test_the_fill_is_grey_after_colors_were_changed_too():
         assert (image[label_map == 255] == FILL).all()
 
 
-def test_half_the_photos_are_mirrored_with_their_labels():
+def test_half_the_images_are_mirrored_with_their_labels():
     mirrored = 0
     for image, _ in draws(Augmentation((48, 64), (1, 1), 0.0, color=0.0), count=100):
         rising = np.diff(image[0, :, 1].astype(int))
@@ -121,7 +121,7 @@ def test_without_flip_none_is_mirrored():
         assert (np.diff(image[0, :, 1].astype(int)) > 0).all()
 
 
-def test_augmentation_of_nothing_is_the_photo_itself():
+def test_augmentation_of_nothing_is_the_image_itself():
     image, label_map = scene()
     same = augment(
         image,
@@ -136,7 +136,7 @@ def test_augmentation_of_nothing_is_the_photo_itself():
 
 @pytest.mark.parametrize("size", [None, (96, 120)])
 def test_enlargement_is_within_its_limits_and_drawn_on_a_log_scale(size):
-    """Measured by the slope of green: 2 per photo pixel."""
+    """Measured by the slope of green: 2 per image pixel."""
     zooms = []
     fitted = 1 if size is None else 0.5
     for image, label_map in draws(
@@ -152,7 +152,7 @@ def test_enlargement_is_within_its_limits_and_drawn_on_a_log_scale(size):
     assert 0.35 < np.mean(np.array(zooms) < 1) < 0.65
 
 
-def test_colors_change_within_limits_and_only_the_photo():
+def test_colors_change_within_limits_and_only_the_image():
     plain = list(draws(Augmentation((48, 64), (1, 1), 0.0, flip=False, color=0.0), count=20))
     varied = list(draws(Augmentation((48, 64), (1, 1), 0.0, flip=False, color=0.3), count=20))
     changes = []

@@ -50,9 +50,9 @@ def int8_argmax(tmp_path_factory, trained, recipe, data):
 def _calibrated(model, images):
     """Returns a network as it is before the first step of its training."""
     from export import QuantizedModel
-    from export.bridge import build, check_equal, read_graph
-    from export.qat_graph import calibrate, lower
-    from export.qat_state import State
+    from export.compression.bridge import build, check_equal, read_graph
+    from export.compression.qat_graph import calibrate, lower
+    from export.compression.qat_state import State
 
     graph, (factor, offset) = lower(read_graph(model, images.shape[1:3]))
     scaled = images * np.float32(factor) + np.float32(offset)

@@ -9,7 +9,7 @@ from keras import layers
 
 import kseg
 from export import bridge_layers, to_tf_keras
-from export.bridge import build, check_equal, fold_norms, read_graph
+from export.compression.bridge import build, check_equal, fold_norms, read_graph
 from kseg.layers import BedOfNails, CropLike, MaxUnpooling, PadToStride, Resize
 from kseg.models import MODELS
 from kseg.models import build as build_kseg

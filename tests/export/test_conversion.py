@@ -17,9 +17,9 @@ from export import (
     full_integer,
     load_tflite,
 )
-from export.flatbuffer import ModelFile, Op, Tensor, read_model
+from export.proof.verification import check_graph
 from export.targets import TARGETS
-from export.verification import check_graph
+from export.tflite.reader import ModelFile, Op, Tensor, read_model
 
 
 def test_full_integer_file_takes_bytes_and_holds_no_float(int8, int8_argmax):
@@ -35,8 +35,8 @@ def test_full_integer_file_takes_bytes_and_holds_no_float(int8, int8_argmax):
         assert not names & {"PAD", "STRIDED_SLICE", "MUL"}
 
 
-def test_input_range_is_exact_for_dull_photos(trained, data, tmp_path):
-    dull = [60 + photo // 3 for photo in data.images("train", 8)]
+def test_input_range_is_exact_for_dull_pictures(trained, data, tmp_path):
+    dull = [60 + picture // 3 for picture in data.images("train", 8)]
     path = tmp_path / "dull.tflite"
     convert(trained, full_integer(dull), input_size=(64, 64), path=path)
     image = read_model(path).tensors[read_model(path).inputs[0]]
@@ -71,7 +71,7 @@ def test_file_set(int8):
         "bytes": len(content),
         "sha256": hashlib.sha256(content).hexdigest(),
     }
-    assert report["recipe"] == {"name": "full_integer", "photos": 12, "per_channel": True}
+    assert report["recipe"] == {"name": "full_integer", "pictures": 12, "per_channel": True}
     assert report["verification"]["mean_iou"] == int8.mean_iou
     assert report["verification"]["iou_per_class"].keys() == {"ground", "red", "blue"}
     labels = int8.path.with_name("shapes.labels.txt").read_text()
@@ -90,7 +90,7 @@ def test_file_has_a_readable_signature(int8, int8_argmax):
 @pytest.mark.parametrize(
     ("recipe", "agreement"), [(float32(), 0.9999), (float16(), 0.999), (dynamic_range(), 0.99)]
 )
-def test_float_files_take_photos_of_0_to_255(recipe, agreement, trained, data, tmp_path):
+def test_float_files_take_pictures_of_0_to_255(recipe, agreement, trained, data, tmp_path):
     path = tmp_path / "float.tflite"
     result = convert(trained, recipe, input_size=(64, 64), path=path, validation=data)
     assert result.report["input"]["dtype"] == "float32"
@@ -114,7 +114,7 @@ def test_odd_sizes_are_one_pad_and_one_crop(trained, data, recipe, tmp_path):
     assert result.report["output"]["shape"] == (1, 50, 61, 3)
 
 
-def test_without_labelled_photos_nothing_is_certified(trained, recipe, tmp_path):
+def test_without_labelled_pictures_nothing_is_certified(trained, recipe, tmp_path):
     path = tmp_path / "plain.tflite"
     result = convert(trained, recipe, input_size=(64, 64), path=path)
     assert not result.certified
@@ -189,7 +189,9 @@ def test_what_stands_beside_a_file_is_kept_too(ending, trained, recipe, tmp_path
     assert other.read_text() == "mine"
 
 
-def test_classes_of_the_photos_are_those_of_the_model(trained, recipe, tmp_path, write_rectangles):
+def test_classes_of_the_pictures_are_those_of_the_model(
+    trained, recipe, tmp_path, write_rectangles
+):
     yaml = write_rectangles(tmp_path / "four", [(64, 64)] * 4)
     yaml.write_text(yaml.read_text().replace("blue", "blue, green"))
     arguments = {"input_size": (64, 64), "path": tmp_path / "x.tflite", "target": "edgetpu"}

@@ -13,9 +13,9 @@ from keras import layers
 import kseg
 from export import ExportOptions, GateError, convert, load_tflite
 from export.conversion import for_device
-from export.edgetpu import check
-from export.ethos import run_vela
-from export.flatbuffer import read_model
+from export.devices.edgetpu.checker import check
+from export.devices.ethos import run_vela
+from export.tflite.reader import read_model
 from kseg.layers import Resize
 from kseg.models import MODELS
 
@@ -50,12 +50,12 @@ def test_what_the_edge_tpu_compiler_cannot_parse_is_rewritten(
     assert {op.version for op in unfused.ops if op.name == "TRANSPOSE_CONV"} == {3}
     assert {op.version for op in unfused.ops if op.name == "CONV_2D"} == {3}
     assert check(paths["edgetpu"]).compiles
-    photo = recipe.images[0][None]
+    image = recipe.images[0][None]
     for kernels in ("default", "plain", "reference"):
         outputs = []
         for path in paths.values():
             with load_tflite(path, kernels=kernels) as file:
-                outputs.append(file.run(file.quantize(photo))[0])
+                outputs.append(file.run(file.quantize(image))[0])
         assert np.ptp(outputs[0]) > 20
         np.testing.assert_array_equal(*outputs)
 
@@ -132,13 +132,13 @@ def test_without_vela_the_report_says_so(int8, tmp_path, monkeypatch):
     assert "pip install kseg[ethos]" in summary["sentence"]
 
 
-def _conforms(path, photos):
+def _conforms(path, images):
     """Runs a file on tflite-micro and on LiteRT with its reference and its default kernels."""
     micro = pytest.importorskip("tflite_micro").runtime.Interpreter.from_file(str(path))
     same = []
     with load_tflite(path, kernels="reference") as reference, load_tflite(path) as default:
-        for photo in photos:
-            array = default.quantize(photo[None])
+        for image in images:
+            array = default.quantize(image[None])
             micro.set_input(array, 0)
             micro.invoke()
             expected = reference.run(array)[0]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from export import ModelFileError, check
-from export.edgetpu_rules import MAPPED, SUBGRAPH
+from export.devices.edgetpu.rules import MAPPED, SUBGRAPH
 
 UNSUPPORTED = "Operation not supported"
 
@@ -50,7 +50,7 @@ def test_what_follows_a_cpu_op_stays_on_the_cpu(write_graph):
     result = chain(write_graph, "RELU", "ELU", "TANH", "RELU6")
     assert placements(result) == ["tpu", "cpu", "cpu", "cpu"]
     assert [op.reason for op in result.ops] == [MAPPED, UNSUPPORTED, SUBGRAPH, SUBGRAPH]
-    assert [op.mend for op in result.ops] == [None, "use ReLU, ReLU6, PReLU or SiLU", None, None]
+    assert [op.advice for op in result.ops] == [None, "use ReLU, ReLU6, PReLU or SiLU", None, None]
 
 
 def test_cpu_ops_at_the_beginning_do_no_harm(write_graph):
@@ -162,7 +162,7 @@ def test_mends_name_the_stride(write_graph):
         ("RESIZE_BILINEAR", 3, ["a", "size"], ["y"], {}),
     ]
     result = check(write_graph(tensors, ops))
-    assert result.ops[1].mend == "resize output 6.6 MB: export with --stride 8"
+    assert result.ops[1].advice == "resize output 6.6 MB: export with --stride 8"
 
 
 def test_an_op_without_its_inputs_is_damage(write_graph):

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from export.edgetpu import CheckResult, OpPlacement
-from export.edgetpu_compiler import compile_file, differences, parse
-from export.edgetpu_limits import LIMIT
-from export.edgetpu_rules import MAPPED, SUBGRAPH
+from export.devices.edgetpu.checker import CheckResult, OpPlacement
+from export.devices.edgetpu.compiler import compile_file, differences, parse
+from export.devices.edgetpu.limits import LIMIT
+from export.devices.edgetpu.rules import MAPPED, SUBGRAPH
 
 DTYPE = "Operation is working on an unsupported data type"
 TABLE = f"""

@@ -8,8 +8,8 @@ import pytest
 
 import kseg
 from export import check
-from export.edgetpu_limits import LIMIT
-from export.edgetpu_rules import MAPPED, VERSION
+from export.devices.edgetpu.limits import LIMIT
+from export.devices.edgetpu.rules import MAPPED, VERSION
 
 DTYPE = "Operation is working on an unsupported data type"
 UNSUPPORTED = "Operation not supported"
@@ -143,7 +143,7 @@ def test_rules_of_single_ops(one_op, op, options, placement, reason):
 
 
 @pytest.mark.parametrize(
-    ("op", "refusal", "mend"),
+    ("op", "refusal", "advice"),
     [
         (("CONV_2D", 6, [X, *KERNEL], X), "CONV_2D of version 6, only up to 5", "use one group"),
         (("TRANSPOSE_CONV", 4, [numbers(1, 8, 8, 4), weights(4, 2, 2, 4), X, bias(4)], X),
@@ -154,13 +154,13 @@ def test_rules_of_single_ops(one_op, op, options, placement, reason):
         (("CAST", 2, [X], X), "CAST of version 2", None),
     ],
 )  # fmt: skip
-def test_an_op_version_of_after_2021_refuses_the_file(one_op, op, refusal, mend):
+def test_an_op_version_of_after_2021_refuses_the_file(one_op, op, refusal, advice):
     result = one_op(*op)
     assert not result.compiles
     assert refusal in result.refusal
     (placed,) = result.ops
     assert (placed.placement, placed.reason) == ("cpu", VERSION)
-    assert placed.mend is None if mend is None else mend in placed.mend
+    assert placed.advice is None if advice is None else advice in placed.advice
     assert (result.subgraphs, result.parameter_bytes) == (0, 0)
 
 
@@ -182,8 +182,8 @@ def test_open_sizes_and_batches_refuse_the_file(one_op, write_graph):
 def test_last_resize_is_left_to_the_app_with_its_padding():
     # 360 x 480 is padded to 384 x 480 in the file, and cut again.
     result = check(Path(kseg.__file__).parent / "weights/fcn8s_camvid.tflite")
-    (mend,) = {op.mend for op in result.ops} - {None}
-    assert mend == "resize output 2.0 MB: export with --stride 8"
+    (advice,) = {op.advice for op in result.ops} - {None}
+    assert advice == "resize output 2.0 MB: export with --stride 8"
 
 
 def test_json_has_the_documented_form(one_op):
@@ -194,7 +194,7 @@ def test_json_has_the_documented_form(one_op):
         "ops": [
             {
                 "index": 0, "name": "SOFTMAX", "placement": "cpu", "reason": TWO_D,
-                "mend": "end at logits (--head logits)",
+                "advice": "end at logits (--head logits)",
             }
         ],
         "macs_on_tpu": None,

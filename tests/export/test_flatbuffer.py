@@ -5,7 +5,7 @@ import pytest
 from ai_edge_litert.interpreter import Interpreter
 
 from export import ModelFileError
-from export.flatbuffer import read_model
+from export.tflite.reader import read_model
 
 
 def test_reads_what_litert_reads(int8):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from export import ModelFileError, check
-from export.flatbuffer import read_model
+from export.tflite.reader import read_model
 
 
 def _damaged(content, rng):
@@ -84,7 +84,7 @@ def test_offsets_that_meet_in_one_place_cost_little_time_and_memory(tmp_path):
     path = tmp_path / "bomb.tflite"
     path.write_bytes(_many_tables(3_000_000))
     code = (
-        "import export.flatbuffer as f\n"
+        "import export.tflite.reader as f\n"
         f"try: f.read_model({str(path)!r})\n"
         "except f.ModelFileError as error: print(error)\n"
     )

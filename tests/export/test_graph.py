@@ -4,8 +4,8 @@ import pytest
 from keras import layers
 
 import kseg
-from export.graph import fix_model, strides
-from export.rewrites import unfuse_activations
+from export.graph.fixed import fix_model, strides
+from export.graph.rewrites import unfuse_activations
 from kseg.layers import CropLike, Resize
 from kseg.models import build_atrous_fpn
 
@@ -19,7 +19,7 @@ def _own(end, channels=4):
     return keras.Model(image, end(x, image))
 
 
-def _photo(size):
+def _image(size):
     return np.random.default_rng(0).uniform(0, 255, (1, *size, 3)).astype("float32")
 
 
@@ -63,23 +63,23 @@ def test_ending_early_loses_nothing(keep_scaling):
         lambda x, image: CropLike()([Resize(4)(x), image]),
     ):
         model = _own(end)
-        expected = np.asarray(model(_photo((64, 48))))
+        expected = np.asarray(model(_image((64, 48))))
         for stride in (1, 4):
             fixed = fix_model(model, (64, 48), keep_scaling=keep_scaling, stride=stride)
             assert fixed.scaling == ((1, 0) if keep_scaling else (1 / 128, -127 / 128))
-            assert fixed.logits(_photo((64, 48))).shape[1:3] == (64 // stride, 48 // stride)
-            np.testing.assert_allclose(fixed(_photo((64, 48))), expected, atol=1e-4)
+            assert fixed.logits(_image((64, 48))).shape[1:3] == (64 // stride, 48 // stride)
+            np.testing.assert_allclose(fixed(_image((64, 48))), expected, atol=1e-4)
 
 
 def test_coarse_sizes_are_rounded_up(enliven):
     model = enliven(kseg.build_fcn8s(3, backbone="separable", weights=None))
-    photo = _photo((50, 61))
+    image = _image((50, 61))
     fixed = fix_model(model, (50, 61), keep_scaling=False, stride=8)
-    assert fixed.logits(photo).shape == (1, 7, 8, 3)
-    expected = np.asarray(model(photo))
+    assert fixed.logits(image).shape == (1, 7, 8, 3)
+    expected = np.asarray(model(image))
     # At the bottom and right the cut map lacks the neighbour that lies in the padding.
-    np.testing.assert_allclose(fixed(photo)[:, :44, :56], expected[:, :44, :56], atol=1e-3)
-    assert fixed(photo).shape == expected.shape
+    np.testing.assert_allclose(fixed(image)[:, :44, :56], expected[:, :44, :56], atol=1e-3)
+    assert fixed(image).shape == expected.shape
 
 
 def test_a_stride_that_a_network_lacks_is_refused():
@@ -90,7 +90,7 @@ def test_a_stride_that_a_network_lacks_is_refused():
 
 def test_a_network_whose_output_is_no_grid_of_its_input_is_refused():
     model = _own(lambda x, image: x)
-    with pytest.raises(ValueError, match=r"makes \(16, 16\) logits of a photo of \(64, 64\)"):
+    with pytest.raises(ValueError, match=r"makes \(16, 16\) logits of an image of \(64, 64\)"):
         fix_model(model, (64, 64), keep_scaling=False)
 
 
@@ -105,13 +105,15 @@ def test_rewritten_layers_give_equal_outputs():
     names = {layer.name for layer in fixed.model.layers}
     assert {"grouped_group0", "grouped_group1", "by_channel_depthwise"} <= names
     assert not names & {"grouped", "by_channel", "nearest"}
-    expected = np.asarray(model(_photo((32, 48))))
+    expected = np.asarray(model(_image((32, 48))))
     assert np.ptp(expected) > 0.1
-    np.testing.assert_allclose(fixed.logits(_photo((32, 48))), expected, atol=1e-5)
+    np.testing.assert_allclose(fixed.logits(_image((32, 48))), expected, atol=1e-5)
 
 
 def test_a_rewrite_that_changes_outputs_is_a_bug(monkeypatch):
-    monkeypatch.setattr("export.graph.rewrite", lambda layer, source, args: _doubled(layer, args))
+    monkeypatch.setattr(
+        "export.graph.fixed.rewrite", lambda layer, source, args: _doubled(layer, args)
+    )
     with pytest.raises(RuntimeError, match="Rewriting twice for the converter changed logits"):
         fix_model(_own(lambda x, image: Resize(4, name="twice")(x)), (32, 32), keep_scaling=True)
 

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.fixture
 def segment():
-    """A function that opens a file in MediaPipe: path -> (names, photo -> (class map, scores))."""
+    """Opens a file in MediaPipe: path -> (names, picture -> (class map, scores))."""
     from mediapipe import Image as MediaPipeImage
     from mediapipe import ImageFormat
     from mediapipe.tasks.python import BaseOptions
@@ -37,13 +37,15 @@ def segment():
         segmenter = ImageSegmenter.create_from_options(options)
         opened.append(segmenter)
 
-        def label(photo):
-            image = MediaPipeImage(image_format=ImageFormat.SRGB, data=np.ascontiguousarray(photo))
+        def label(picture):
+            image = MediaPipeImage(
+                image_format=ImageFormat.SRGB, data=np.ascontiguousarray(picture)
+            )
             result = segmenter.segment(image)
             # MediaPipe uses its memory again, hence the copies.
             labels = result.category_mask.numpy_view().copy()
             scores = [mask.numpy_view().copy() for mask in result.confidence_masks]
-            return labels.reshape(photo.shape[:2]), np.concatenate(scores, axis=-1)
+            return labels.reshape(picture.shape[:2]), np.concatenate(scores, axis=-1)
 
         return segmenter.labels, label
 
@@ -52,22 +54,25 @@ def segment():
         segmenter.close()
 
 
-def agreement(path, label, photos):
+def agreement(path, label, pictures):
     """Returns the share of pixels that MediaPipe and LiteRT name alike."""
     with load_tflite(path) as file:
-        pairs = [(label(photo)[0], file(np.float32(photo[None]))[0].argmax(-1)) for photo in photos]
+        pairs = [
+            (label(picture)[0], file(np.float32(picture[None]))[0].argmax(-1))
+            for picture in pictures
+        ]
     return np.mean([labels == expected for labels, expected in pairs])
 
 
 def test_int8_file(int8, data, segment):
     names, label = segment(int8.path)
-    assert names == list(data.label_map.names)
-    photos = data.images("val", 8)
-    assert agreement(int8.path, label, photos) >= 0.995
-    labels, scores = label(photos[0])
+    assert names == list(data.classes.names)
+    pictures = data.images("val", 8)
+    assert agreement(int8.path, label, pictures) >= 0.995
+    labels, scores = label(pictures[0])
     assert len(np.unique(labels)) == 3
     with load_tflite(int8.path) as file:
-        expected = keras.ops.softmax(file(np.float32(photos[0][None])))[0]
+        expected = keras.ops.softmax(file(np.float32(pictures[0][None])))[0]
     np.testing.assert_allclose(scores, expected, atol=1e-3)
 
 
@@ -78,9 +83,9 @@ def test_scores_and_float_files_without_names(head, trained, recipe, data, segme
     convert(trained, made, input_size=(64, 64), path=path, options=ExportOptions(head=head))
     names, label = segment(path)
     assert names == []
-    photos = data.images("val", 8)
-    assert agreement(path, label, photos) >= 0.995
-    np.testing.assert_allclose(label(photos[0])[1].sum(-1), 1, atol=0.02)
+    pictures = data.images("val", 8)
+    assert agreement(path, label, pictures) >= 0.995
+    np.testing.assert_allclose(label(pictures[0])[1].sum(-1), 1, atol=0.02)
 
 
 def test_metadata_as_mediapipe_reads_it(int8):
@@ -113,17 +118,17 @@ def test_every_network(name, enliven, data, segment, tmp_path):
     enliven(model, (64, 64))
     path = tmp_path / f"{name}.tflite"
     recipe = full_integer(data.images("train", 8))
-    options = ExportOptions(label_map=data.label_map)
+    options = ExportOptions(classes=data.classes)
     convert(model, recipe, input_size=(64, 64), path=path, options=options)
     names, label = segment(path)
-    assert names == list(data.label_map.names)
+    assert names == list(data.classes.names)
     assert agreement(path, label, data.images("val", 8)) >= 0.995
 
 
 @pytest.mark.data
 @pytest.mark.slow
 def test_street_scenes(camvid, segment, tmp_path):
-    def photos(split, count):
+    def pictures(split, count):
         lines = (camvid / f"{split}.txt").read_text().splitlines()
         step = len(lines) // count
         return [np.asarray(Image.open(camvid / line.split()[0])) for line in lines[::step][:count]]
@@ -131,10 +136,10 @@ def test_street_scenes(camvid, segment, tmp_path):
     path = tmp_path / "camvid.tflite"
     convert(
         kseg.load("fcn8s_camvid"),
-        full_integer(photos("train", 16)),
+        full_integer(pictures("train", 16)),
         input_size=(360, 480),
         path=path,
-        options=ExportOptions(label_map=TRAINED["fcn8s_camvid"].label_map),
+        options=ExportOptions(classes=TRAINED["fcn8s_camvid"].classes),
     )
     _, label = segment(path)
-    assert agreement(path, label, photos("val", 4)) >= 0.995
+    assert agreement(path, label, pictures("val", 4)) >= 0.995

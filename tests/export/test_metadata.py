@@ -10,11 +10,11 @@ from ai_edge_litert.schema_py_generated import Model
 from flatbuffers import number_types as kinds
 from flatbuffers.table import Table
 
-from export.flatbuffer import read_model
-from export.metadata import add_metadata, read_metadata
-from kseg.label_map import LabelMap
+from export.tflite.metadata import add_metadata, read_metadata
+from export.tflite.reader import read_model
+from kseg.classes import Classes
 
-LABELS = LabelMap(("ground", "röd", "blue"), ((1, 2, 3), (255, 0, 0), (0, 0, 255)))
+LABELS = Classes(("ground", "röd", "blue"), ((1, 2, 3), (255, 0, 0), (0, 0, 255)))
 SCALING = (1 / 128, -127 / 128)
 
 
@@ -34,10 +34,10 @@ def described(plain, tmp_path):
     return path
 
 
-def run(path, photo):
+def run(path, image):
     interpreter = Interpreter(str(path))
     interpreter.allocate_tensors()
-    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], photo[None])
+    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], image[None])
     interpreter.invoke()
     return interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
 
@@ -45,8 +45,8 @@ def run(path, photo):
 def test_the_file_computes_what_it_computed(plain, described, tmp_path):
     before = tmp_path / "before.tflite"
     before.write_bytes(plain)
-    photo = np.random.default_rng(0).uniform(0, 255, (8, 8, 3)).astype("float32")
-    np.testing.assert_array_equal(run(before, photo), run(described, photo))
+    image = np.random.default_rng(0).uniform(0, 255, (8, 8, 3)).astype("float32")
+    np.testing.assert_array_equal(run(before, image), run(described, image))
     old, new = read_model(before), read_model(described)
     assert (new.tensors, new.ops) == (old.tensors, old.ops)
     assert (new.inputs, new.outputs) == (old.inputs, old.outputs)
@@ -174,12 +174,12 @@ def test_without_names_there_is_no_archive(plain, tmp_path):
 
 
 def test_android_files_have_it(int8, data):
-    assert read_metadata(int8.path) == (data.label_map, None)
+    assert read_metadata(int8.path) == (data.classes, None)
     assert int8.report["file"]["bytes"] == int8.path.stat().st_size
 
 
 def test_refusals(plain, described):
-    two = LabelMap(("a", "b"))
+    two = Classes(("a", "b"))
     with pytest.raises(ValueError, match="name every class of the file: 3; it names 2"):
         add_metadata(plain, two, head="logits")
     with pytest.raises(ValueError, match="has metadata already"):
@@ -193,7 +193,7 @@ def test_files_of_others(plain, tmp_path):
     assert read_metadata(path) is None
     with zipfile.ZipFile(path, "a") as files:
         files.writestr("labels.txt", "cat\ndog")
-    assert read_metadata(path) == (LabelMap(("cat", "dog")), None)
+    assert read_metadata(path) == (Classes(("cat", "dog")), None)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from keras import layers
 
 import kseg
 from export import KeepClusters, cluster, gzip_bytes, prune, quantization_aware, sparsity_report
-from export.pruning import Pruning, keeper
+from export.compression.pruning import Pruning, keeper
 
 RECIPE = kseg.Recipe(
     epochs=4, batch_size=4, learning_rate=3e-3, backbone_rate=1, scale=(0.9, 1.1), color=0.0

@@ -17,9 +17,9 @@ from export import (
     qat,
     quantization_aware,
 )
-from export.bridge import read_graph
-from export.flatbuffer import read_model
-from export.qat_graph import lower, rounded
+from export.compression.bridge import read_graph
+from export.compression.qat_graph import lower, rounded
+from export.tflite.reader import read_model
 from kseg.cli import main
 from kseg.training.callbacks import TrainingDivergedError
 

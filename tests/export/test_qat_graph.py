@@ -8,8 +8,8 @@ import pytest
 from keras import layers
 
 from export import load_tflite
-from export.bridge import read_graph
-from export.qat_graph import quantized_outputs, round_kernel
+from export.compression.bridge import read_graph
+from export.compression.qat_graph import quantized_outputs, round_kernel
 from kseg.layers import BedOfNails, MaxUnpooling
 
 
@@ -69,9 +69,9 @@ def test_everything_that_is_stored_is_rounded_in_training(blocks, tmp_path):
 import json, sys
 import keras, numpy as np
 import kseg.layers
-from export.bridge import read_graph
-from export.qat_graph import KERNELS, calibrate, lower, quantized_outputs
-from export.qat_wrappers import wrapped
+from export.compression.bridge import read_graph
+from export.compression.qat_graph import KERNELS, calibrate, lower, quantized_outputs
+from export.compression.qat_wrappers import wrapped
 graph, _ = lower(read_graph(keras.saving.load_model(sys.argv[1]), (32, 32)))
 noise = np.random.default_rng(0).uniform(-1, 1, (2, 32, 32, 3)).astype("float32")
 ranges = calibrate(graph, [noise])

@@ -8,9 +8,9 @@ import pytest
 from PIL import Image
 
 from export import ExportOptions, convert, int16x8
-from export.page import make_page
-from export.verification import Example
-from kseg.label_map import LabelMap
+from export.proof.page import make_page
+from export.proof.verification import Example
+from kseg.classes import Classes
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ def test_op_table_has_every_op_where_it_runs(explained):
 def test_page_stands_alone(explained):
     page = explained.path.with_suffix(".html").read_text(encoding="utf-8")
     sources = re.findall(r'(?:src|href)="([^"]*)"', page)
-    assert len(sources) == 4 * 3  # photo, model, file, difference of three photos
+    assert len(sources) == 4 * 3  # image, model, file, difference of three images
     for source in sources:
         kind, content = source.split(",", 1)
         assert kind == "data:image/png;base64"
@@ -82,17 +82,17 @@ def test_page_escapes_what_others_wrote(explained):
 
 
 def test_pictures_show_where_labels_differ(explained):
-    photo = np.full((4, 6, 3), 100, "uint8")
+    image = np.full((4, 6, 3), 100, "uint8")
     labels = np.zeros((4, 6), "uint8")
     other = labels.copy()
     other[1, 2] = 1
-    label_map = LabelMap(("a", "b"), ((10, 20, 30), (200, 0, 0)))
-    page = make_page(explained.report, [Example(23 / 24, photo, labels, other)], label_map)
+    classes = Classes(("a", "b"), ((10, 20, 30), (200, 0, 0)))
+    page = make_page(explained.report, [Example(23 / 24, image, labels, other)], classes)
     pictures = [
         np.asarray(Image.open(io.BytesIO(base64.b64decode(content))))
         for content in re.findall(r"base64,([^\"]*)", page)
     ]
-    np.testing.assert_array_equal(pictures[0], photo)
+    np.testing.assert_array_equal(pictures[0], image)
     assert (pictures[1] == (10, 20, 30)).all()
     assert tuple(pictures[2][1, 2]) == (200, 0, 0)
     changed = (pictures[3] != 100).any(-1)

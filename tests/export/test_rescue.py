@@ -4,8 +4,8 @@ import pytest
 from keras import layers
 
 from export import ExportOptions, GateError, convert, dynamic_range
-from export.flatbuffer import read_model
-from export.rescue import _lost, fewest_in_float
+from export.graph.rescue import _lost, fewest_in_float
+from export.tflite.reader import read_model
 
 COLORS = np.array([(90, 90, 90), (230, 40, 30), (40, 60, 220)], "float32")
 
@@ -102,7 +102,7 @@ def test_rescue_is_for_int8_on_android_with_labels(trained, recipe, data, tmp_pa
         convert(trained, recipe, target="edgetpu", validation=data, **arguments)
     with pytest.raises(ValueError, match="the recipe dynamic_range"):
         convert(trained, dynamic_range(), validation=data, **arguments)
-    with pytest.raises(ValueError, match="rescue needs labelled photos"):
+    with pytest.raises(ValueError, match="rescue needs labelled images"):
         convert(trained, recipe, **arguments)
 
 

@@ -9,48 +9,48 @@ import tensorflow as tf
 
 import kseg
 from export import ExportOptions, ModelFileError, convert, load_tflite, runtime
-from export.benchmark import benchmark, host_facts
-from export.runtime import Endpoint, TFLiteModel
+from export.tflite.benchmark import benchmark, host_facts
+from export.tflite.runtime import Endpoint, TFLiteModel
 
 
-def test_small_photos_are_padded_like_the_model_pads(int8, trained, data):
-    photo = data.images("val", 1)[0][:41, :57]
+def test_small_images_are_padded_like_the_model_pads(int8, trained, data):
+    image = data.images("val", 1)[0][:41, :57]
     with load_tflite(int8.path) as file:
-        labels = kseg.predict(file, photo)
+        labels = kseg.predict(file, image)
     assert labels.shape == (41, 57)
-    assert (labels == kseg.predict(trained, photo)).mean() > 0.98
+    assert (labels == kseg.predict(trained, image)).mean() > 0.98
 
 
-def test_large_photos_are_fitted_in_by_predict_and_refused_by_the_file(int8, data):
-    photo = np.repeat(np.repeat(data.images("val", 1)[0], 2, 0), 2, 1)
+def test_large_images_are_fitted_in_by_predict_and_refused_by_the_file(int8, data):
+    image = np.repeat(np.repeat(data.images("val", 1)[0], 2, 0), 2, 1)
     with load_tflite(int8.path) as file:
-        assert kseg.predict(file, photo).shape == (128, 128)
+        assert kseg.predict(file, image).shape == (128, 128)
         with pytest.raises(ValueError, match="takes images up to 64 x 64; got 128 x 128"):
-            file(np.float32(photo[None]))
+            file(np.float32(image[None]))
 
 
 def test_argmax_file_labels_like_the_logits_file(int8, int8_argmax, data):
-    photo = data.images("val", 1)[0]
+    image = data.images("val", 1)[0]
     with load_tflite(int8.path) as logits, load_tflite(int8_argmax.path) as labels:
         assert labels.num_classes == logits.num_classes == 3
         assert labels.output.dtype == "int32"
-        assert (kseg.predict(logits, photo) == kseg.predict(labels, photo)).mean() > 0.999
+        assert (kseg.predict(logits, image) == kseg.predict(labels, image)).mean() > 0.999
 
 
 def test_kernels_agree_within_five_steps(int8, data):
-    photo = data.images("val", 1)[0][None]
+    image = data.images("val", 1)[0][None]
     outputs = []
     for kernels in ("default", "plain", "reference"):
         with load_tflite(int8.path, kernels=kernels) as file:
-            outputs.append(file.run(file.quantize(photo))[0].astype(int))
+            outputs.append(file.run(file.quantize(image))[0].astype(int))
     assert max(np.abs(outputs[0] - other).max() for other in outputs[1:]) <= 5
 
 
 def test_bytes_go_in_as_they_are(int8, data):
-    photo = data.images("val", 1)[0][None]
+    image = data.images("val", 1)[0][None]
     with load_tflite(int8.path) as file:
-        np.testing.assert_array_equal(file.quantize(photo), photo)
-        assert file.quantize(photo).dtype == np.uint8
+        np.testing.assert_array_equal(file.quantize(image), image)
+        assert file.quantize(image).dtype == np.uint8
 
 
 def test_a_runtime_that_dies_is_a_sentence(int8):
@@ -76,24 +76,24 @@ def test_what_litert_refuses_is_a_sentence(int8, tmp_path):
         load_tflite(path)
 
 
-_PHOTO = (1, 8, 8, 3)
+_IMAGE = (1, 8, 8, 3)
 _ODD = {
-    "two inputs": (lambda x, y: x + y, [(_PHOTO, "float32")] * 2, r"2 input\(s\)"),
+    "two inputs": (lambda x, y: x + y, [(_IMAGE, "float32")] * 2, r"2 input\(s\)"),
     "an open size": (lambda x: x * 2, [((1, None, None, 3), "float32")], r"\(1, -1, -1, 3\)"),
-    "whole numbers": (lambda x: x + 1, [(_PHOTO, "int32")], "the first int32"),
-    "one number": (tf.reduce_sum, [(_PHOTO, "float32")], r"gives float32 of shape \(\)"),
-    "a map of scores": (lambda x: x[..., 0], [(_PHOTO, "float32")], r"of shape \(1, 8, 8\)"),
-    "yes or no": (lambda x: x > 9, [(_PHOTO, "float32")], "gives bool"),
+    "whole numbers": (lambda x: x + 1, [(_IMAGE, "int32")], "the first int32"),
+    "one number": (tf.reduce_sum, [(_IMAGE, "float32")], r"gives float32 of shape \(\)"),
+    "a map of scores": (lambda x: x[..., 0], [(_IMAGE, "float32")], r"of shape \(1, 8, 8\)"),
+    "yes or no": (lambda x: x > 9, [(_IMAGE, "float32")], "gives bool"),
     "no numbers": (
         lambda x: tf.math.log(-1 - x),
-        [(_PHOTO, "float32")],
+        [(_IMAGE, "float32")],
         "scores that are no numbers",
     ),
 }
 
 
 @pytest.mark.parametrize("function, inputs, sentence", _ODD.values(), ids=_ODD)
-def test_a_file_that_labels_no_photo_is_refused(function, inputs, sentence, tmp_path):
+def test_a_file_that_labels_no_image_is_refused(function, inputs, sentence, tmp_path):
     signature = [tf.TensorSpec(shape, dtype) for shape, dtype in inputs]
     traced = tf.function(function, input_signature=signature).get_concrete_function()
     path = tmp_path / "odd.tflite"
@@ -118,7 +118,7 @@ def test_benchmark_refuses_no_runs(int8):
         benchmark([int8.path], runs=0)
 
 
-def test_a_coarse_file_predicts_at_the_photos_size(int8, trained, recipe, data, tmp_path):
+def test_a_coarse_file_predicts_at_the_images_size(int8, trained, recipe, data, tmp_path):
     path = tmp_path / "coarse.tflite"
     options = ExportOptions(stride=8)
     result = convert(
@@ -126,7 +126,7 @@ def test_a_coarse_file_predicts_at_the_photos_size(int8, trained, recipe, data, 
     )
     assert result.report["output"]["shape"] == (1, 7, 8, 3)
     assert result.report["stride"] == 8
-    assert result.agreement > 0.97  # against the whole model's labels, at the photos' size
+    assert result.agreement > 0.97  # against the whole model's labels, at the images' size
     with load_tflite(path) as file:
         assert file.stride == 8
         assert file(np.float32(data.images("val", 1)[0][None, :30, :40])).shape == (1, 30, 40, 3)
@@ -148,7 +148,7 @@ def test_stride_is_read_off_the_shapes(size, coarse, stride):
     file.output = Endpoint("y", (1, *coarse, 3), "uint8", 1.0, 0)
     assert file.stride == stride
     file.output = Endpoint("y", (1, 1001), "uint8", 1.0, 0)
-    with pytest.raises(ModelFileError, match=r"an output of shape \(1, 1001\) of a photo"):
+    with pytest.raises(ModelFileError, match=r"an output of shape \(1, 1001\) of an image"):
         _ = file.stride
 
 
@@ -176,9 +176,9 @@ def test_a_delegate_is_given_the_graph(int8, data, tmp_path):
     source, library, mark = (tmp_path / name for name in ("d.c", "libdelegate.so", "mark"))
     source.write_text(_DELEGATE.replace("MARK", str(mark)))
     subprocess.run(["cc", "-shared", "-fPIC", "-o", library, source], check=True)
-    photo = data.images("val", 1)[0]
+    image = data.images("val", 1)[0]
     with load_tflite(int8.path) as plain, load_tflite(int8.path, delegate=str(library)) as other:
-        assert (kseg.predict(plain, photo) == kseg.predict(other, photo)).mean() > 0.99
+        assert (kseg.predict(plain, image) == kseg.predict(other, image)).mean() > 0.99
     assert mark.exists()
 
 

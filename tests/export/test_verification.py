@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from export import GateError, Verification
-from export.verification import check_gate, verify
+from export.proof.verification import check_gate, verify
 from kseg.metrics import ConfusionMatrix
 
 
@@ -22,14 +22,14 @@ class _File:
 def test_agreement_is_the_share_of_equal_labels():
     first = np.array([[0, 1], [2, 2]])
     second = np.array([[0, 1], [2, 0]])
-    photos = [np.zeros((2, 2, 3), "uint8")] * 3
-    result = verify(_File(second), _File(first), photos)
-    assert (result.photos, result.agreement, result.max_difference) == (3, 0.75, 1)
+    pictures = [np.zeros((2, 2, 3), "uint8")] * 3
+    result = verify(_File(second), _File(first), pictures)
+    assert (result.pictures, result.agreement, result.max_difference) == (3, 0.75, 1)
     assert result.scores is None
 
 
-def test_the_photos_that_differ_most_are_kept():
-    """Photo k, one grey level k everywhere, differs in k of its 8 pixels."""
+def test_the_pictures_that_differ_most_are_kept():
+    """Picture k, one grey level k everywhere, differs in k of its 8 pixels."""
 
     class Differing(_File):
         def __call__(self, images):
@@ -37,34 +37,34 @@ def test_the_photos_that_differ_most_are_kept():
             labels.flat[: int(images.max())] = 1
             return np.eye(3, dtype="float32")[labels][None]
 
-    photos = [np.full((2, 4, 3), level, "uint8") for level in (3, 0, 5, 1, 8, 2, 5)]
-    result = verify(Differing(None), _File(np.zeros((2, 4), int)), photos)
+    pictures = [np.full((2, 4, 3), level, "uint8") for level in (3, 0, 5, 1, 8, 2, 5)]
+    result = verify(Differing(None), _File(np.zeros((2, 4), int)), pictures)
     assert [example.agreement for example in result.worst] == [0, 3 / 8, 3 / 8]
-    assert [int(example.photo.max()) for example in result.worst] == [8, 5, 5]
+    assert [int(example.picture.max()) for example in result.worst] == [8, 5, 5]
     assert result.worst[0].labels.sum() == 8
     assert result.worst[0].labels_float.sum() == 0
-    assert result.photos == 7
+    assert result.pictures == 7
 
 
-def test_scores_are_taken_on_labelled_photos(data):
+def test_scores_are_taken_on_labelled_pictures(data):
     pair = data.files("val")[0]
     truth = data.read(pair)[1]
     wrong = np.where(truth == 1, 0, truth)
 
     class Oracle(_File):
-        """Names each photo's own label map, found by the photo."""
+        """Names each picture's own label map, found by the picture."""
 
         def __init__(self, change):
             self.change = change
 
         def __call__(self, images):
-            for photo, label_map in map(data.read, data.files("val")):
-                if np.array_equal(photo, images[0]):
+            for picture, label_map in map(data.read, data.files("val")):
+                if np.array_equal(picture, images[0]):
                     return np.eye(3, dtype="float32")[self.change(label_map)][None]
             raise AssertionError
 
     result = verify(Oracle(lambda t: np.where(t == 1, 0, t)), Oracle(lambda t: t), data)
-    assert result.photos == 8
+    assert result.pictures == 8
     assert result.scores_float.mean_iou == 1
     assert result.scores.iou_per_class["red"] == 0
     assert result.scores.iou_per_class["blue"] == 1

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from export import check, convert, full_integer
-from export.flatbuffer import read_model
+from export.tflite.reader import read_model
 from kseg.models import MODELS, build
 
 SIZES = [(128, 128), (360, 480), (513, 513)]
@@ -25,11 +25,11 @@ def test_a_file_of_a_device_size_is_integer_and_compiles(name, size, tmp_path):
     if name in NARROW:
         arguments["widths"] = NARROW[name]
     rng = np.random.default_rng(0)
-    photos = [rng.integers(0, 256, (*size, 3), "uint8") for _ in range(8)]
+    images = [rng.integers(0, 256, (*size, 3), "uint8") for _ in range(8)]
     path = tmp_path / "file.tflite"
     result = convert(
         build(name, arguments),
-        full_integer(photos),
+        full_integer(images),
         target="edgetpu",
         input_size=size,
         path=path,

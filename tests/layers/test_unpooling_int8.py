@@ -17,7 +17,7 @@ def cells(x):
 
 
 @pytest.fixture(scope="module")
-def photos():
+def images():
     rng = np.random.default_rng(0)
     return [rng.integers(0, 256, (SIDE, SIDE, 3), "uint8") for _ in range(12)]
 
@@ -33,30 +33,30 @@ def network(layer):
     return keras.Model(image, keras.layers.Concatenate()([x, source]))
 
 
-def integers(model, photos, path):
+def integers(model, images, path):
     """Converts the network, which checks that no number is a float; returns it and its outputs.
 
     The outputs are pairs of cells: what was placed and what was pooled, 0 for 0.
     """
-    result = convert(model, full_integer(photos), input_size=(SIDE, SIDE), path=path)
+    result = convert(model, full_integer(images), input_size=(SIDE, SIDE), path=path)
     with load_tflite(path) as file:
-        outputs = [file.run(photo[None])[0][0].astype(int) for photo in photos]
+        outputs = [file.run(image[None])[0][0].astype(int) for image in images]
         outputs = [output - file.output.zero_point for output in outputs]
     pairs = [(cells(output[..., :CHANNELS]), cells(output[..., CHANNELS:])) for output in outputs]
     return result, pairs
 
 
-def test_max_unpooling_places_each_integer_once_where_the_integer_maximum_was(photos, tmp_path):
+def test_max_unpooling_places_each_integer_once_where_the_integer_maximum_was(images, tmp_path):
     model = network(MaxUnpooling())
-    result, pairs = integers(model, photos, tmp_path / "unpooling.tflite")
+    result, pairs = integers(model, images, tmp_path / "unpooling.tflite")
     assert result.agreement > 0.97
     assert "CUSTOM" not in result.report["ops"]
     moved = []
-    for photo, (placed, source) in zip(photos, pairs, strict=True):
+    for image, (placed, source) in zip(images, pairs, strict=True):
         first = source.argmax(2)  # of equal values the top one, then the left one
         at_switch = np.arange(4)[:, None] == first[:, :, None]
         np.testing.assert_array_equal(placed, np.where(at_switch, source, 0))
-        floats = cells(model(np.float32(photo[None])).numpy()[0, ..., CHANNELS:])
+        floats = cells(model(np.float32(image[None])).numpy()[0, ..., CHANNELS:])
         moved.append(floats.argmax(2) != first)
         # A value moves only where another one is a rounding step beside it.
         largest, second = np.sort(source, 2)[:, :, :1:-1].transpose(2, 0, 1, 3)
@@ -65,8 +65,8 @@ def test_max_unpooling_places_each_integer_once_where_the_integer_maximum_was(ph
     assert 0.005 < np.mean(moved) < 0.02
 
 
-def test_bed_of_nails_places_each_integer_at_the_top_left(photos, tmp_path):
-    _, pairs = integers(network(BedOfNails()), photos, tmp_path / "nails.tflite")
+def test_bed_of_nails_places_each_integer_at_the_top_left(images, tmp_path):
+    _, pairs = integers(network(BedOfNails()), images, tmp_path / "nails.tflite")
     for placed, source in pairs:
         np.testing.assert_array_equal(placed[:, :, 0], source.max(2))
         assert not placed[:, :, 1:].any()

@@ -104,8 +104,8 @@ def test_separable_block_is_the_separable_layer_but_for_norms_and_activations():
         block.get_layer(f"block_{name}_conv").set_weights([kernel])
         norm = block.get_layer(f"block_{name}_norm")
         norm.moving_variance.assign(np.full(norm.moving_variance.shape, 1 - norm.epsilon))
-    photo = rng.uniform(0, 1, (8, 8, 2)).astype("float32")
+    image = rng.uniform(0, 1, (8, 8, 2)).astype("float32")
     layer = layers.SeparableConv2D(3, 3, strides=2, padding="same", use_bias=False)
-    expected = run(layer, photo, depthwise, pointwise)
+    expected = run(layer, image, depthwise, pointwise)
     assert 0 < expected.min() and expected.max() < 6
-    np.testing.assert_allclose(block(photo[None])[0], expected, atol=1e-5)
+    np.testing.assert_allclose(block(image[None])[0], expected, atol=1e-5)

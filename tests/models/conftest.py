@@ -110,31 +110,31 @@ def make():
 
 @pytest.fixture(scope="session")
 def rectangles(tmp_path_factory, write_rectangles):
-    """Photos (24, 64, 64, 3), 0..255, and their label maps, of three classes."""
+    """Images (24, 64, 64, 3), 0..255, and their label maps, of three classes."""
     yaml = write_rectangles(tmp_path_factory.mktemp("models") / "data", ((64, 64),) * 24)
     data = load_data(yaml)
     pairs = [data.read(pair) for split in ("train", "val") for pair in data.files(split)]
-    photos, labels = zip(*pairs, strict=True)
-    return np.stack([np.asarray(photo) for photo in photos]), np.stack(labels)
+    images, labels = zip(*pairs, strict=True)
+    return np.stack([np.asarray(image) for image in images]), np.stack(labels)
 
 
 class _Crops(keras.utils.PyDataset):
     """Batches of eight, of mixed sizes."""
 
-    def __init__(self, photos, labels):
+    def __init__(self, images, labels):
         super().__init__()
-        self.photos, self.labels = np.float32(photos), labels
+        self.images, self.labels = np.float32(images), labels
 
     def __len__(self):
         return STEPS
 
     def __getitem__(self, index):
         rng = np.random.default_rng(index)
-        chosen = rng.choice(len(self.photos), 8, replace=False)
+        chosen = rng.choice(len(self.images), 8, replace=False)
         height, width = CROPS[index % len(CROPS)]
         top, left = rng.integers((65 - height, 65 - width))
         crop = np.s_[chosen, top : top + height, left : left + width]
-        return self.photos[crop], self.labels[crop]
+        return self.images[crop], self.labels[crop]
 
 
 @pytest.fixture(scope="module")

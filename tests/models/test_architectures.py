@@ -21,14 +21,14 @@ def living(make, enliven):
     return build
 
 
-def photo(size=(64, 64)):
+def image(size=(64, 64)):
     return np.random.default_rng(0).uniform(0, 255, (2, *size, 3)).astype("float32")
 
 
 def outputs(model, *names, size=(64, 64)):
-    """Returns what layers of a network make of a photo."""
+    """Returns what layers of a network make of an image."""
     part = keras.Model(model.input, [model.get_layer(name).output for name in names])
-    return [keras.ops.convert_to_numpy(y) for y in part(photo(size))]
+    return [keras.ops.convert_to_numpy(y) for y in part(image(size))]
 
 
 def convolved(x, model, name):
@@ -85,8 +85,8 @@ def test_segnets_logits_follow_the_switches(living):
     mirrored = source.reshape(2, 64, 32, 2, -1)[:, :, :, ::-1].reshape(source.shape)
     pool = layers.MaxPooling2D(2)
     np.testing.assert_array_equal(pool(source), pool(mirrored))
-    logits, other = (decoder([coarse, s, photo()]).numpy() for s in (source, mirrored))
-    np.testing.assert_allclose(logits, model(photo()), atol=1e-4)
+    logits, other = (decoder([coarse, s, image()]).numpy() for s in (source, mirrored))
+    np.testing.assert_allclose(logits, model(image()), atol=1e-4)
     assert np.abs(other - logits).max() > 0.1
 
 

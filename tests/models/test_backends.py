@@ -19,26 +19,26 @@ from kseg.models import build
 
 assert keras.backend.backend() == "jax"
 folder = Path(sys.argv[1])
-photo = np.load(folder / "photo.npy")
+image = np.load(folder / "image.npy")
 for name, (builder, arguments) in json.loads((folder / "networks.json").read_text()).items():
     model = build(builder, {**arguments, "num_classes": 3, "weights": None})
     with np.load(folder / f"{name}.npz") as arrays:
         model.set_weights([arrays[key] for key in arrays.files])
-    np.save(folder / f"{name}.npy", model.predict_on_batch(photo))
+    np.save(folder / f"{name}.npy", model.predict_on_batch(image))
 assert "tensorflow" not in sys.modules
 """
 
 
 @pytest.mark.slow  # a minute or two of compilation
 def test_jax_and_tensorflow_agree(networks, make, enliven, tmp_path):
-    photo = np.random.default_rng(0).uniform(0, 255, (1, 64, 47, 3)).astype("float32")
-    np.save(tmp_path / "photo.npy", photo)
+    image = np.random.default_rng(0).uniform(0, 255, (1, 64, 47, 3)).astype("float32")
+    np.save(tmp_path / "image.npy", image)
     (tmp_path / "networks.json").write_text(json.dumps(networks))
     expected = {}
     for name in networks:
         model = enliven(make(name), (64, 64))
         np.savez(tmp_path / f"{name}.npz", *model.get_weights())
-        expected[name] = model(photo).numpy()
+        expected[name] = model(image).numpy()
     environment = {**os.environ, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}
     done = subprocess.run(
         [sys.executable, "-c", CODE, str(tmp_path)],

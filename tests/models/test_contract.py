@@ -22,7 +22,7 @@ OUTPUT_STRIDES = {  # where it is not 32
 }
 
 
-def photos(size, count=3):
+def images(size, count=3):
     return np.random.default_rng(sum(size)).uniform(0, 255, (count, *size, 3)).astype("float32")
 
 
@@ -40,7 +40,7 @@ def test_the_table_has_every_builder(networks):
 def test_logits_have_the_input_size_at_five_sizes_in_a_row(alive):
     assert alive.output_shape == (None, None, None, 3)
     for size in SIZES:
-        logits = alive.predict(photos(size), verbose=0)
+        logits = alive.predict(images(size), verbose=0)
         assert logits.shape == (3, *size, 3)
         assert logits.dtype == np.float32 and np.isfinite(logits).all()
 
@@ -50,26 +50,26 @@ def test_a_size_known_beforehand_changes_nothing(network, alive, make):
     static = make(network, size=size)
     assert static.output_shape == (None, *size, 3)
     static.set_weights(alive.get_weights())
-    logits = alive.predict_on_batch(photos(size))
+    logits = alive.predict_on_batch(images(size))
     assert np.ptp(logits) > 0.1
-    np.testing.assert_allclose(static(photos(size)), logits, atol=1e-3)
+    np.testing.assert_allclose(static(images(size)), logits, atol=1e-3)
 
 
 def test_any_size_is_the_size_padded_with_grey_by_hand(alive):
     """One geometry: a network never sees a size whose stages are odd."""
     stride = alive.get_layer("pad").stride
     padded = np.full((3, 33 + -33 % stride, 47 + -47 % stride, 3), 127, "float32")
-    padded[:, :33, :47] = photos((33, 47))
+    padded[:, :33, :47] = images((33, 47))
     expected = alive(padded)[:, :33, :47]
-    np.testing.assert_allclose(alive(photos((33, 47))), expected, atol=1e-3)
+    np.testing.assert_allclose(alive(images((33, 47))), expected, atol=1e-3)
 
 
-def test_the_last_rows_of_a_photo_do_not_move_its_first(make, enliven):
+def test_the_last_rows_of_a_image_do_not_move_its_first(make, enliven):
     model = enliven(make("fcn8s"))
-    photo = photos((320, 32), 1)
-    whole = model(photo).numpy()
+    image = images((320, 32), 1)
+    whole = model(image).numpy()
     for height in (319, 306, 289):  # all are padded to 320
-        cut = model(photo[:, :height]).numpy()
+        cut = model(image[:, :height]).numpy()
         # c5 of this backbone sees 183 pixels, so 92 up and down, and upsampling from stride 32
         # reaches 32 more at most.
         far = height - 92 - 2 * 32
@@ -82,7 +82,7 @@ def test_every_trainable_weight_gets_a_gradient_at_the_first_step(fixed):
 
     labels = np.random.default_rng(0).integers(0, 3, (3, 64, 64))
     with tf.GradientTape() as tape:
-        loss = SparseCrossEntropy()(labels, fixed(photos((64, 64)), training=True))
+        loss = SparseCrossEntropy()(labels, fixed(images((64, 64)), training=True))
     gradients = tape.gradient(loss, [w.value for w in fixed.trainable_weights])
     lacking = [
         weight.path
@@ -102,16 +102,16 @@ def test_logits_are_float32_in_mixed_precision(network, make):
     convolutions = [layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D)]
     assert {layer.compute_dtype for layer in convolutions} == {"float16"}
     assert model.output.dtype == "float32"
-    logits = model(photos((32, 32))).numpy()
+    logits = model(images((32, 32))).numpy()
     assert logits.dtype == np.float32 and np.isfinite(logits).all()
 
 
 def test_saved_model_loads_without_custom_objects(alive, tmp_path):
     alive.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
-    logits = alive(photos((33, 47))).numpy()
+    logits = alive(images((33, 47))).numpy()
     assert np.ptp(logits) > 0.1
-    np.testing.assert_allclose(loaded(photos((33, 47))), logits, atol=1e-5)
+    np.testing.assert_allclose(loaded(images((33, 47))), logits, atol=1e-5)
 
 
 def test_spec_rebuilds_the_network_with_the_same_names(network, networks, alive):
@@ -193,5 +193,5 @@ def test_every_backbone_carries_every_kind_of_decoder(backbone):
             continue
         arguments = {"output_stride": 16} if name == "atrous_fpn" and ends_at_16 else {}
         model = MODELS[name](3, backbone=backbone, weights=None, **arguments)
-        logits = model(photos((33, 47), 1)).numpy()
+        logits = model(images((33, 47), 1)).numpy()
         assert logits.shape == (1, 33, 47, 3) and np.isfinite(logits).all()

@@ -8,7 +8,7 @@ from export import convert, full_integer, load_tflite
 from kseg.layers import Resize
 from kseg.metrics import ConfusionMatrix
 
-# At stride 32 a photo of 64 x 64 has 2 x 2 scores: too few for its rectangles.
+# At stride 32 an image of 64 x 64 has 2 x 2 scores: too few for its rectangles.
 COARSE = {"fcn32s": 0.3}
 
 
@@ -25,9 +25,9 @@ def test_fit_takes_images_of_mixed_sizes(trained):
 
 
 def test_int8_file_has_builtin_ops_only_and_labels_alike(network, trained, rectangles, tmp_path):
-    photos, labels = rectangles
+    images, labels = rectangles
     confusion = ConfusionMatrix(3)
-    confusion.update(labels, trained.predict(np.float32(photos), verbose=0).argmax(-1))
+    confusion.update(labels, trained.predict(np.float32(images), verbose=0).argmax(-1))
     scores = confusion.scores(("ground", "red", "blue"))
     # Any file agrees with a network that names one class everywhere: a mean IoU of 0.26 here.
     assert scores.mean_iou > COARSE.get(network, 0.5)
@@ -35,7 +35,7 @@ def test_int8_file_has_builtin_ops_only_and_labels_alike(network, trained, recta
     # `convert` refuses floats, custom ops, sizes known at run time, and ops of versions
     # that old compilers cannot parse; android takes all that edgetpu takes.
     result = convert(
-        trained, full_integer(photos[:8]), target="edgetpu", input_size=(64, 64), path=path
+        trained, full_integer(images[:8]), target="edgetpu", input_size=(64, 64), path=path
     )
     assert result.agreement >= 0.95
     assert result.report["output"]["shape"] == (1, 64, 64, 3)
@@ -43,18 +43,18 @@ def test_int8_file_has_builtin_ops_only_and_labels_alike(network, trained, recta
 
 @pytest.mark.slow
 def test_switches_of_a_trained_segnet_move_to_what_rounds_alike(train, rectangles, tmp_path):
-    photos, _ = rectangles
+    images, _ = rectangles
     model = train("segnet")
     for stage, most in enumerate((0.1, 0.15, 0.1, 0.1, 0.1), start=1):
         source, scale = model.get_layer(f"pool{stage}").input, 2 ** (stage - 1)
         whole = keras.Model(model.input, Resize(scale, "nearest")(source))  # a file's own size
         path = tmp_path / f"{stage}.tflite"
-        convert(whole, full_integer(photos[:12]), input_size=(64, 64), path=path)
+        convert(whole, full_integer(images[:12]), input_size=(64, 64), path=path)
         moved, short = [], []
         with load_tflite(path) as file:
-            for photo in photos:
-                integers = cells(file.run(photo[None])[0][0, ::scale, ::scale])
-                floats = cells(whole(np.float32(photo[None])).numpy()[0, ::scale, ::scale])
+            for image in images:
+                integers = cells(file.run(image[None])[0][0, ::scale, ::scale])
+                floats = cells(whole(np.float32(image[None])).numpy()[0, ::scale, ::scale])
                 at = integers.argmax(2)[:, :, None]
                 moved.append(at != floats.argmax(2)[:, :, None])
                 lower = floats.max(2, keepdims=True) - np.take_along_axis(floats, at, 2)

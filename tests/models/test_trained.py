@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import kseg
-from kseg.label_map import LabelMap
+from kseg.classes import Classes
 from kseg.models import MODELS, TRAINED, TrainedRecord, build, copy_weights
 from kseg.models import trained as trained_module
 from kseg.models.trained import load_weights_npz, save_weights_npz
@@ -28,7 +28,7 @@ def record(tmp_path, monkeypatch, enliven):
         data="toys",
         file="toys.npz",
         sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
-        label_map=LabelMap(("a", "b", "c")),
+        classes=Classes(("a", "b", "c")),
         input_range="RGB, 0..255",
         size=(64, 64),
         mean_iou=0.5,
@@ -91,10 +91,10 @@ def test_file_without_all_weights_is_refused(tmp_path):
 def test_shipped_weights_load_and_their_record_is_whole(name):
     shipped = TRAINED[name]
     assert shipped.builder in MODELS
-    assert shipped.arguments["num_classes"] == shipped.label_map.num_classes
+    assert shipped.arguments["num_classes"] == shipped.classes.num_classes
     model = kseg.load(name)
     assert all(np.isfinite(weight).all() for weight in model.get_weights())
-    assert model.output_shape == (None, None, None, shipped.label_map.num_classes)
+    assert model.output_shape == (None, None, None, shipped.classes.num_classes)
     assert shipped.licence and shipped.commands and 0.5 < shipped.mean_iou < 1
 
 

@@ -34,7 +34,7 @@ def build_small():
 
 @pytest.fixture(scope="session")
 def training_data(tmp_path_factory, write_rectangles):
-    """Eight photos to train on and three to validate."""
+    """Eight images to train on and three to validate."""
     yaml = write_rectangles(tmp_path_factory.mktemp("training") / "data", ((64, 64),) * 11)
     return kseg.load_data(yaml)
 

@@ -2,13 +2,13 @@ import numpy as np
 import pytest
 
 import kseg
-from kseg.training.evaluate import check_classes
+from kseg.training.evaluation import check_classes
 
 CENTRES = np.array([(90, 90, 90), (230, 40, 30), (40, 60, 220)], "float32")
 
 
 def perfect(images):
-    """Logits of the class whose colour is nearest, as the photos were painted."""
+    """Logits of the class whose colour is nearest, as the images were painted."""
     return -((images[..., None, :] - CENTRES) ** 2).sum(-1)
 
 
@@ -37,7 +37,7 @@ def test_a_constant_model_scores_the_share_of_its_class(data):
     assert scores.mean_iou == pytest.approx(share / 3)
 
 
-def test_score_is_taken_at_the_photos_own_size(data):
+def test_score_is_taken_at_the_images_own_size(data):
     sizes = []
 
     def model(images):
@@ -64,7 +64,7 @@ def test_padding_is_grey_at_the_bottom_and_right_and_not_scored(data):
     assert scores.mean_iou == 1 and scores.confusion.sum() == 40 * 56 + 48 * 32 + 64 * 64
 
 
-def test_photos_and_labels_can_be_cut(data):
+def test_images_and_labels_can_be_cut(data):
     sizes = []
 
     def model(images):
@@ -76,8 +76,8 @@ def test_photos_and_labels_can_be_cut(data):
     assert scores.mean_iou == 1 and scores.confusion.sum() == 40 * (40 + 32 + 40)
 
 
-def test_padding_to_less_than_a_photo_is_refused(data):
-    match = r"pad_to must be at least the photos' size; got 40 x 56 and a photo of 48 x 32"
+def test_padding_to_less_than_a_image_is_refused(data):
+    match = r"pad_to must be at least the images' size; got 40 x 56 and an image of 48 x 32"
     with pytest.raises(ValueError, match=match):
         kseg.evaluate(perfect, data, pad_to=(40, 56))
 
@@ -103,4 +103,4 @@ def test_progress_is_shown_only_when_asked(data, capfd):
     assert capfd.readouterr() == ("", "")
     kseg.evaluate(perfect, data, progress=True)
     out, err = capfd.readouterr()
-    assert out == "" and "photo" in err
+    assert out == "" and "image" in err

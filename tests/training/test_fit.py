@@ -20,7 +20,7 @@ QUICK = kseg.Recipe(epochs=1, batch_size=4)
 
 def module():
     """The module, which `from kseg.training import fit` hides behind the function."""
-    return importlib.import_module("kseg.training.fit")
+    return importlib.import_module("kseg.training.fitting")
 
 
 def history(run):
@@ -28,7 +28,7 @@ def history(run):
         return list(csv.DictReader(file))
 
 
-def photo(data, index=0):
+def picture(data, index=0):
     return data.read(data.files("val")[index])[0]
 
 
@@ -68,12 +68,12 @@ def test_record_says_what_was_trained_and_how(trained, recipe, training_data):
     record = json.loads((run.path / "run.json").read_text())
     assert record["format"] == 1
     assert record["spec"] == model.kseg_spec
-    assert record["label_map"]["names"] == ["ground", "red", "blue"]
+    assert record["classes"]["names"] == ["ground", "red", "blue"]
     assert record["recipe"] == json.loads(json.dumps(asdict(recipe)))
     assert record["size"] is None and record["backend"] == "tensorflow"
     assert {"kseg", "keras", "numpy", "python", "tensorflow"} <= set(record["versions"])
     assert len(record["data"]["fingerprint"]) == 64
-    assert open_run(run.path).label_map == training_data.label_map
+    assert open_run(run.path).classes == training_data.classes
 
 
 def test_manifests_hold_the_sha256_of_their_weights(trained):
@@ -91,9 +91,9 @@ def test_loaded_model_predicts_as_the_fitted_one(trained, training_data):
         assert loaded is not model
         for fitted, weight in zip(model.get_weights(), loaded.get_weights(), strict=True):
             np.testing.assert_array_equal(weight, fitted)
-    logits = predict_logits(model, photo(training_data))
+    logits = predict_logits(model, picture(training_data))
     assert np.ptp(logits) > 0.1
-    np.testing.assert_allclose(predict_logits(loaded, photo(training_data)), logits, atol=1e-5)
+    np.testing.assert_allclose(predict_logits(loaded, picture(training_data)), logits, atol=1e-5)
 
 
 def test_fitted_model_has_the_best_score_of_the_history(trained, training_data):
@@ -188,7 +188,7 @@ def test_own_model_trains_and_loads_with_itself(tmp_path, training_data, own_mod
     with pytest.raises(ValueError, match="a model that kseg did not build; pass it to kseg"):
         kseg.load(run)
     loaded = kseg.load(run, model=own_model())
-    image = photo(training_data)
+    image = picture(training_data)
     np.testing.assert_allclose(
         predict_logits(loaded, image), predict_logits(model, image), atol=1e-5
     )
@@ -221,7 +221,7 @@ def test_sgd_poly_and_fixed_crops_train_too(tmp_path, training_data, own_model, 
     assert {0, 1} <= set(recorded.numbers)
 
 
-def test_crop_is_the_first_photos_size_rounded_up_to_32(tmp_path, write_rectangles):
+def test_crop_is_the_first_pictures_size_rounded_up_to_32(tmp_path, write_rectangles):
     data = kseg.load_data(write_rectangles(tmp_path / "data", [(33, 64)] * 8))
     crop = module()._crop
     assert crop(QUICK, data) == (64, 64)

@@ -38,12 +38,12 @@ keras.utils.set_random_seed(0)
 model = kseg.build_fcn8s(3, backbone="separable", weights=None)
 recipe = kseg.Recipe(epochs=2, batch_size=4, learning_rate=0.01, average=0.5)
 run = kseg.fit(model, data, recipe, run_dir=run_dir)
-photo = data.read(data.files("val")[0])[0][:33, :47]
+image = data.read(data.files("val")[0])[0][:33, :47]
 np.savez(
     folder + "/jax.npz",
-    photo=photo,
-    logits=kseg.inference.predict_logits(model, photo),
-    labels=kseg.predict(model, photo),
+    image=image,
+    logits=kseg.inference.predict_logits(model, image),
+    labels=kseg.predict(model, image),
     mean_iou=kseg.evaluate(model, data).mean_iou,
     numbers=numbers,
     **{variable.path.replace("/", "|"): variable.numpy() for variable in model.variables},
@@ -85,10 +85,10 @@ def test_tensorflow_loads_the_run_and_gives_equal_logits(run):
     model = kseg.load(path)
     for variable in model.variables:
         np.testing.assert_array_equal(variable, arrays[variable.path.replace("/", "|")])
-    logits = predict_logits(model, arrays["photo"])
+    logits = predict_logits(model, arrays["image"])
     assert np.ptp(logits) > 0.1
     np.testing.assert_allclose(logits, arrays["logits"], atol=1e-4)
-    labels = kseg.predict(model, arrays["photo"])
+    labels = kseg.predict(model, arrays["image"])
     top = np.sort(logits, -1)
     sure = top[..., -1] - top[..., -2] > 1e-3
     np.testing.assert_array_equal(labels[sure], arrays["labels"][sure])

@@ -219,12 +219,12 @@ def test_run_of_a_newer_kseg_is_refused(tmp_path):
 def test_run_knows_its_classes_and_size(tmp_path):
     record = {
         "format": 1,
-        "label_map": {"names": ["a", "b"], "colors": [[1, 2, 3], [4, 5, 6]]},
+        "classes": {"names": ["a", "b"], "colors": [[1, 2, 3], [4, 5, 6]]},
         "size": [360, 480],
     }
     write_json(tmp_path / "run.json", record)
     run = open_run(str(tmp_path))
-    assert run.label_map.names == ("a", "b") and run.label_map.colors == ((1, 2, 3), (4, 5, 6))
+    assert run.classes.names == ("a", "b") and run.classes.colors == ((1, 2, 3), (4, 5, 6))
     assert run.size == (360, 480)
     write_json(tmp_path / "run.json", {**record, "size": None})
     assert open_run(tmp_path).size is None

@@ -9,10 +9,10 @@ import kseg
 from kseg.training.run import read_checkpoint
 
 
-def test_with_val_trains_on_all_photos_and_the_last_weights_are_best(
+def test_with_val_trains_on_all_images_and_the_last_weights_are_best(
     tmp_path, training_data, own_model, monkeypatch
 ):
-    module = importlib.import_module("kseg.training.fit")  # kseg.training.fit is the function
+    module = importlib.import_module("kseg.training.fitting")
     recipe = kseg.Recipe(epochs=2, batch_size=4, with_val=True)
     split = module.training_split(training_data, recipe)
     assert set(split.pairs) == {*training_data.files("train"), *training_data.files("val")}
@@ -27,9 +27,7 @@ def test_with_val_trains_on_all_photos_and_the_last_weights_are_best(
     counts = [
         np.bincount(training_data.read(pair)[1].ravel(), minlength=256) for pair in split.pairs
     ]
-    np.testing.assert_array_equal(
-        pixels[0], np.sum(counts, 0)[: training_data.label_map.num_classes]
-    )
+    np.testing.assert_array_equal(pixels[0], np.sum(counts, 0)[: training_data.classes.num_classes])
     with (tmp_path / "history.csv").open() as file:
         assert [row["mean_iou"] for row in csv.DictReader(file)] == ["", ""]
     assert read_checkpoint(tmp_path, "best")[0] == read_checkpoint(tmp_path, "last")[0]
@@ -38,8 +36,8 @@ def test_with_val_trains_on_all_photos_and_the_last_weights_are_best(
 
 
 def test_minutes_with_val_need_no_validation(training_data, own_model, monkeypatch):
-    """Two steps a second: 45 seconds are 30 epochs of 3 steps, and no photo is evaluated."""
-    module = importlib.import_module("kseg.training.fit")
+    """Two steps a second: 45 seconds are 30 epochs of 3 steps, and no image is evaluated."""
+    module = importlib.import_module("kseg.training.fitting")
     monkeypatch.setattr(module._Clock, "step_seconds", lambda clock: 0.5)
     monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: 0.0))
     monkeypatch.setattr(module, "evaluate", None)

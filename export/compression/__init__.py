@@ -1,0 +1,1 @@
+"""Smaller and quantization-aware models, by way of tf_keras."""

@@ -1,0 +1,269 @@
+"""From Keras 3 to tf_keras, which tensorflow-model-optimization needs: the same graph and weights.
+
+A model is read at a fixed size into a list of `Node`s, one for each tf_keras layer to be. The list
+can be rewritten (`fold_norms`) before `build` makes the tf_keras model of it.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import keras
+import numpy as np
+import tf_keras
+
+from export.compression.bridge_layers import translate
+from export.compression.bridge_own import OWN
+
+_TOLERANCE = 1e-4
+# With tfmot's own names a layer of the network would be taken for one that tfmot adds.
+_PREFIX = "k_"
+# Of kernels, where it is not the last one: where the output channels are.
+CHANNEL_AXES = {"Conv2DTranspose": (2,), "DepthwiseConv2D": (2, 3)}
+
+
+@dataclass(frozen=True)
+class Node:
+    """One call of one tf_keras layer.
+
+    Attributes:
+        name: Of the layer; nodes of one name share a layer.
+        kind: Its class, a name of `tf_keras.layers` or of `export.compression.bridge_own.OWN`.
+        config: Its arguments.
+        weights: Its weights.
+        inputs: Numbers of the tensors that it takes.
+        output: Number of the tensor that it makes.
+    """
+
+    name: str
+    kind: str
+    config: dict[str, Any]
+    weights: list[np.ndarray] = field(repr=False)
+    inputs: tuple[int, ...]
+    output: int
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A network as a list of nodes, each after those it takes tensors of; tensor 0 is the image.
+
+    Attributes:
+        nodes: The calls.
+        shape: Of the image, (H, W, channels).
+        outputs: Numbers of the tensors that the network returns.
+    """
+
+    nodes: tuple[Node, ...]
+    shape: tuple[int, ...]
+    outputs: tuple[int, ...]
+
+    def uses(self) -> Counter:
+        """Returns how often each tensor is taken, by a node or as an output."""
+        taken = [number for node in self.nodes for number in node.inputs]
+        return Counter([*taken, *self.outputs])
+
+    def calls(self) -> Counter:
+        """Returns how often each layer is called."""
+        return Counter(node.name for node in self.nodes)
+
+
+def to_tf_keras(
+    model: keras.Model, input_size: tuple[int, int], images: np.ndarray | None = None
+) -> tf_keras.Model:
+    """Returns an equal tf_keras model at a fixed size.
+
+    Separable convolutions become their two parts, activations layers of their own, and a batch
+    norm behind a transposed convolution is folded into it; kseg's layers become stock ones.
+
+    Args:
+        model: A functional (or Sequential) model of one image (N, H, W, channels); nested models
+            are flattened.
+        input_size: (height, width).
+        images: What to compare the two on, float32 (N, H, W, channels), 0..255; random numbers
+            by default.
+
+    Returns:
+        The model; its outputs are the original's.
+
+    Raises:
+        ValueError: If a layer or a setting is not in the table of
+            `export.compression.bridge_layers`; the layer is named.
+        RuntimeError: If the outputs differ: a bug in the table.
+    """
+    graph = fold_norms(read_graph(model, input_size), kinds=("Conv2DTranspose",))
+    made = build(graph)
+    if images is None:
+        images = np.random.default_rng(0).uniform(0, 255, (2, *graph.shape)).astype("float32")
+    check_equal(model, made, images)
+    return made
+
+
+def check_equal(model: keras.Model, made: Callable[[np.ndarray], Any], images: np.ndarray) -> None:
+    """Compares a network with its copy.
+
+    Args:
+        model: The network.
+        made: The copy.
+        images: Float32 (N, H, W, channels), 0..255.
+
+    Raises:
+        RuntimeError: If an output differs by more than 1e-4 of its largest value, or of 1.
+    """
+    pairs = zip(_list(model(images, training=False)), _list(made(images)), strict=True)
+    for expected, got in ((np.asarray(a), np.asarray(b)) for a, b in pairs):
+        difference = float(np.abs(expected - got).max())
+        if not difference <= _TOLERANCE * max(1.0, float(np.abs(expected).max())):
+            raise RuntimeError(
+                f"The tf_keras copy of {model.name} differs from it by {difference:.2g}; this is "
+                "a bug in export/compression/bridge_layers.py."
+            )
+
+
+def read_graph(model: keras.Model, input_size: tuple[int, int]) -> Graph:
+    """Reads a model at a fixed size.
+
+    Args:
+        model: As `to_tf_keras`.
+        input_size: (height, width).
+
+    Raises:
+        ValueError: As `to_tf_keras`.
+    """
+    if not getattr(model, "inputs", None) or len(model.inputs) != 1:
+        raise ValueError(
+            "The bridge to tf_keras needs a functional model of one image; got "
+            f"{type(model).__name__} {model.name}."
+        )
+    nodes: list[Node] = []
+    numbers: dict[int, int] = {}  # id of a Keras 3 tensor to the number of its counterpart
+    kept = []  # an id is only good while its tensor lives
+
+    def enter(model, tensors, prefix):
+        """Clones a model on the given tensors and returns the clone's outputs."""
+        images = []
+        for tensor in tensors:
+            images.append(keras.Input(batch_shape=(2, *tensor.shape[1:]), dtype=tensor.dtype))
+            numbers[id(images[-1])] = numbers[id(tensor)]
+        kept.extend(images)
+        # A compiled model would be cloned with its optimizer and loss; a view of it is not.
+        plain = keras.Model(model.inputs, model.outputs)
+        sources = {layer.name: layer for layer in plain.layers}
+
+        def call(layer, *args, **kwargs):
+            source = sources.get(layer.name)
+            inputs = [a for a in keras.tree.flatten(args) if isinstance(a, keras.KerasTensor)]
+            if isinstance(source, keras.Model):
+                ends = enter(source, inputs, f"{prefix}{layer.name}_")
+                output = layer(*args, **kwargs)
+                for tensor, end in zip(keras.tree.flatten(output), ends, strict=True):
+                    numbers[id(tensor)] = numbers[id(end)]
+                    kept.append(tensor)
+                return output
+            if source is None or set(kwargs) - {"training", "mask"} or len(args) != 1:
+                raise ValueError(
+                    f"The network calls {layer.name} ({type(layer).__name__}) directly or with "
+                    "further arguments, which the bridge to tf_keras does not take. Use a layer "
+                    "of keras.layers that does the same, called on tensors alone."
+                )
+            output = layer(*args, **kwargs)
+            number = tuple(numbers[id(tensor)] for tensor in inputs)
+            for step in translate(source, [tensor.shape for tensor in inputs]):
+                name = f"{_PREFIX}{prefix}{layer.name}{step.suffix}"
+                if step.kind == "Cropping2D":  # what CropLike takes the size of is known by now
+                    number = number[:1]
+                made = len(nodes) + 1
+                nodes.append(Node(name, step.kind, step.config, step.weights, number, made))
+                number = (made,)
+            numbers[id(output)] = number[0]  # for a layer without steps, its first input
+            kept.append(output)
+            return output
+
+        clone = keras.models.clone_model(plain, input_tensors=images, call_function=call)
+        return clone.outputs
+
+    shape = (*input_size, model.inputs[0].shape[-1])
+    image = keras.Input(batch_shape=(2, *shape), dtype=model.inputs[0].dtype)
+    numbers[id(image)] = 0
+    outputs = enter(model, [image], "")
+    return Graph(tuple(nodes), shape, tuple(numbers[id(output)] for output in outputs))
+
+
+def fold_norms(graph: Graph, *, kinds: tuple[str, ...]) -> Graph:
+    """Multiplies batch norms into the convolutions before them.
+
+    Args:
+        graph: The network.
+        kinds: Of convolutions, of "Conv2D", "DepthwiseConv2D", "Conv2DTranspose" and "Dense".
+
+    Returns:
+        The network without those norms that were alone behind such a convolution.
+    """
+    uses, calls = graph.uses(), graph.calls()
+    makers = {node.output: index for index, node in enumerate(graph.nodes)}
+    nodes: list[Node | None] = list(graph.nodes)
+    for index, node in enumerate(graph.nodes):
+        before = makers.get(node.inputs[0])
+        if node.kind != "BatchNormalization" or before is None:
+            continue
+        convolution = nodes[before]
+        if (
+            convolution is not None
+            and convolution.kind in kinds
+            and uses[convolution.output] == calls[convolution.name] == calls[node.name] == 1
+        ):
+            scale, offset = norm_as_scale(node)
+            kernel, *bias = convolution.weights
+            shape = [1] * kernel.ndim
+            for axis in CHANNEL_AXES.get(convolution.kind, (-1,)):
+                shape[axis] = kernel.shape[axis]
+            folded = [kernel * scale.reshape(shape), offset + (bias[0] * scale if bias else 0)]
+            config = {**convolution.config, "use_bias": True}
+            nodes[before] = None
+            nodes[index] = replace(convolution, config=config, weights=folded, output=node.output)
+            makers[node.output] = index
+    return replace(graph, nodes=tuple(node for node in nodes if node is not None))
+
+
+def norm_as_scale(node: Node) -> tuple[np.ndarray, np.ndarray]:
+    """Returns (scale, offset) that a batch norm multiplies and adds outside training."""
+    *affine, mean, variance = node.weights
+    parts = iter(affine)
+    gamma = next(parts) if node.config["scale"] else np.ones_like(mean)
+    beta = next(parts) if node.config["center"] else np.zeros_like(mean)
+    scale = gamma / np.sqrt(variance + node.config["epsilon"])
+    return scale, beta - mean * scale
+
+
+def build(
+    graph: Graph,
+    *,
+    batch_size: int | None = None,
+    wrap: Callable[[Node, tf_keras.layers.Layer], Any] = lambda node, layer: layer,
+) -> tf_keras.Model:
+    """Makes the tf_keras model.
+
+    Args:
+        graph: The network.
+        batch_size: Of the model's input; None for any.
+        wrap: From a node and its layer to what is called instead of the layer.
+    """
+    image = tf_keras.Input(graph.shape, batch_size, name="image")
+    tensors, layers = {0: image}, {}
+    for node in graph.nodes:
+        inputs: Any = [tensors[number] for number in node.inputs]
+        inputs = inputs if len(inputs) > 1 else inputs[0]
+        if node.name not in layers:
+            kind = OWN.get(node.kind) or getattr(tf_keras.layers, node.kind)
+            layer = kind(**node.config, name=node.name)
+            if node.weights:
+                layer.build(inputs.shape)
+                layer.set_weights(node.weights)
+            layers[node.name] = wrap(node, layer)
+        tensors[node.output] = layers[node.name](inputs)
+    outputs = [tensors[number] for number in graph.outputs]
+    return tf_keras.Model(image, outputs if len(outputs) > 1 else outputs[0])
+
+
+def _list(value) -> list:
+    return list(value) if isinstance(value, list | tuple) else [value]

@@ -1,0 +1,269 @@
+"""Quantization-aware training: a network learns to live with the rounding of its integer file.
+
+The training runs in a process of its own (`export.compression.qat_training`), because importing
+tensorflow-model-optimization changes what `tf.keras` is for the whole process.
+"""
+
+import contextlib
+import importlib
+import json
+import os
+import pickle
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+import tf_keras
+from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+from tqdm import tqdm
+
+from export.compression.bridge import read_graph
+from export.compression.qat_graph import Emulation
+from export.compression.qat_state import State, unpack
+from export.conversion import check_options, check_request, for_device
+from export.errors import TrainingProcessError
+from export.graph.calibration import stand_ins
+from export.graph.converter import SIGNATURE, serving
+from export.graph.fixed import fix_model
+from export.proof.delivery import ExportOptions, ExportResult, Order, verify_and_write
+from export.proof.verification import verify
+from export.recipes import QuantizationRecipe
+from export.tflite.runtime import load_tflite
+from kseg.data import Data, check_data
+from kseg.training import Recipe
+
+KEPT = ("sparsity", "clusters")
+# with_val: the best epoch is chosen by the validation images.
+_UNUSED = ("minutes", "freeze", "with_val")
+
+
+@dataclass(frozen=True)
+class QuantizedModel:
+    """A network after quantization-aware training.
+
+    Attributes:
+        model: The float network that it came from, unchanged.
+        state: Trained weights and ranges.
+        mean_iou_float: Of the float network, on "val".
+        history: A row for each epoch: "epoch", "loss", "seconds" of its steps and, where it was
+            scored, "mean_iou" of the rounded network. Epoch 0 is before training, with calibrated
+            ranges.
+    """
+
+    model: keras.Model
+    state: State = field(repr=False)
+    mean_iou_float: float
+    history: list[dict[str, Any]] = field(repr=False)
+
+    def at(self, input_size: tuple[int, int]) -> Emulation:
+        """Returns the rounded network at a size, a callable for `kseg.evaluate` and `predict`.
+
+        Args:
+            input_size: (height, width) of the largest images it is to take; smaller ones are
+                padded.
+        """
+        return Emulation(self.model, self.state, input_size)
+
+    def convert(
+        self,
+        path: str | Path,
+        *,
+        target: str = "android",
+        input_size: tuple[int, int],
+        validation: Data | None = None,
+        options: ExportOptions | None = None,
+    ) -> ExportResult:
+        """Converts to an int8 file and writes it, once it is verified.
+
+        Arguments, result and errors as `export.convert`: the file is held against the float
+        network. Its report says how it compares with the rounded network, too.
+        """
+        options, path = options or ExportOptions(), Path(path)
+        recipe = QuantizationRecipe("full_integer", per_channel=self.state.per_channel)
+        check_conversion(self.model, target, input_size, path, validation, options)
+        reference = fix_model(self.model, input_size, keep_scaling=False)
+        emulation = self.at(input_size)
+        network = emulation.network
+        if options.stride > 1:
+            fixed = fix_model(
+                self.model, emulation.input_size, keep_scaling=True, stride=options.stride
+            )
+            network = Emulation(fixed.model, self.state, emulation.input_size).network
+        spec = getattr(self.model, "kseg_spec", None)
+        order = Order(spec, recipe, target, path, validation, options, emulation.scaling)
+
+        def explain(written: Path) -> dict[str, Any]:
+            images = stand_ins(emulation.input_size) if validation is None else validation
+            with load_tflite(written) as file:
+                found = verify(file, emulation, images, size=options.working_size)
+            facts = {"agreement": found.agreement, "history": self.history}
+            return {"quantization_aware": facts | {"mean_iou_float": self.mean_iou_float}}
+
+        content = for_device(_to_tflite(network, options.head), target)
+        return verify_and_write(
+            content, reference, order, advice="Train for more epochs.", explain=explain
+        )
+
+
+def check_conversion(model, target, input_size, path, validation, options) -> None:
+    """Refuses, before hours of training, what `QuantizedModel.convert` would refuse after them.
+
+    Arguments and errors as there.
+    """
+    recipe = QuantizationRecipe("full_integer")
+    check_request(model, recipe, target, input_size, path)
+    check_options(model, recipe, target, path, validation, options)
+    if options.rescue or options.explain:
+        raise ValueError(
+            "rescue and explain are for networks quantized after training; leave them off."
+        )
+
+
+def _to_tflite(network: tf_keras.Model, head: str) -> bytes:
+    """Converts a rounded network; the file has a signature with readable names."""
+    serve = serving(network, head)
+    (name,) = serve.get_concrete_function().structured_outputs
+    # Saving the network itself would trace each of its layers, which takes ten times as long.
+    frozen = convert_variables_to_constants_v2(serve.get_concrete_function())
+
+    @tf.function(input_signature=serve.input_signature)
+    def named(image):
+        return {name: frozen(image)[0]}
+
+    with tempfile.TemporaryDirectory() as folder:
+        tf.saved_model.save(tf.Module(), folder, signatures={SIGNATURE: named})
+        converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[SIGNATURE])
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.inference_input_type = converter.inference_output_type = tf.uint8
+        return converter.convert()
+
+
+def quantization_aware(
+    model: keras.Model,
+    data: Data,
+    recipe: Recipe,
+    *,
+    keep: str | None = None,
+    per_channel: bool = True,
+) -> QuantizedModel:
+    """Trains a trained network on while its numbers are rounded as in an int8 file.
+
+    Batch norms are folded first and stay as they are. Ranges are calibrated before the first
+    step. The epoch with the best mean IoU on "val" is kept, the calibrated start included.
+
+    Args:
+        model: A trained functional model from images (N, H, W, 3), 0..255, to logits, of layers
+            that `export.compression.bridge_layers` knows.
+        data: Has the splits "train" and "val".
+        recipe: As for `kseg.fit`; a tenth of the learning rate of the training, or less, is
+            right. All layers learn at `learning_rate`; `backbone_rate` and `norm_momentum` do
+            not apply.
+        keep: "sparsity" keeps weights that are 0 at 0, "clusters" keeps the shared values of
+            `export.cluster`; None keeps neither.
+        per_channel: As for `export.full_integer`; transposed convolutions keep a scale for each
+            channel either way.
+
+    Returns:
+        The quantized network; its `convert` makes the file.
+
+    Raises:
+        ValueError: If an argument is wrong, or a layer is unknown; it is named.
+        TrainingDivergedError: If the loss is no longer a number.
+        TrainingProcessError: If the training process was killed or crashed.
+    """
+    if keep is not None and keep not in KEPT:
+        raise ValueError(f"keep must be None or one of {', '.join(KEPT)}; got {keep!r}.")
+    for name in _UNUSED:
+        if getattr(recipe, name):
+            raise ValueError(
+                f"quantization_aware has no use for the recipe's {name}; leave it out."
+            )
+    if keras.backend.backend() != "tensorflow":
+        raise ValueError(
+            "quantization_aware needs the TensorFlow backend; Keras runs on "
+            f"{keras.backend.backend()}. Set KERAS_BACKEND=tensorflow and load the run there."
+        )
+    # At the size of a stride, for an error before any image is read.
+    read_graph(model, (64, 64))
+    pixels = check_data(data).pixels["train"]
+    with tempfile.TemporaryDirectory(prefix="kseg-qat-") as folder:
+        model.save(Path(folder) / "model.keras")
+        job = {
+            "data": data,
+            "recipe": recipe,
+            "pixels": pixels,
+            "keep": keep,
+            "per_channel": per_channel,
+        }
+        (Path(folder) / "job.pickle").write_bytes(pickle.dumps(job))
+        before, history = _run(Path(folder))
+        with np.load(Path(folder) / "result.npz") as arrays:
+            state = unpack(arrays)
+    return QuantizedModel(model, state, before, history)
+
+
+def _run(folder: Path) -> tuple[float, list[dict[str, Any]]]:
+    """Runs the training process; returns the float network's mean IoU and the history."""
+    root = str(Path(__file__).parents[1])
+    path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
+    before, history = 0.0, []
+    with tempfile.TemporaryFile() as errors, contextlib.ExitStack() as stack:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "export.compression.qat_training", str(folder)],
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            env={**os.environ, "PYTHONPATH": path, "KERAS_BACKEND": "tensorflow"},
+            text=True,
+        )
+        stack.callback(_stop, process)
+        bar = stack.enter_context(
+            tqdm(unit="step", mininterval=0.2 if sys.stderr.isatty() else 60, disable=None)
+        )
+        for line in process.stdout or ():
+            news = json.loads(line)
+            if "error" in news:
+                raise _error(**news["error"])
+            before = news.get("float", before)
+            if "row" in news:
+                history.append(news["row"])
+            bar.total = news.get("steps", bar.total)
+            bar.set_postfix_str(_summary(news, history), refresh=False)
+            bar.update(news.get("step", bar.n) - bar.n)
+        code = process.wait()
+        errors.seek(0)
+        said = errors.read().decode("utf-8", "replace").strip().splitlines()
+    if code:
+        why = f"signal {-code}" if code < 0 else (said[-1] if said else f"exit code {code}")
+        raise TrainingProcessError(
+            f"The process of the quantization-aware training ended before its time ({why}); "
+            "nothing was written. If it was out of memory, take a smaller batch_size or crop."
+        )
+    return before, history
+
+
+def _stop(process: subprocess.Popen) -> None:
+    if process.poll() is None:
+        process.kill()
+    process.wait()
+    if process.stdout is not None:
+        process.stdout.close()
+
+
+def _error(home: str, kind: str, text: str) -> Exception:
+    """Returns the error that was raised in the training process."""
+    # Only kseg's own and Python's, which take one sentence; what else it was is in its text.
+    if home.split(".")[0] in ("builtins", "kseg", "export"):
+        return getattr(importlib.import_module(home), kind)(text)
+    return RuntimeError(f"{kind}: {text}")
+
+
+def _summary(news, history) -> str:
+    scored = [row["mean_iou"] for row in history if row["mean_iou"] is not None]
+    text = f"loss {news['loss']:.3f}" if "loss" in news else ""
+    return text + (f", val mIoU {scored[-1]:.4f}, best {max(scored):.4f}" if scored else "")

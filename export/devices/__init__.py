@@ -1,0 +1,1 @@
+"""What devices accept, and where they run the ops of a file."""

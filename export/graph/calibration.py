@@ -1,0 +1,56 @@
+"""Images as the converted network sees them."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from PIL import Image
+
+from kseg.data import fit_inside
+from kseg.data.transforms import FILL, resize_image
+
+
+def calibration(
+    images: Sequence[np.ndarray],
+    size: tuple[int, int],
+    scaling: tuple[float, float],
+    working_size: tuple[int, int] | None,
+) -> Iterator[list[np.ndarray]]:
+    """Yields images fitted, padded and scaled.
+
+    Args:
+        images: RGB, 0..255, (H, W, 3).
+        size: (height, width) of the file's input.
+        scaling: (factor, offset) of the scaling that the network lacks.
+        working_size: (height, width) that images are fitted into; None leaves those that fit into
+            the input as they are.
+
+    Yields:
+        A list of one array, float32 (1, height, width, 3).
+    """
+    for index, image in enumerate(images):
+        canvas = np.full((1, *size, 3), FILL, "float32")
+        picture = Image.fromarray(np.asarray(np.rint(image), "uint8"))
+        own = (picture.height, picture.width)
+        if working_size is not None or own[0] > size[0] or own[1] > size[1]:
+            fitted = fit_inside(own, working_size or size)
+        else:
+            fitted = own
+        canvas[0, : fitted[0], : fitted[1]] = np.asarray(resize_image(picture, fitted))
+        if index == 0:
+            # The input's range is then 0..255 exactly; images alone seldom span it, and raw
+            # bytes would be misread.
+            canvas[0, 0, 0], canvas[0, -1, -1] = 0, 255
+        yield [canvas * np.float32(scaling[0]) + np.float32(scaling[1])]
+
+
+def stand_ins(size: tuple[int, int], count: int = 4) -> list[np.ndarray]:
+    """Returns smooth random images, uint8 (H, W, 3), where there is no real one to compare on.
+
+    Args:
+        size: (height, width).
+        count: How many.
+    """
+    small = np.random.default_rng(0).integers(0, 256, (count, 8, 8, 3), "uint8")
+    return [
+        np.asarray(Image.fromarray(a).resize(size[::-1], Image.Resampling.BICUBIC)) for a in small
+    ]

@@ -1,0 +1,104 @@
+"""TensorFlow's converter: a fixed model, a recipe and a head to the content of a file."""
+
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+
+import keras
+import numpy as np
+import tensorflow as tf
+from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+from export.recipes import QuantizationRecipe
+
+HEADS = ("logits", "argmax", "softmax")
+Calibration = Callable[[], Iterator[list[np.ndarray]]]
+SIGNATURE = "serving_default"
+
+
+def serving(fixed: keras.Model, head: str):
+    """Returns a tf.function from the model's image to what the head makes of its logits.
+
+    Args:
+        fixed: With a batch of 1 and a fixed size.
+        head: Of `HEADS`.
+    """
+
+    @tf.function(input_signature=[tf.TensorSpec(fixed.inputs[0].shape, tf.float32, name="image")])
+    def serve(image):
+        logits = fixed(image, training=False)
+        if head == "argmax":  # keras.ops.argmax becomes ops that LiteRT lacks
+            return {"labels": tf.argmax(logits, -1, output_type=tf.int32)}
+        return {"scores": tf.nn.softmax(logits)} if head == "softmax" else {"logits": logits}
+
+    return serve
+
+
+def to_tflite(
+    fixed: keras.Model, recipe: QuantizationRecipe, head: str, calibration: Calibration
+) -> bytes:
+    """Converts a model; the file has a signature with readable names.
+
+    Args:
+        fixed: With a batch of 1 and a fixed size.
+        recipe: What to compute with.
+        head: Of `HEADS`.
+        calibration: Gives the images to take ranges from.
+
+    Returns:
+        The content of the file.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        archive = keras.export.ExportArchive()
+        archive.track(fixed)
+        archive.add_endpoint(SIGNATURE, serving(fixed, head))
+        archive.write_out(folder, verbose=False)
+        converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[SIGNATURE])
+        set_up(converter, recipe, calibration)
+        return converter.convert()
+
+
+def draft_converter(
+    fixed: keras.Model, recipe: QuantizationRecipe, head: str, calibration: Calibration
+) -> tf.lite.TFLiteConverter:
+    """Returns a converter several times as fast as `to_tflite`, whose files lack names.
+
+    Arguments as `to_tflite`.
+    """
+    frozen = convert_variables_to_constants_v2(serving(fixed, head).get_concrete_function())
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([frozen])
+    set_up(converter, recipe, calibration)
+    return converter
+
+
+def draft(
+    fixed: keras.Model, recipe: QuantizationRecipe, head: str, calibration: Calibration
+) -> bytes:
+    """Returns a file to look at and to time, not to hand over; arguments as `to_tflite`."""
+    converter = draft_converter(fixed, recipe, head, calibration)
+    with warnings.catch_warnings():
+        # "Statistics for quantized inputs were expected": a word about another way to quantize.
+        warnings.simplefilter("ignore", UserWarning)
+        return converter.convert()
+
+
+def set_up(converter, recipe: QuantizationRecipe, calibration: Calibration) -> None:
+    """Tells a TFLiteConverter what a recipe means."""
+    if recipe.name == "float32":
+        return
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    # TensorFlow has no public name for it.
+    converter._experimental_disable_per_channel = not recipe.per_channel
+    if recipe.name == "float16":
+        converter.target_spec.supported_types = [tf.float16]
+    if recipe.is_integer:
+        sets = tf.lite.OpsSet
+        small = recipe.name == "full_integer"
+        converter.representative_dataset = calibration
+        converter.target_spec.supported_ops = [
+            sets.TFLITE_BUILTINS_INT8
+            if small
+            else sets.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
+        ]
+        converter.inference_input_type = tf.uint8 if small else tf.int16
+        converter.inference_output_type = tf.uint8 if small else tf.int16

@@ -1,0 +1,1 @@
+"""What is proven of a file: verification, report, page."""

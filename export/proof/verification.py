@@ -1,0 +1,231 @@
+"""Running a converted file beside the model it came from, on real images."""
+
+import heapq
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from itertools import count
+
+import numpy as np
+
+from export.errors import GateError
+from export.recipes import QuantizationRecipe
+from export.targets import Target
+from export.tflite.reader import ModelFile
+from export.tflite.runtime import TFLiteModel
+from kseg.classes import IGNORE_CLASS
+from kseg.data import Data
+from kseg.inference import Segmenter, predict_logits
+from kseg.metrics import ConfusionMatrix, Scores
+
+# A model no better than naming one class everywhere agrees with any quantization of itself.
+_ABOVE_MAJORITY = 0.05
+_WORST = 3  # images that are kept to be looked at
+_INT16_STEPS = 32767  # from 0 to the largest
+
+
+@dataclass(frozen=True)
+class Example:
+    """An image and how it was labelled.
+
+    Attributes:
+        agreement: Share of the pixels, not ignored, with equal labels.
+        image: RGB, 0..255, (H, W, 3).
+        labels_float: Of the model, integers (H, W).
+        labels: Of the file.
+    """
+
+    agreement: float
+    image: np.ndarray
+    labels_float: np.ndarray
+    labels: np.ndarray
+
+
+@dataclass(frozen=True)
+class Verification:
+    """How a file compares with its model.
+
+    Attributes:
+        images: How many both saw.
+        agreement: Share of the pixels, not ignored, with equal labels.
+        max_difference: Largest difference of two logits, where the file gives logits.
+        saturated: Share of output values at the ends of their integer range; None where the
+            output is not quantized.
+        scores_float: Of the model; None without label maps.
+        scores: Of the file; None without label maps.
+        worst: The images on which the two agree least, the worst first.
+    """
+
+    images: int
+    agreement: float
+    max_difference: float
+    saturated: float | None
+    scores_float: Scores | None = field(default=None)
+    scores: Scores | None = field(default=None)
+    worst: tuple[Example, ...] = field(default=(), repr=False)
+
+
+def verify(
+    file: TFLiteModel,
+    model: Segmenter,
+    images: Iterable[np.ndarray] | Data,
+    *,
+    split: str = "val",
+    size: tuple[int, int] | None = None,
+) -> Verification:
+    """Compares a file with its model.
+
+    Args:
+        file: The loaded file.
+        model: From images (N, H, W, 3), 0..255, to logits.
+        images: A data set, whose split is also scored, or images (H, W, 3), 0..255. Images larger
+            than the file's input are fitted into it.
+        split: Of the data set.
+        size: Working size, as for `kseg.predict`.
+
+    Returns:
+        The comparison.
+    """
+    matrices: list[ConfusionMatrix] = []
+    names: tuple[str, ...] = ()
+    if isinstance(images, Data):
+        names = images.classes.names
+        matrices = [ConfusionMatrix(len(names)) for _ in range(2)]
+        pairs = (images.read(pair) for pair in images.files(split))
+    else:
+        pairs = ((image, np.zeros(np.shape(image)[:2], "uint8")) for image in images)
+    equal, pixels, largest = 0, 0, 0.0
+    worst: list[tuple[float, int, Example]] = []  # a heap: the number breaks ties
+    order = count()
+    for image, label_map in pairs:
+        logits = [predict_logits(m, image, size) for m in (model, file)]
+        labels = [np.argmax(values, -1).astype("uint8") for values in logits]
+        valid = label_map != IGNORE_CLASS
+        alike, counted = int((labels[0] == labels[1])[valid].sum()), int(valid.sum())
+        equal += alike
+        pixels += counted
+        largest = max(largest, float(np.abs(logits[0] - logits[1]).max()))
+        example = Example(alike / max(1, counted), image, *labels)
+        item = (-example.agreement, -next(order), example)
+        heapq.heappush(worst, item) if len(worst) < _WORST else heapq.heappushpop(worst, item)
+        for matrix, prediction in zip(matrices, labels, strict=False):
+            matrix.update(label_map, prediction)
+    scores = [matrix.scores(names) for matrix in matrices] or (None, None)
+    return Verification(
+        images=next(order),
+        agreement=equal / max(1, pixels),
+        max_difference=largest,
+        saturated=file.saturated(),
+        scores_float=scores[0],
+        scores=scores[1],
+        worst=tuple(item[2] for item in sorted(worst, reverse=True)),
+    )
+
+
+def check_model(result: Verification) -> None:
+    """Refuses to certify anything from a model that is hardly better than a constant.
+
+    Args:
+        result: With scores.
+
+    Raises:
+        GateError: If the model is so.
+    """
+    before = result.scores_float
+    if before is None:
+        raise ValueError("check_gate needs a comparison with label maps.")
+    labelled = before.confusion.sum(1)
+    # IoU of the largest class if it were named everywhere; the other classes' are 0.
+    majority = labelled.max() / labelled.sum() / np.count_nonzero(labelled)
+    if before.mean_iou <= majority + _ABOVE_MAJORITY:
+        raise GateError(
+            f"The float model has a mean IoU of {before.mean_iou:.4f}, hardly more than naming "
+            f"one class everywhere ({majority:.4f}); nothing can be certified from it. Train it "
+            "first."
+        )
+
+
+def check_gate(
+    result: Verification, *, min_ratio: float, max_drop: float, advice: str = ""
+) -> None:
+    """Refuses a file that lost too much, or whose model is too bad to tell.
+
+    Args:
+        result: With scores.
+        min_ratio: Smallest mean IoU of the file as a fraction of the model's.
+        max_drop: Largest loss of mean IoU, 0..1.
+        advice: What may help, a sentence.
+
+    Raises:
+        GateError: If the file is refused; the sentence has both figures.
+    """
+    before, after = result.scores_float, result.scores
+    if before is None or after is None:
+        raise ValueError("check_gate needs a comparison with label maps.")
+    check_model(result)
+    drop = before.mean_iou - after.mean_iou
+    if after.mean_iou < min_ratio * before.mean_iou or drop > max_drop:
+        raise GateError(
+            f"Mean IoU falls from {before.mean_iou:.4f} to {after.mean_iou:.4f} by the "
+            f"conversion; allowed are a ratio of {min_ratio} and a drop of {max_drop}. Nothing "
+            f"was written. {advice}".rstrip()
+        )
+
+
+def check_graph(
+    graph: ModelFile,
+    recipe: QuantizationRecipe,
+    device: Target,
+    scaling: tuple[float, float],
+    *,
+    rescued: bool = False,
+) -> None:
+    """Refuses a file with tensors or ops that its device does not take.
+
+    Args:
+        graph: Of the file.
+        recipe: What it was converted with.
+        device: What it is for.
+        scaling: (factor, offset) that its input's quantization must stand for.
+        rescued: Whether some layers were kept in float on purpose.
+
+    Raises:
+        GateError: If there are such; they are named.
+    """
+    problems = _wrong_input(graph, recipe, scaling) if recipe.is_integer else []
+    if recipe.is_integer and not rescued:
+        floats = [t.name for t in graph.tensors if t.dtype in ("float16", "float32", "float64")]
+        if floats:
+            problems.append(f"{len(floats)} float tensors, the first of them {floats[0]}")
+        refused = sorted({op.name for op in graph.ops} & device.refused_ops)
+        if refused:
+            problems.append(f"the ops {', '.join(refused)}")
+        problems += [
+            f"{op.name} with a tensor of 5 dimensions"
+            for op in graph.ops
+            if len(graph.tensors[op.outputs[0]].shape) > 4
+        ]
+    for op in graph.ops:
+        if device.op_versions and op.version > device.op_versions.get(op.name, 0):
+            problems.append(f"{op.name} of version {op.version}, which its compiler cannot parse")
+    if problems:
+        raise GateError(
+            f"The converted model has {'; '.join(sorted(set(problems)))}, which the target "
+            f"{device.name} does not take. Nothing was written."
+        )
+
+
+def _wrong_input(graph: ModelFile, recipe: QuantizationRecipe, scaling) -> list[str]:
+    """Says where the input's quantization is not what (x * factor + offset) makes of a byte x."""
+    image = graph.tensors[graph.inputs[0]]
+    if recipe.name == "int16x8":  # symmetric
+        dtype, expected = "int16", (255 * scaling[0] / _INT16_STEPS, 0)
+    else:
+        dtype, expected = "uint8", (scaling[0], round(-scaling[1] / scaling[0]))
+    got = (image.scales[0], image.zero_points[0]) if image.scales else (0.0, 0)
+    right = np.isclose(got[0], expected[0], rtol=1e-4) and got[1] == expected[1]
+    if image.dtype == dtype and right:
+        return []
+    return [
+        f"an input of {image.dtype}, scale {got[0]:.6g} and zero point {got[1]}, where "
+        f"bytes need {dtype}, {expected[0]:.6g} and {expected[1]}"
+    ]

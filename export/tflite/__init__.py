@@ -1,0 +1,1 @@
+"""What a .tflite file is: reading, patching, metadata, running, timing."""

@@ -1,0 +1,95 @@
+"""Timing .tflite files side by side."""
+
+import os
+import platform
+from collections.abc import Sequence
+from contextlib import ExitStack
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from export.tflite.runtime import load_tflite
+
+_RUNS_A_TURN = 5
+
+
+def benchmark(
+    files: Sequence[str | Path],
+    *,
+    threads: int = 1,
+    runs: int = 30,
+    kernels: str = "default",
+    delegate: str | None = None,
+) -> list[dict[str, Any]]:
+    """Times files in turn (A B A B), so that a busy moment of the machine hits all alike.
+
+    Args:
+        files: .tflite files.
+        threads: Of LiteRT.
+        runs: Timed runs of each file, after one turn of warm-up.
+        kernels: As `load_tflite`.
+        delegate: As `load_tflite`.
+
+    Returns:
+        For each file "file", "median_ms", "p90_ms", "min_ms", "ratio" (median as a fraction of
+        the first file's), "load_ms", "peak_mib", "bytes" and "threads".
+
+    Raises:
+        ModelFileError: If a file cannot be run.
+        ValueError: If runs or threads is below 1, or the delegate cannot be loaded.
+    """
+    if runs < 1 or threads < 1:
+        raise ValueError(f"runs and threads must be at least 1; got {runs} and {threads}.")
+    rng = np.random.default_rng(0)
+    turns = [_RUNS_A_TURN] * (runs // _RUNS_A_TURN) + [runs % _RUNS_A_TURN]
+    turns = [turns[0], *(turn for turn in turns if turn)]  # the first is warm-up
+    with ExitStack() as stack:
+        models = [
+            stack.enter_context(
+                load_tflite(file, threads=threads, kernels=kernels, delegate=delegate)
+            )
+            for file in files
+        ]
+        images = [model.quantize(rng.uniform(0, 255, model.input.shape)) for model in models]
+        times: list[list[float]] = [[] for _ in models]
+        peaks = [0] * len(models)
+        for turn, each in enumerate(turns):
+            for index, model in enumerate(models):
+                _, taken, peaks[index] = model.run(images[index], each)
+                if turn:
+                    times[index] += taken
+        first = float(np.median(times[0]))
+        return [
+            {
+                "file": str(file),
+                "median_ms": float(np.median(t)),
+                "p90_ms": float(np.percentile(t, 90)),
+                "min_ms": min(t),
+                "ratio": float(np.median(t)) / first,
+                "load_ms": model.load_ms,
+                "peak_mib": peak / 1024,
+                "bytes": Path(file).stat().st_size,
+                "threads": threads,
+            }
+            for file, model, t, peak in zip(files, models, times, peaks, strict=True)
+        ]
+
+
+def host_facts() -> dict[str, Any]:
+    """Returns what a latency depends on beside the file: processor, cores, load, versions."""
+    processor = platform.processor() or platform.machine()
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+        processor = names[0] if names else processor
+    except OSError:  # not Linux
+        pass
+    return {
+        "processor": processor,
+        "cores": os.cpu_count(),
+        "load_average": os.getloadavg()[0],
+        "system": platform.platform(),
+        "litert": version("ai-edge-litert"),
+    }

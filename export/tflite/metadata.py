@@ -1,0 +1,228 @@
+"""TFLite Metadata: what an app must know of a file, inside the file.
+
+Android's MediaPipe refuses float files without it and shows no class names. It has two parts: a
+FlatBuffer in one more buffer of the model, and files in a zip archive behind the model's last byte.
+The archive holds `labels.txt`, one class name a line, and `kseg.json` with what the schema has no
+place for: colours and the working size.
+
+Source: mediapipe/tasks/metadata/metadata_schema.fbs (1.5.0) and
+image_segmenter_metadata_schema.fbs (1.0.0) for field numbers.
+"""
+
+import io
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import flatbuffers
+from ai_edge_litert.schema_py_generated import Model
+
+from kseg.classes import Classes
+
+_LABELS, _FACTS = "labels.txt", "kseg.json"
+_LARGEST = 1 << 20  # bytes of a file in the archive; hostile ones may say anything
+_ALIGNMENT = 16  # of a model's buffers
+_RGB = 1  # ColorSpaceType
+_AXIS_LABELS, _VALUE_LABELS = 2, 3  # AssociatedFileType
+_IMAGE_PROPERTIES, _NORMALIZATION = 2, 1  # members of the unions
+_ACTIVATIONS = {"logits": 2, "softmax": 0}  # what is left to do: softmax, nothing
+_MODEL_OFFSETS = (1, 2, 3, 5, 7, 8, 9)  # the model's fields that are kept as they are
+
+
+def add_metadata(
+    content: bytes,
+    classes: Classes | None,
+    *,
+    head: str,
+    scaling: tuple[float, float] = (1.0, 0.0),
+    working_size: tuple[int, int] | None = None,
+) -> bytes:
+    """Puts metadata into a .tflite file; what it computes stays as it is.
+
+    Args:
+        content: A file without metadata, of one image and one output.
+        classes: Names and colours; None where they are not known.
+        head: "logits" or "softmax" (1, H, W, num_classes), or "argmax", a class map.
+        scaling: (factor, offset): for a pixel x, 0..255, the file's input stands for
+            factor * x + offset. (1, 0) where the scaling is in the graph.
+        working_size: (height, width) that images are fitted into before the file sees them.
+
+    Returns:
+        The file with metadata.
+
+    Raises:
+        ValueError: If the file has metadata, or another number of classes than the label map.
+    """
+    model = Model.GetRootAs(content)
+    graph = model.Subgraphs(0)
+    shape = graph.Tensors(graph.Outputs(0)).ShapeAsNumpy()
+    if classes is not None and head in _ACTIVATIONS and shape[-1] != classes.num_classes:
+        raise ValueError(
+            f"classes must name every class of the file: {shape[-1]}; it names "
+            f"{classes.num_classes}."
+        )
+    names = [model.Metadata(i).Name() for i in range(model.MetadataLength())]
+    if b"TFLITE_METADATA" in names:
+        raise ValueError("The file has metadata already; add it to the converter's own output.")
+    described = _describe(head, scaling, labelled=classes is not None)
+    content = _with_buffer(content, "TFLITE_METADATA", described)
+    if classes is None:
+        return content
+    archive = io.BytesIO(content)
+    facts = {"colors": classes.colors, "working_size": working_size}
+    with zipfile.ZipFile(archive, "a") as files:
+        # A ZipInfo has no time of day, so equal models are equal files.
+        files.writestr(zipfile.ZipInfo(_LABELS), "".join(f"{name}\n" for name in classes.names))
+        files.writestr(zipfile.ZipInfo(_FACTS), json.dumps(facts))
+    return archive.getvalue()
+
+
+def read_metadata(path: str | Path) -> tuple[Classes, tuple[int, int] | None] | None:
+    """Reads what `add_metadata` wrote; from a damaged or hostile file too.
+
+    Args:
+        path: A .tflite file.
+
+    Returns:
+        The label map and the working size, (height, width) or None. None alone if the file has no
+        names. Names of others' files are read too; their colours are made up.
+    """
+    try:
+        with zipfile.ZipFile(path) as files:
+            names = tuple(_stored(files, _LABELS).removesuffix("\n").split("\n"))
+            if _FACTS not in files.namelist():
+                return Classes(names), None
+            facts = json.loads(_stored(files, _FACTS))
+        colors = tuple(tuple(color) for color in facts["colors"])
+        size = facts["working_size"]
+        if size is not None:
+            height, width = size
+            if not all(type(side) is int and side > 0 for side in size):
+                return None
+            size = (height, width)
+        return Classes(names, colors), size
+    # RuntimeError: an encrypted file, or JSON nested too deeply. BadZipFile: no archive.
+    except (OSError, ValueError, LookupError, TypeError, RuntimeError, zipfile.BadZipFile):
+        return None
+
+
+def _stored(files: zipfile.ZipFile, name: str) -> str:
+    info = files.getinfo(name)
+    if info.compress_type != zipfile.ZIP_STORED or info.file_size > _LARGEST:
+        raise ValueError("MediaPipe reads uncompressed files only, and these are small.")
+    return files.read(info).decode("utf-8")
+
+
+def _with_buffer(content: bytes, name: str, data: bytes) -> bytes:
+    """Adds a named buffer to a model.
+
+    FlatBuffers point forward only and are built from the end. So the old model stays as it is at
+    the end, aligned as it was, and a new root before it points at its parts.
+    """
+    old = Model.GetRootAs(content)
+    content += bytes(-len(content) % _ALIGNMENT)
+    builder = flatbuffers.Builder(len(content) + len(data) + 1024)
+    builder.CreateByteVector(content)
+
+    def kept(position: int) -> int:
+        """Turns a position in the old model into the builder's measure, from the end."""
+        return len(content) - position
+
+    buffer = _table(builder, offsets={0: _aligned(builder, data)})
+    entry_name = builder.CreateString(name)
+    builder.StartObject(2)
+    builder.PrependUOffsetTRelativeSlot(0, entry_name, 0)
+    builder.PrependUint32Slot(1, old.BuffersLength(), 0)
+    entry = builder.EndObject()
+    buffers = [kept(old.Buffers(i)._tab.Pos) for i in range(old.BuffersLength())]
+    entries = [kept(old.Metadata(i)._tab.Pos) for i in range(old.MetadataLength())]
+    offsets = {4: _vector(builder, *buffers, buffer), 6: _vector(builder, *entries, entry)}
+    table = old._tab
+    for slot in _MODEL_OFFSETS:
+        if field := table.Offset(4 + 2 * slot):
+            offsets[slot] = kept(table.Indirect(table.Pos + field))
+    builder.StartObject(10)
+    builder.PrependUint32Slot(0, old.Version(), 0)
+    for slot, offset in offsets.items():
+        builder.PrependUOffsetTRelativeSlot(slot, offset, 0)
+    builder.Finish(builder.EndObject(), b"TFL3")
+    return bytes(builder.Output())
+
+
+def _describe(head: str, scaling: tuple[float, float], *, labelled: bool) -> bytes:
+    """Returns the FlatBuffer ModelMetadata."""
+    builder = flatbuffers.Builder(1024)
+    image = {
+        0: builder.CreateString("image"),
+        1: builder.CreateString("RGB image, pixels 0..255 before normalization"),
+        3: _image_content(builder),
+        4: _vector(builder, _normalization(builder, scaling)),
+    }
+    meaning = "class id of each pixel" if head == "argmax" else f"{head} of each pixel and class"
+    output = {0: builder.CreateString("segmentation"), 1: builder.CreateString(meaning)}
+    if labelled:
+        kind = _AXIS_LABELS if head in _ACTIVATIONS else _VALUE_LABELS
+        labels = _table(builder, {2: kind}, {0: builder.CreateString(_LABELS)})
+        output[6] = _vector(builder, labels)
+    graph = {
+        2: _vector(builder, _table(builder, offsets=image)),
+        3: _vector(builder, _table(builder, offsets=output)),
+    }
+    if head in _ACTIVATIONS:
+        graph[9] = _vector(builder, _activation(builder, _ACTIVATIONS[head]))
+    model = {
+        0: builder.CreateString("kseg"),
+        3: _vector(builder, _table(builder, offsets=graph)),
+        7: builder.CreateString("1.5.0"),
+    }
+    builder.Finish(_table(builder, offsets=model), b"M001")
+    return bytes(builder.Output())
+
+
+def _image_content(builder: Any) -> int:
+    properties = _table(builder, {0: _RGB})
+    return _table(builder, {0: _IMAGE_PROPERTIES}, {1: properties})
+
+
+def _normalization(builder: Any, scaling: tuple[float, float]) -> int:
+    """Returns a ProcessUnit: (pixel - mean) / std is what the file's input stands for."""
+    factor, offset = scaling
+    vectors = {}
+    for slot, value in ((0, (0 - offset) / factor), (1, 1 / factor)):
+        builder.StartVector(4, 1, 4)
+        builder.PrependFloat32(value)
+        vectors[slot] = builder.EndVector()
+    return _table(builder, {0: _NORMALIZATION}, {1: _table(builder, offsets=vectors)})
+
+
+def _activation(builder: Any, activation: int) -> int:
+    """Returns a CustomMetadata, a FlatBuffer in the FlatBuffer: ImageSegmenterOptions."""
+    inner = flatbuffers.Builder(64)
+    options = _table(inner, {0: activation}, {1: inner.CreateString("1.0.0")})
+    inner.Finish(options, b"V001")
+    data = _aligned(builder, bytes(inner.Output()))
+    return _table(builder, offsets={0: builder.CreateString("SEGMENTER_METADATA"), 1: data})
+
+
+def _aligned(builder: Any, data: bytes) -> int:
+    builder.Prep(_ALIGNMENT, len(data))
+    return builder.CreateByteVector(data)
+
+
+def _table(
+    builder: Any, enums: dict[int, int] | None = None, offsets: dict[int, int] | None = None
+) -> int:
+    builder.StartObject(10)  # no table here has more fields; empty ones at the end take no space
+    for slot, value in (enums or {}).items():
+        builder.PrependUint8Slot(slot, value, 0)
+    for slot, offset in (offsets or {}).items():
+        builder.PrependUOffsetTRelativeSlot(slot, offset, 0)
+    return builder.EndObject()
+
+
+def _vector(builder: Any, *tables: int) -> int:
+    builder.StartVector(4, len(tables), 4)
+    for table in reversed(tables):
+        builder.PrependUOffsetTRelative(table)
+    return builder.EndVector()

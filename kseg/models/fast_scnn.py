@@ -13,7 +13,6 @@ from keras import layers
 
 from kseg.backbones.endpoints import scale_to_unit
 from kseg.layers import (
-    CropLike,
     PadToStride,
     Resize,
     add_image_features,
@@ -22,7 +21,7 @@ from kseg.layers import (
     inverted_residual,
     separable_norm_act,
 )
-from kseg.models.frame import check_arguments, finish
+from kseg.models.frame import finish, start
 
 # filters and strides of the first of three blocks
 _STAGES = ((64, 2), (96, 2), (128, 1))
@@ -36,9 +35,25 @@ def build_fast_scnn(
     input_shape: tuple[int | None, int | None, int] = (None, None, 3),
     weights: str | None = None,
 ) -> keras.Model:
-    """Builds Fast-SCNN; arguments as `build_segnet`."""
-    check_arguments(num_classes, None, input_shape)
-    image = keras.Input(input_shape, name="image")
+    """Builds Fast-SCNN, with random weights or those of a trained network.
+
+    Args:
+        num_classes: Channels of the logits: the classes and the background, but not the ignored
+            class.
+        input_shape: (height, width, channels) of the images; None for sizes known only at run
+            time. Every size works. Channels are 3 for RGB, 1 for gray, or any other number.
+        weights: The name of the data set of a trained network ("camvid", RGB only), or None for
+            random numbers.
+
+    Returns:
+        A functional model from images (N, H, W, channels), 0..255, RGB where there are three
+        channels, to logits (N, H, W, num_classes), float32.
+
+    Raises:
+        TypeError: If num_classes is not a whole number.
+        ValueError: If an argument is not one of the choices named above.
+    """
+    image = start(num_classes, input_shape)
     endpoints = {}
     x = PadToStride(32, name="pad")(scale_to_unit(image))
     endpoints["c1"] = x = conv_norm_act(x, 32, strides=2, name="learn_to_downsample1")
@@ -58,8 +73,7 @@ def build_fast_scnn(
     x = separable_norm_act(x, _FILTERS, name="classify2")
     x = layers.Conv2D(num_classes, 1, name="score_c3")(x)
     x = Resize(8, name="upsample_image")(x)
-    logits = CropLike(name="logits", dtype="float32")([x, image])
-    return finish("fast_scnn", image, endpoints, logits, {"num_classes": num_classes}, weights)
+    return finish("fast_scnn", image, endpoints, x, {"num_classes": num_classes}, weights)
 
 
 def _pyramid_pooling(x):

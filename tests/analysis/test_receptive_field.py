@@ -1,7 +1,5 @@
 """Theoretical receptive fields, against what really depends on what."""
 
-import inspect
-
 import keras
 import numpy as np
 import pytest
@@ -174,13 +172,8 @@ def test_logits_of_fcn8s():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
-def test_logits_of_every_network(name):
-    takes = inspect.signature(MODELS[name]).parameters
-    arguments = {"weights": None} if "weights" in takes else {}
-    if "backbone" in takes:
-        arguments["backbone"] = "separable"
-    if "widths" in takes:
-        arguments["widths"] = tuple(2 for _ in takes["widths"].default)
+def test_logits_of_every_network(name, small_arguments):
+    arguments = small_arguments(name)
     model = MODELS[name](2, **arguments)
     field = describe(model, (64, 64)).receptive_field["logits"]
     if field == "image":

@@ -4,13 +4,9 @@ import pytest
 from keras import layers
 from PIL import Image
 
-from kseg.backbones import (
-    BACKBONES,
-    efficientnet_lite0,
-    efficientnet_lite0_cut,
-    load_imagenet_weights,
-)
-from kseg.backbones.records import IMAGENET_WEIGHTS
+from kseg.backbones import BACKBONES, load_imagenet_weights
+from kseg.backbones.catalogue import IMAGENET_WEIGHTS
+from kseg.backbones.efficientnet_lite import efficientnet_lite0, efficientnet_lite0_cut
 from kseg.backbones.torch_file import efficientnet_lite_arrays
 from kseg.backbones.weights import _find
 

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from kseg.backbones import BACKBONES
-from kseg.backbones.records import IMAGENET_WEIGHTS, KerasRecord
+from kseg.backbones.catalogue import IMAGENET_WEIGHTS
+from kseg.backbones.records import KerasRecord
 
 LIGHT = (
     "mobilenet_v1_025",

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from kseg.backbones import BACKBONES, load_imagenet_weights
+from kseg.backbones.catalogue import IMAGENET_WEIGHTS
 from kseg.backbones.keras_file import keras_arrays, rescaled_from_caffe
-from kseg.backbones.records import IMAGENET_WEIGHTS
 
 V2, V3 = "mobilenet_v2_035", "mobilenet_v3_small_minimalistic"
 

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from kseg.backbones import BACKBONES
-from kseg.backbones.records import IMAGENET_WEIGHTS, WheelRecord
+from kseg.backbones.catalogue import IMAGENET_WEIGHTS
+from kseg.backbones.records import WheelRecord
 from kseg.backbones.torch_file import efficientnet_lite_arrays, read_torch_file
 from kseg.backbones.weights import assign_by_name, load_imagenet_weights
 

@@ -6,25 +6,16 @@ import pytest
 
 from kseg.data import load_data
 from kseg.losses import CrossEntropyDice, balanced_class_weights
-from kseg.models import build
+from kseg.models import MODELS, build
 
-# Every builder with small arguments, and every choice of a menu at least once.
-NETWORKS = {
-    "fcn32s": ("fcn32s", {"backbone": "separable"}),
-    "fcn16s": ("fcn16s", {"backbone": "separable", "upsampling": "all_transposed"}),
-    "fcn8s": ("fcn8s", {"backbone": "separable", "upsampling": "transposed"}),
-    "fcn8s-bilinear": ("fcn8s", {"backbone": "separable", "upsampling": "bilinear"}),
-    "dilated_fcn": ("dilated_fcn", {"backbone": "separable"}),
-    "segnet": ("segnet", {"widths": (8, 8, 16, 16, 16)}),
-    "unet": ("unet", {"widths": (4, 8, 8, 16, 16)}),
-    "unet-backbone": ("unet", {"backbone": "separable", "widths": (8, 8, 16, 16, 16)}),
-    "linknet": ("linknet", {"backbone": "separable"}),
-    "deeplab_v3": ("deeplab_v3", {"backbone": "separable", "output_stride": 8, "filters": 16}),
-    "deeplab_v3_plus": ("deeplab_v3_plus", {"backbone": "separable", "filters": 16}),
-    "lraspp": ("lraspp", {"backbone": "separable"}),
-    "fast_scnn": ("fast_scnn", {}),
-    "atrous_fpn": ("atrous_fpn", {"backbone": "separable"}),
-    "atrous_fpn-16": ("atrous_fpn", {"backbone": "separable", "output_stride": 16}),
+# Every network of MODELS has a row by itself, made small by `small_arguments`. These are rows for
+# what else an architecture can be, so that every choice is there at least once.
+VARIANTS = {
+    "fcn16s-all_transposed": ("fcn16s", {"upsampling": "all_transposed"}),
+    "fcn8s-bilinear": ("fcn8s", {"upsampling": "bilinear"}),
+    "unet-backbone": ("unet", {"backbone": "separable"}),
+    "deeplab_v3-8": ("deeplab_v3", {"output_stride": 8}),
+    "atrous_fpn-16": ("atrous_fpn", {"output_stride": 16}),
     "menu-max_unpooling": (
         "encoder_decoder",
         {"widths": (8, 8, 16), "downsampling": "max", "upsampling": "max_unpooling"},
@@ -52,60 +43,46 @@ NETWORKS = {
     ),
     "menu-dilated": ("encoder_decoder", {"widths": (8, 8, 16), "downsampling": "dilated"}),
 }
+NAMES = (*MODELS, *VARIANTS)
 STEPS = 100
 # Keras takes the sides that differ in the first two batches as known only at run time.
 CROPS = [(64, 64), (47, 33), (64, 64)]
 
 
-# One of each kind is trained and converted in the fast tier, the others in the slow one.
-QUICK = (
-    "fcn8s",
-    "dilated_fcn",
-    "segnet",
-    "unet",
-    "linknet",
-    "deeplab_v3_plus",
-    "lraspp",
-    "fast_scnn",
-    "atrous_fpn",
-    "menu-max_unpooling",
-)
+# Much like another network: these are trained and converted in the slow tier only. The others,
+# and every network that is added to MODELS, are trained and converted in the fast one.
+SLOW = {"fcn32s", "fcn16s", "deeplab_v3", "encoder_decoder", *VARIANTS} - {"menu-max_unpooling"}
 
 
 def pytest_generate_tests(metafunc):
     """Gives a test every network."""
     if "network" in metafunc.fixturenames:
-        slow = set(NETWORKS) - set(QUICK) if "trained" in metafunc.fixturenames else ()
-        cases = [pytest.param(n, marks=pytest.mark.slow if n in slow else ()) for n in NETWORKS]
+        slow = SLOW if "trained" in metafunc.fixturenames else ()
+        cases = [pytest.param(n, marks=pytest.mark.slow if n in slow else ()) for n in NAMES]
         metafunc.parametrize("network", cases, scope="module")
 
 
-def _make(network, num_classes=3, size=(None, None), **arguments):
-    builder, own = NETWORKS[network]
-    model = build(
-        builder,
-        {
-            "num_classes": num_classes,
-            "input_shape": (*size, 3),
-            "weights": None,
-            **own,
-            **arguments,
-        },
-    )
-    model.jit_compile = False  # XLA compiles for seconds what TensorFlow runs in milliseconds
-    return model
+@pytest.fixture(scope="session")
+def networks(small_arguments):
+    """The table: name to (builder, arguments), the arguments such that the network is small."""
+    rows = {name: (name, {}) for name in MODELS} | VARIANTS
+    return {k: (name, {**small_arguments(name), **own}) for k, (name, own) in rows.items()}
 
 
 @pytest.fixture(scope="session")
-def networks():
-    """The table: name to (builder, arguments)."""
-    return NETWORKS
-
-
-@pytest.fixture(scope="session")
-def make():
+def make(networks):
     """A function that builds a network of the table: (name, num_classes, size, **arguments)."""
-    return _make
+
+    def make(network, num_classes=3, size=(None, None), channels=3, **arguments):
+        builder, own = networks[network]
+        shape = (*size, channels)
+        model = build(
+            builder, {"num_classes": num_classes, "input_shape": shape, **own, **arguments}
+        )
+        model.jit_compile = False  # XLA compiles for seconds what TensorFlow runs in milliseconds
+        return model
+
+    return make
 
 
 @pytest.fixture(scope="session")
@@ -138,18 +115,18 @@ class _Crops(keras.utils.PyDataset):
 
 
 @pytest.fixture(scope="module")
-def alive(network, enliven):
+def alive(network, make, enliven):
     """A network of the table that takes any size, with lively weights."""
-    return enliven(_make(network), (64, 64))
+    return enliven(make(network), (64, 64))
 
 
 @pytest.fixture(scope="session")
-def train(rectangles):
+def train(rectangles, make):
     """A function that builds a network of the table and trains it on crops of mixed sizes."""
 
     def train(network):
         keras.utils.set_random_seed(0)
-        model = _make(network)
+        model = make(network)
         for layer in model.layers:
             if isinstance(layer, keras.layers.BatchNormalization):
                 layer.momentum = 0.8

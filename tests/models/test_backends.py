@@ -21,7 +21,7 @@ assert keras.backend.backend() == "jax"
 folder = Path(sys.argv[1])
 image = np.load(folder / "image.npy")
 for name, (builder, arguments) in json.loads((folder / "networks.json").read_text()).items():
-    model = build(builder, {**arguments, "num_classes": 3, "weights": None})
+    model = build(builder, {**arguments, "num_classes": 3})
     with np.load(folder / f"{name}.npz") as arrays:
         model.set_weights([arrays[key] for key in arrays.files])
     np.save(folder / f"{name}.npy", model.predict_on_batch(image))

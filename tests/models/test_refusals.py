@@ -13,8 +13,10 @@ EVERYWHERE = [
     ({"num_classes": "21"}, TypeError, "num_classes must be a whole number; got '21'"),
     ({"num_classes": 1}, ValueError, r"num_classes must be from 2 to 255 .*; got 1\."),
     ({"num_classes": 256}, ValueError, r"num_classes must be from 2 to 255 .*; got 256\."),
-    ({"input_shape": (64, 64)}, ValueError, r"input_shape must be \(height, width, 3\)"),
-    ({"input_shape": (64, 64, 1)}, ValueError, r"input_shape must be .*got \(64, 64, 1\)"),
+    ({"input_shape": (64, 64)}, ValueError, r"input_shape must be \(height, width, channels\)"),
+    ({"input_shape": (64, 64, 0)}, ValueError, r"input_shape must be .*got \(64, 64, 0\)"),
+    ({"input_shape": (64, 64, None)}, ValueError, r"input_shape must be .*got \(64, 64, None"),
+    ({"input_shape": (64, True, 3)}, ValueError, r"input_shape must be .*got \(64, True, 3"),
     ({"input_shape": (0, 64, 3)}, ValueError, r"input_shape must be .*got \(0, 64, 3\)"),
     ({"input_shape": (64.0, 64, 3)}, ValueError, r"input_shape must be .*got \(64\.0, 64, 3"),
     ({"backbone": "resnet5"}, ValueError, "got 'resnet5'. Did you mean 'resnet50'"),
@@ -49,17 +51,15 @@ OF_ONE = [
 ]
 
 
-def small(name, arguments):
-    takes = inspect.signature(MODELS[name]).parameters
-    defaults = {"backbone": "separable", "weights": None}
-    if name in ("segnet", "unet"):
-        defaults["widths"] = (4, 4, 4, 4, 4)
-    return MODELS[name](**{k: v for k, v in defaults.items() if k in takes} | arguments)
+@pytest.fixture
+def small(small_arguments):
+    """A function that builds a small network: (name, arguments beside the small ones)."""
+    return lambda name, arguments: MODELS[name](**{**small_arguments(name), **arguments})
 
 
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize(("arguments", "error", "match"), EVERYWHERE)
-def test_arguments_of_every_builder(name, arguments, error, match):
+def test_arguments_of_every_builder(small, name, arguments, error, match):
     if not arguments.keys() <= inspect.signature(MODELS[name]).parameters.keys():
         error, match = TypeError, "unexpected keyword argument"
     with pytest.raises(error, match=match):
@@ -67,18 +67,24 @@ def test_arguments_of_every_builder(name, arguments, error, match):
 
 
 @pytest.mark.parametrize(("name", "arguments", "match"), OF_ONE)
-def test_arguments_of_one_builder(name, arguments, match):
+def test_arguments_of_one_builder(small, name, arguments, match):
     with pytest.raises(ValueError, match=match):
         small(name, arguments)
 
 
-def test_channels_first_is_refused():
+def test_channels_first_is_refused(small):
     keras.config.set_image_data_format("channels_first")
     try:
         with pytest.raises(ValueError, match="builds channels_last networks only"):
             small("fcn8s", {})
     finally:
         keras.config.set_image_data_format("channels_last")
+
+
+def test_trained_weights_are_for_rgb():
+    match = r"weights 'camvid' are for RGB images, and input_shape asks for 1 channel\(s\); pass"
+    with pytest.raises(ValueError, match=match):
+        build("fcn8s", {"num_classes": 11, "weights": "camvid", "input_shape": (None, None, 1)})
 
 
 def test_unknown_network_is_refused_with_the_nearest_name():

@@ -1,4 +1,4 @@
-"""`kseg demo`: build, train, evaluate, quantize and verify, on generated images."""
+"""`kseg demo`: builds, trains, evaluates, quantizes and verifies a network on drawn images."""
 
 import sys
 from pathlib import Path
@@ -12,7 +12,7 @@ from kseg.data.synthetic import write_shapes
 from kseg.visualize import colorize, overlay, panel
 
 _SIZE = 160
-_SHOWN = 4
+_SHOWN = 4  # validation images in the comparison
 _RECIPE = kseg.Recipe(
     epochs=14,
     batch_size=8,
@@ -24,28 +24,29 @@ _RECIPE = kseg.Recipe(
 
 
 def run_demo(out: Path) -> None:
-    """Goes the whole way and leaves files and a picture.
+    """Takes a network all the way from drawn images to a verified file, in a few minutes.
 
     Args:
-        out: Folder for the data set, the run, `shapes.tflite` and `demo.png`.
+        out: Empty or new folder, in which the data set, the run, `shapes.tflite`, `demo.png` and
+            `demo.md` are put.
 
     Raises:
         ValueError: If the folder is not empty.
-        GateError: If the int8 file is worse than the gate allows.
+        GateError: If the int8 file is less accurate than the gate allows.
     """
     from export import ExportOptions, convert, float32, full_integer, load_tflite
     from export.tflite.benchmark import benchmark
 
     if out.exists() and any(out.iterdir()):
-        raise ValueError(f"{out} is not empty; name another folder with --out.")
-    _say("1/5 drawing 184 images of shapes")
+        raise ValueError(f"The folder {out} is not empty; name a new one with --out.")
+    _say("1/5 Drawing 184 images of shapes with their label maps")
     data = kseg.load_data(write_shapes(out / "data", size=_SIZE))
-    _say("2/5 fine-tuning FCN-8s on EfficientNet-Lite0 with ImageNet weights")
+    _say("2/5 Training FCN-8s, whose backbone EfficientNet-Lite0 starts from ImageNet weights")
     keras.utils.set_random_seed(0)
     model = kseg.build_fcn8s(num_classes=data.classes.num_classes)
     untrained = kseg.evaluate(model, data)
     kseg.fit(model, data, _RECIPE, run_dir=out / "run")
-    _say("3/5 converting to a full-integer .tflite and scoring it on the same images")
+    _say("3/5 Converting to an integer .tflite file and scoring it on the validation images")
     size = (_SIZE, _SIZE)
     result = convert(
         model,
@@ -54,7 +55,7 @@ def run_demo(out: Path) -> None:
         path=out / "shapes.tflite",
         validation=data,
     )
-    _say("4/5 timing it beside a float32 file")
+    _say("4/5 Timing it beside a float32 file")
     convert(
         model,
         float32(),
@@ -64,9 +65,9 @@ def run_demo(out: Path) -> None:
     )
     files = [out / "shapes_float32.tflite", result.path]
     times = benchmark(files)
-    _say("5/5 drawing the picture")
+    _say("5/5 Drawing the comparison")
     with load_tflite(result.path) as file:
-        _draw(out / "demo.png", data, model, file)
+        _draw_comparison(out / "demo.png", data, model, file)
     rows = [
         ["untrained", untrained.mean_iou, None, None, None],
         ["float32", result.mean_iou_float, times[0]["bytes"] / 1e6, times[0]["median_ms"], 1.0],
@@ -80,19 +81,20 @@ def run_demo(out: Path) -> None:
     ]
     table = tabulate(
         rows,
-        ["FCN-8s", "val mIoU", "MB", "ms", "time"],
+        ["FCN-8s", "mean IoU, validation", "size, MB", "latency, ms", "relative to float32"],
         floatfmt=("", ".4f", ".2f", ".2f", ".2f"),
         tablefmt="github",
     )
     (out / "demo.md").write_text(table + "\n", encoding="utf-8")
     print(table)
     print(
-        f"int8 labels {100 * result.agreement:.2f} % of the pixels like float. "
-        f"See {out / 'demo.png'}; the file for the phone is {result.path}."
+        f"The int8 file gives {100 * result.agreement:.2f} % of the pixels the same label as the "
+        f"float model. See {out / 'demo.png'}. The file for the phone is {result.path}."
     )
 
 
-def _draw(path: Path, data: kseg.Data, model: keras.Model, file) -> None:
+def _draw_comparison(path: Path, data: kseg.Data, model: keras.Model, file) -> None:
+    """Draws some validation images, their true labels, and what the model and the file predict."""
     pairs = data.files("val")
     rows = []
     for index in np.linspace(0, len(pairs) - 1, _SHOWN).astype(int):
@@ -100,7 +102,7 @@ def _draw(path: Path, data: kseg.Data, model: keras.Model, file) -> None:
         labelled = [kseg.predict(m, image) for m in (model, file)]
         overlays = [overlay(image, labels, data.classes) for labels in labelled]
         rows.append([image, colorize(truth, data.classes), *overlays])
-    panel(rows, ("image", "truth", "float", "int8"), 240).save(path)
+    panel(rows, ("image", "true labels", "float model", "int8 file"), 240).save(path)
 
 
 def _say(text: str) -> None:

@@ -9,15 +9,15 @@ from kseg.classes import IGNORE_CLASS
 
 @dataclass(frozen=True)
 class Scores:
-    """How good predictions are.
+    """Scores of a model on a data set.
 
     Attributes:
-        mean_iou: Mean of the IoUs of the classes that are in the labels, 0..1.
+        mean_iou: Mean IoU over the classes that occur in the labels, 0..1.
         pixel_accuracy: Share of the pixels that are right, 0..1; ignored ones do not count.
-        iou_per_class: Name to intersection over union, 0..1; None where the labels lack the
-            class.
+        iou_per_class: Class name to intersection over union, 0..1, or None for a class that does
+            not occur in the labels.
         images: How many images were scored.
-        confusion: Pixels by (label, prediction), int64 (num_classes, num_classes).
+        confusion: Number of pixels by label and prediction, int64 (num_classes, num_classes).
     """
 
     mean_iou: float
@@ -43,7 +43,7 @@ class ConfusionMatrix:
         """Starts from zero.
 
         Args:
-            num_classes: Classes, without the ignored one.
+            num_classes: How many classes there are, without the ignored one.
             ignore_class: Label of the pixels that do not count.
         """
         self.num_classes, self.ignore_class = num_classes, ignore_class
@@ -54,12 +54,12 @@ class ConfusionMatrix:
         """Adds one image.
 
         Args:
-            label_map: Integers (H, W).
-            prediction: Integers (H, W).
+            label_map: True classes of the pixels, integers (H, W).
+            prediction: Predicted classes of the pixels, integers (H, W).
 
         Raises:
             ValueError: If the shapes differ, or a pixel that counts has a label or a prediction
-                that is no class. (Keras's MeanIoU leaves such pixels out or scores them as
+                that is not a class. (Keras's MeanIoU leaves such pixels out, or scores them as
                 right.)
         """
         label_map, prediction = np.asarray(label_map), np.asarray(prediction)
@@ -69,7 +69,7 @@ class ConfusionMatrix:
                 f"{prediction.shape}; they must be equal."
             )
         valid = label_map != self.ignore_class
-        # int64: label * num_classes + prediction does not fit in the bytes they come in.
+        # label * num_classes + prediction may exceed 255, the most that uint8 holds.
         labels, predictions = (a[valid].astype("int64") for a in (label_map, prediction))
         for name, values in (("label map", labels), ("prediction", predictions)):
             wrong = values[(values < 0) | (values >= self.num_classes)]
@@ -86,7 +86,7 @@ class ConfusionMatrix:
         """Returns the scores so far.
 
         Args:
-            names: Of the classes.
+            names: Names of the classes, in the order of their ids.
 
         Raises:
             ValueError: If no pixel was counted.

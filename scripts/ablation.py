@@ -1,10 +1,11 @@
-"""What moves the score on CamVid: one change at a time, from one training.
+"""Measures what changes the score on CamVid: one change at a time, from the same start.
 
     python scripts/ablation.py camvid.yaml --start runs/atrous3 --out runs/ablation
 
-The network is the tiny one of the zoo (0.9 M parameters), the crops are small, and the backbone
-has learnt the streets already: so a training takes minutes, and two seeds differ by less than what
-is looked for. Trainings that are in the folder are not done again; `--rows` takes some of them.
+The network is the tiny one of the zoo (0.9 M parameters), the crops are small, and the backbone has
+been trained on streets before. So a training takes minutes, and two seeds differ by less than the
+effects that are looked for. Trainings that are in the folder are not repeated; `--rows` names those
+to run.
 """
 
 import argparse
@@ -43,10 +44,12 @@ _ROWS: dict[str, dict[str, Any]] = {
 
 
 def main() -> None:
-    """Trains what is missing, then prints the table."""
+    """Runs the trainings that are missing, then prints the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data")
-    parser.add_argument("--start", required=True, help="a run whose backbone the trainings take")
+    parser.add_argument(
+        "--start", required=True, help="run folder whose backbone starts every training"
+    )
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--rows", nargs="+", choices=_ROWS, default=list(_ROWS), metavar="ROW")
     arguments = parser.parse_args()

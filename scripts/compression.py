@@ -1,10 +1,10 @@
-"""Float, after training, quantization-aware, pruned: one network, one data set, one table.
+"""Compares a float network with its quantized and pruned versions, in one table.
 
     python scripts/compression.py camvid.yaml --trained runs/fcn8s --out runs/compression
 
-Every row is scored on the validation images. The control trains on in float for as many epochs as
-the quantization-aware row, with the same recipe and its batch norms at rest too, because training
-longer is a gain of its own.
+Every row is scored on the validation images. Training for longer improves a network by itself, so
+there is a control: it goes on in float for as many epochs as the quantization-aware row, with the
+same recipe and with batch norms that do not change either.
 """
 
 import argparse
@@ -35,14 +35,23 @@ def main() -> None:
     parser.add_argument("--trained", required=True, help="a run folder or a trained model")
     parser.add_argument("--crop", type=int, nargs=2, default=(288, 384), metavar=("H", "W"))
     parser.add_argument("--size", type=int, nargs=2, default=(360, 480), metavar=("H", "W"))
-    parser.add_argument("--epochs", type=int, default=3, help="of QAT and of the control")
-    parser.add_argument("--learning-rate", type=float, default=2e-4, help="of both")
+    parser.add_argument(
+        "--epochs",
+        type=int,
+        default=3,
+        help="epochs of quantization-aware training and of the control",
+    )
+    parser.add_argument("--learning-rate", type=float, default=2e-4, help="learning rate of both")
     parser.add_argument("--per-tensor", action="store_true", help="one scale for each kernel")
     parser.add_argument(
-        "--pruning-epochs", type=int, default=12, help="at a training's rates; or 0"
+        "--pruning-epochs", type=int, default=12, help="epochs of pruning; 0 leaves it out"
     )
-    parser.add_argument("--sparsity", type=float, default=0.65, help="of kernels that are pruned")
-    parser.add_argument("--exclude", nargs="*", default=[], help="layers that are not, as a*")
+    parser.add_argument(
+        "--sparsity", type=float, default=0.65, help="share of zeros in the pruned kernels"
+    )
+    parser.add_argument(
+        "--exclude", nargs="*", default=[], help="layers that are not pruned, such as decoder*"
+    )
     parser.add_argument("--out", type=Path, required=True, help="an empty folder")
     arguments = parser.parse_args()
 

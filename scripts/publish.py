@@ -37,7 +37,9 @@ def main() -> None:
     parser.add_argument("--size", type=int, nargs=2, required=True, metavar=("H", "W"))
     parser.add_argument("--command", action="append", required=True)
     parser.add_argument("--licence", required=True)
-    parser.add_argument("--final", type=Path, help="run that went on with the validation images")
+    parser.add_argument(
+        "--final", type=Path, help="run folder that went on with the validation images"
+    )
     parser.add_argument("--final-command")
     arguments = parser.parse_args()
     if bool(arguments.final) != bool(arguments.final_command):

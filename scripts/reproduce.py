@@ -1,9 +1,10 @@
-"""Trains a network of the zoo again, from ImageNet's weights, by the commands in its record.
+"""Trains a network of the zoo again from ImageNet's weights, with the commands in its record.
 
     python scripts/reproduce.py atrous_fpn_camvid camvid.yaml --out runs
 
-Prints the mean IoU on the validation images beside the record's. Runs that are in the folder are
-gone on with or taken as they are, so that networks which begin alike share their beginnings.
+It prints the mean IoU on the validation images beside the one in the record. Runs that are in the
+folder already are resumed, or used as they are if they are complete, so that networks which start
+with the same commands share those runs.
 """
 
 import argparse
@@ -17,12 +18,21 @@ from kseg.models import TRAINED
 
 
 def main() -> None:
-    """Trains, one command after the other, and scores the last run."""
+    """Runs one command after the other, and scores the last run."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("name", choices=TRAINED)
-    parser.add_argument("data", help="in place of camvid.yaml in the commands")
-    parser.add_argument("--out", type=Path, default=Path("runs"), help="in place of runs/ there")
-    parser.add_argument("--final", action="store_true", help="also train on with the val images")
+    parser.add_argument("data", help="data set to use in place of the commands' camvid.yaml")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("runs"),
+        help="folder to use in place of the commands' runs/",
+    )
+    parser.add_argument(
+        "--final",
+        action="store_true",
+        help="also run the last command, which adds the validation images",
+    )
     arguments = parser.parse_args()
     record = TRAINED[arguments.name]
     last = [_train(command, arguments) for command in record.commands][-1]

@@ -1,9 +1,10 @@
-"""What a training step costs on this machine, and what changes that: docs/training.md's table.
+"""Measures what a training step costs on this machine, for the table in docs/training.md.
 
     python scripts/speed.py camvid.yaml
 
-Each row is a process of its own, and all rows are measured in turn, in rounds, so that a busy
-moment hits all alike. The first is how `kseg.fit` trains; the others change one thing.
+Each row is a process of its own, and all rows are measured in turn, in rounds, so that a busy moment
+of the machine affects all of them. The first row is how `kseg.fit` trains; the others change one
+thing each.
 """
 
 import argparse

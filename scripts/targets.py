@@ -1,10 +1,10 @@
-"""Writes README's table of targets: size, latency, ops off the Edge TPU, agreement, in one run.
+"""Measures the table of targets: size, latency, ops off the Edge TPU and agreement.
 
     python scripts/targets.py camvid.yaml --reference deeplabv3_mnv2_pascal_quant.tflite
 
-The reference is Coral's own DeepLab (google-coral/test_data), run at its 513 x 513. All files are
-timed in turn on one thread. Agreement is with the float model, of integer files on 16 training
-images, of float files on 4 pictures of noise.
+The reference is Coral's own DeepLab (google-coral/test_data) at its size of 513 x 513. All files are
+timed in turn on one thread. Agreement is the share of pixels that a file labels like the float
+model: integer files on 16 training images, float files on 4 images of noise.
 """
 
 import argparse
@@ -42,7 +42,9 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--reference", type=Path, required=True)
     parser.add_argument("--runs", type=int, default=60)
-    parser.add_argument("--files", type=Path, help="keep the files here; those there are reused")
+    parser.add_argument(
+        "--files", type=Path, help="folder to keep the files in; files found there are reused"
+    )
     arguments = parser.parse_args()
 
     images = kseg.load_data(arguments.data).images("train", 100)

@@ -1,10 +1,10 @@
-"""Writes README's table of trained networks, its picture, and a model card for each.
+"""Writes the table of trained networks, its plot, and a model card for each network.
 
     python scripts/zoo.py
 
 Scores come from the records that `scripts/publish.py` wrote; params, MACs and placement are
-computed here; latencies are measured here, all files in turn on one thread, as ratios to the
-first, so that another machine gives about the same table.
+computed here. Latencies are measured here too, all files in turn on one thread. They are given as
+ratios to the first file, so that another machine gives about the same table.
 """
 
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a network costs: params, MACs, receptive fields, bytes of weights and of activations."""
+"""What a network costs: params, MACs, receptive fields, bytes of weights and activations."""
 
 from kseg.analysis.comparisons import (
     ConvolutionCost,

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 
 class ConvolutionCost(NamedTuple):
-    """What a convolution costs, without biases."""
+    """Weights and multiply-adds of a convolution, without biases."""
 
     params: int
     macs: int
@@ -26,13 +26,13 @@ def convolution_costs(
     Source: Howard et al., MobileNets, 2017, https://arxiv.org/abs/1704.04861, section 3.1.
 
     Args:
-        kernel_size: K.
-        channels: C.
-        filters: M.
-        size: (H, W) of the output.
+        kernel_size: K, the height and width of the kernel.
+        channels: C, the channels that come in.
+        filters: M, the channels that go out.
+        size: (H, W), the height and width of the output.
 
     Returns:
-        "standard", "depthwise" and "separable" to their costs.
+        The costs of each kind, under "standard", "depthwise" and "separable".
     """
     area, positions = kernel_size**2, size[0] * size[1]
     params = {
@@ -44,19 +44,19 @@ def convolution_costs(
 
 
 def stacked_receptive_field(kernel_size: int, dilation_rates: Sequence[int]) -> list[int]:
-    """Returns the receptive field after each of some convolutions with strides of 1.
+    """Returns the receptive field after each convolution of a stack with strides of 1.
 
-    Every layer adds (K - 1) * rate pixels, and its params do not depend on the rate: rates of
-    1, 1, 1, 1 give 9 pixels with 3 x 3 kernels, rates of 1, 2, 4, 8 give 31.
+    Every layer adds (K - 1) * rate pixels, and its params do not depend on the rate. With 3 x 3
+    kernels, rates of 1, 1, 1, 1 give 9 pixels, and rates of 1, 2, 4, 8 give 31.
 
     Source: Yu and Koltun, ICLR 2016, https://arxiv.org/abs/1511.07122.
 
     Args:
-        kernel_size: K.
-        dilation_rates: Of the layers, first to last.
+        kernel_size: K, the height and width of every kernel.
+        dilation_rates: Dilation rate of each layer, first to last.
 
     Returns:
-        Pixels in height and width, as long as dilation_rates.
+        For each layer, the height and width of its receptive field in pixels.
     """
     return [1 + (kernel_size - 1) * int(total) for total in np.cumsum(dilation_rates)]
 
@@ -64,7 +64,14 @@ def stacked_receptive_field(kernel_size: int, dilation_rates: Sequence[int]) -> 
 def draw_convolution_costs(
     kernel_size: int = 3, channels: int = 128, filters: int = 128, size: tuple[int, int] = (45, 60)
 ) -> Figure:
-    """Draws `convolution_costs` as bars, params on the left and MACs on the right."""
+    """Draws `convolution_costs` as bars, params on the left and MACs on the right.
+
+    Args:
+        kernel_size: Height and width of the kernel.
+        channels: Channels that come in.
+        filters: Channels that go out.
+        size: Height and width of the output.
+    """
     costs = convolution_costs(kernel_size, channels, filters, size)
     figure = Figure(figsize=(8, 3), layout="constrained")
     for axes, field, unit, factor in zip(
@@ -89,19 +96,19 @@ def draw_dilated_receptive_fields(
     kernel_size: int = 3,
     schedules: Sequence[Sequence[int]] = ((1, 1, 1, 1), (2, 2, 2, 2), (1, 2, 4, 8)),
 ) -> Figure:
-    """Draws which pixels some stacked convolutions see, one picture for each schedule of rates.
+    """Draws which pixels a stack of convolutions sees, one plot for each schedule of rates.
 
-    All have the same params. The darker a pixel, the more ways lead from it to the result: rates
-    that are all the same leave a grid of pixels unseen, growing ones see everything.
+    All stacks have the same params. The darker a pixel, the more ways lead from it to the result.
+    Rates that are all the same, but not 1, leave a grid of pixels unseen; growing rates see all.
 
     Args:
-        kernel_size: K of every layer.
-        schedules: Dilation rates of the layers, first to last.
+        kernel_size: Height and width of every kernel.
+        schedules: Stacks, each as the dilation rates of its layers, first to last.
     """
     figure = Figure(figsize=(3 * len(schedules), 3.7), layout="constrained")
     side = max(stacked_receptive_field(kernel_size, rates)[-1] for rates in schedules)
-    pictures = figure.subplots(1, len(schedules), squeeze=False)[0]
-    for axes, rates in zip(pictures, schedules, strict=True):
+    plots = figure.subplots(1, len(schedules), squeeze=False)[0]
+    for axes, rates in zip(plots, schedules, strict=True):
         ways = np.ones(1)
         for rate in rates:
             taps = np.zeros((kernel_size - 1) * rate + 1)
@@ -110,7 +117,7 @@ def draw_dilated_receptive_fields(
         margin = (side - len(ways)) // 2
         ways = np.pad(ways, (margin, side - len(ways) - margin))
         seen = np.outer(ways, ways)
-        # The fourth root and the step, so that the faintest differ from what is not seen.
+        # The fourth root and the step make the faintest pixels differ from those not seen.
         axes.imshow(np.where(seen > 0, 0.3 + (seen / seen.max()) ** 0.25, 0), cmap="Blues", vmin=0)
         count = f"{np.count_nonzero(ways)} of {len(ways) - 2 * margin} pixels"
         axes.set_title(f"rates {', '.join(map(str, rates))}:\n{count}")

@@ -1,4 +1,4 @@
-"""Params, MACs and int8 weights of a layer, by its kind."""
+"""Params, MACs and int8 weights of a layer, counted by the kind of layer."""
 
 import math
 
@@ -7,7 +7,7 @@ from keras import layers
 
 from kseg.analysis.graph import CONVOLUTIONS, DEPTHWISE, NORMS, SEPARABLE, TRANSPOSED, Step
 
-# Bare calls of keras.ops that multiply and add, of which only the names are known here.
+# Bare calls of keras.ops that multiply and add. Only their names are known here, not their costs.
 _PRODUCTS = {
     "Conv", "ConvTranspose", "DepthwiseConv", "SeparableConv", "Dot", "Einsum", "Inner", "Matmul",
     "Outer", "Tensordot", "Vdot", "DotProductAttention",
@@ -20,17 +20,17 @@ def count_macs(
 ) -> int | None:
     """Counts the multiply-adds of a layer for one image.
 
-    Counted are convolutions of every kind and dense layers, border positions in full. Biases,
+    Convolutions of every kind and dense layers are counted, with border positions in full. Biases,
     norms, activations, pooling, interpolation and sums of maps are not: in an exported file norms
-    are part of the convolutions, and the rest are few and no multiply-adds.
+    are part of the convolutions, and the others cost little and are no multiply-adds.
 
     Args:
-        layer: The layer, built.
-        inputs: Shapes with a batch of 1.
-        outputs: Shapes with a batch of 1.
+        layer: The layer, which must be built.
+        inputs: Shapes of its inputs, with a batch of 1.
+        outputs: Shapes of its outputs, with a batch of 1.
 
     Returns:
-        MACs; None for a kind with weights or products that is not known here.
+        MACs, or None for a layer with weights or products whose kind is not known here.
     """
     if isinstance(layer, layers.Dense):
         return _size(outputs) * layer.kernel.shape[0]
@@ -64,8 +64,8 @@ def count_weights_bytes(step: Step, fused_norm: keras.Layer | None, fused: bool)
     an int8 summand for each channel. Weights of other layers are counted as int8.
 
     Args:
-        step: The layer at its place.
-        fused_norm: The batch norm folded into it, if any.
+        step: The layer, at its place in the graph.
+        fused_norm: The batch norm that is folded into the layer, if any.
         fused: Whether the layer itself is folded into another.
     """
     layer = step.layer

@@ -17,15 +17,15 @@ class LayerCost:
     """What one layer costs.
 
     Attributes:
-        name: Of the layer; "inner/layer" in a model inside the model.
-        kind: Its class, such as "Conv2D".
-        output_shape: Without the batch, (H, W, C) for maps.
-        params: Weights, moving statistics of batch norms included; 0 where a layer is called
-            again.
-        macs: Multiply-adds for one image; None if not known for this kind.
-        weights_bytes: Of its weights in an int8 file; 0 for a batch norm that is folded.
-        live_bytes: Int8 activations in memory while it runs, its inputs and outputs among them;
-            0 for a layer that the converter folds into another.
+        name: Name of the layer, written "inner/layer" in a model inside the model.
+        kind: Class of the layer, such as "Conv2D".
+        output_shape: Shape of its output without the batch, (H, W, C) for maps.
+        params: How many weights it has, moving statistics of batch norms included; 0 where a layer
+            is called again.
+        macs: Multiply-adds for one image, or None if they are not known for this kind.
+        weights_bytes: Bytes of its weights in an int8 file; 0 for a batch norm that is folded.
+        live_bytes: Bytes of int8 activations in memory while it runs, its inputs and outputs among
+            them; 0 for a layer that the converter folds into another.
     """
 
     name: str
@@ -43,16 +43,19 @@ class Description:
 
     Attributes:
         size: (height, width) of the image in pixels.
-        params: Weights, moving statistics of batch norms included.
-        macs: Multiply-adds for one image: convolutions of every kind and dense layers; None if
-            the MACs of a layer are not known.
-        receptive_field: Of the endpoints of the backbone, by level, and of the model's first
-            output as "logits": (height, width) in pixels, not cut at the border; "image" if all
-            of it counts, however large it is; None if a layer on the way is not known.
+        params: How many weights it has, moving statistics of batch norms included.
+        macs: Multiply-adds for one image, in convolutions of every kind and dense layers, or None
+            if those of a layer are not known.
+        receptive_field: Receptive field of each endpoint of the backbone, by level, and of the
+            model's first output, as "logits". It is (height, width) in pixels, not cut at the
+            border; "image" if the whole image counts, however large it is; None if a layer on the
+            way is not known.
         effective: Side in pixels of a square as large as the effective receptive field, for the
             same maps; None if it was not asked for.
-        weights_bytes: Of an int8 file: int8 kernels, int32 biases, batch norms folded.
-        peak_activation_bytes: The most int8 activations that are in memory at once.
+        weights_bytes: Bytes of the weights in an int8 file, with int8 kernels, int32 biases and
+            batch norms folded.
+        peak_activation_bytes: Bytes of int8 activations in memory at the moment when there are
+            most.
         layers: Each layer, in the order in which the model runs them.
     """
 
@@ -67,7 +70,7 @@ class Description:
 
     @property
     def not_counted(self) -> tuple[LayerCost, ...]:
-        """The layers whose MACs are not known."""
+        """The layers whose MACs are not known, which `macs` therefore lacks."""
         return tuple(layer for layer in self.layers if layer.macs is None)
 
     def to_json(self) -> dict[str, Any]:
@@ -94,17 +97,16 @@ def describe(model: keras.Model, size: tuple[int, int], *, effective: bool = Fal
     """Counts what a network costs, without running it.
 
     Args:
-        model: Functional or Sequential, kseg's or your own, with one image (N, H, W, C) as its
-            input; its own sizes may be None. Endpoints are those of its `kseg_endpoints` (level
-            to layer name), where it has them.
+        model: A functional or Sequential model, kseg's or your own, with one image (N, H, W, C)
+            of any number of channels as its input; its own sizes may be None. Its endpoints are
+            read from `kseg_endpoints` (level to layer name), where it has them.
         size: (height, width) of the image in pixels.
         effective: Whether to measure the effective receptive fields too. This does run the
             network, on four images of random pixels, with the weights that it has.
 
     Returns:
         Params, MACs, receptive fields, bytes of weights and of activations at int8, in total and
-        layer by layer. What is counted and how is said with `Description`,
-        `kseg.analysis.count_macs`, `count_weights_bytes` and `live_bytes`.
+        layer by layer. `Description` and `kseg.analysis.count_macs` say how they are counted.
 
     Raises:
         ValueError: If the model is not of this kind, or takes no images of this size.

@@ -9,8 +9,8 @@ import keras
 import numpy as np
 from keras import ops
 
-# What is left of the peak of a normal distribution at two standard deviations, as in the paper's
-# figures: 1 - 0.9545.
+# Pixels with less influence than this do not count. In the paper's figures a normal distribution
+# has this part of its peak at two standard deviations.
 _THRESHOLD = 1 - 0.9545
 _IMAGES = 4
 
@@ -25,16 +25,16 @@ def influence_map(
     """Measures how much each pixel moves the central position of a map.
 
     Args:
-        model: Functional, with one image as its input. Its weights stay as they are; a network as
-            built and a trained one differ.
+        model: A functional model with one image as its input. Its weights are not changed. They
+            matter: a trained network and one with random weights have different maps.
         size: (height, width) of the images in pixels.
-        layer: Name of the layer whose output is looked at; None for the model's output.
-        images: RGB, 0..255, each (height, width, 3); by default four of random pixels.
+        layer: Name of the layer whose output is looked at, or None for the model's output.
+        images: Images (height, width, channels), 0..255; by default four of random pixels.
 
     Returns:
-        Size of the gradient of the position's sum over all channels, summed over the image's
-        channels and averaged over the images, as a fraction of its largest value: float32
-        (height, width), 0..1.
+        The influence of each pixel, float32 (height, width), as a fraction of the largest, 0..1. It
+        is the absolute gradient of the sum of the position's channels, summed over the channels of
+        the image and averaged over the images.
 
     Raises:
         ValueError: If the images have another size, or no pixel moves the position (the network

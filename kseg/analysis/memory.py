@@ -28,12 +28,12 @@ _VANISHING = (PadToStride, CropLike, Resize, layers.ZeroPadding2D, layers.Croppi
 
 @dataclass(frozen=True)
 class Fusion:
-    """What an int8 file has no op for.
+    """The layers for which an int8 file has no op of their own.
 
     Attributes:
-        homes: For each tensor the one whose memory holds it: itself, or the output of the layer
-            that its own was folded into.
-        norms: Number of a step to the batch norm folded into it.
+        homes: For each tensor, the tensor whose memory holds it: itself, or the output of the layer
+            that the tensor's layer was folded into.
+        norms: Number of a step to the batch norm that is folded into it.
     """
 
     homes: tuple[int, ...]
@@ -47,9 +47,12 @@ class Fusion:
 def fuse(graph: Graph) -> Fusion:
     """Finds the layers that the converter folds into others.
 
-    These are batch norms behind convolutions and dense layers; ReLU and ReLU6 behind these and
-    behind sums and products of maps; zero padding that only makes the next convolution a "same"
-    one; the scaling of the image; and layers that change nothing at this size.
+    These are batch norms after convolutions and dense layers; ReLU and ReLU6 after those and after
+    sums and products of maps; zero padding that only makes the next convolution a "same" one; the
+    scaling of the image; and layers that change nothing at this size.
+
+    Args:
+        graph: The model, as `kseg.analysis.graph.trace` returns it.
     """
     homes = list(range(len(graph.shapes)))
     consumers = graph.consumers()
@@ -82,19 +85,20 @@ def fuse(graph: Graph) -> Fusion:
 def live_bytes(graph: Graph, fusion: Fusion) -> tuple[list[int], int]:
     """Returns the int8 activations in memory while each layer runs, and the peak.
 
-    Layers run in the model's order; a tensor is alive from the layer that makes it to the last
-    one that reads it, one byte a value. Sums and products write over an input that nobody reads
-    later. As in the files that `export.convert` writes, the image comes as uint8, stays to the
-    end, and is copied to int8 first; the outputs are copied to uint8 last. What kernels need for
-    themselves, such as the unrolled patches of some of LiteRT's convolutions, is not counted.
+    Layers run in the model's order. A tensor is alive from the layer that makes it to the last
+    one that reads it, and takes one byte a value. Sums and products write over an input that no
+    later layer reads. As in the files that `export.convert` writes, the image comes as uint8, stays
+    to the end, and is copied to int8 first; the outputs are copied to uint8 last. Memory that
+    kernels need for themselves, such as the unrolled patches of some of LiteRT's convolutions, is
+    not counted.
 
     Args:
-        graph: The model.
-        fusion: Of the same model.
+        graph: The model, as `kseg.analysis.graph.trace` returns it.
+        fusion: What `fuse` found in the same model.
 
     Returns:
-        Bytes for each step (0 for one that is folded into another), and the largest number, in
-        which the copies at both ends count too.
+        Bytes for each step (0 for a step that is folded into another), and the largest number of
+        all, in which the copies of the image and of the outputs count too.
     """
     sizes = [math.prod(shape) for shape in graph.shapes]
     last = {fusion.homes[graph.image]: -1}
@@ -115,9 +119,9 @@ def live_bytes(graph: Graph, fusion: Fusion) -> tuple[list[int], int]:
 
 
 def _inside(step: Step, sizes: list[int], ending: list[int]) -> int:
-    """Returns what a layer needs beyond its inputs and its output, less than 0 if it needs less.
+    """Returns the bytes that a layer needs beyond its inputs and its output; it may be negative.
 
-    `ending` are the inputs that nobody reads later.
+    `ending` are the inputs that no later layer reads.
     """
     layer, out = step.layer, sizes[step.outputs[0]]
     if isinstance(layer, _IN_PLACE) and out in [sizes[index] for index in ending]:

@@ -1,7 +1,7 @@
 """The theoretical receptive field: how many pixels a position of a map depends on.
 
-It follows from strides, kernels and dilation, backwards from the map: which run of positions of
-each map before it do its positions need?
+It is computed from strides, kernels and dilation, backwards from the map: which run of positions of
+each earlier map do the positions of this map need?
 """
 
 import math
@@ -22,8 +22,8 @@ from kseg.analysis.graph import (
 )
 from kseg.layers import BedOfNails, CropLike, MaxUnpooling, PadToStride, Resize
 
-# (height, width) in pixels; "image" if all of the image counts however large it is; None where a
-# layer's kind is not known here.
+# (height, width) in pixels; "image" if the whole image counts, however large it is; None where the
+# kind of a layer is not known here.
 ReceptiveField = tuple[int, int] | Literal["image"] | None
 
 _WINDOWS = (*CONVOLUTIONS, *DEPTHWISE, *SEPARABLE, layers.MaxPooling2D, layers.AveragePooling2D)
@@ -52,13 +52,13 @@ _Range = tuple[np.ndarray, np.ndarray]
 def theoretical_receptive_field(graph: Graph, tensor: int) -> ReceptiveField:
     """Returns the largest receptive field among the positions of a map.
 
-    Positions differ where maps were enlarged: one may lie between two coarse ones, the next on
-    one. The field is not cut at the border of the image. Of dilated convolutions the holes
-    count, and of max unpooling the pixels that only decide where a value goes.
+    Positions differ where maps were enlarged: one may lie between two coarse positions, the next
+    on one. The field is not cut at the border of the image. The holes of dilated convolutions
+    count, and so do the pixels that only decide where max unpooling puts a value.
 
     Args:
-        graph: The model.
-        tensor: Index of the map (1, H, W, C) in it.
+        graph: The model, as `kseg.analysis.graph.trace` returns it.
+        tensor: Index in the graph of the map (1, H, W, C).
     """
     height, width = (_pixels(graph, tensor, axis) for axis in (1, 2))
     if height is None or width is None:
@@ -67,7 +67,7 @@ def theoretical_receptive_field(graph: Graph, tensor: int) -> ReceptiveField:
 
 
 def _pixels(graph: Graph, tensor: int, axis: int) -> float | None:
-    """Returns the pixels along an axis; None if a layer is not known."""
+    """Returns the receptive field along an axis in pixels, or None if a layer is not known."""
     positions = np.arange(_length(graph.shapes[tensor], axis), dtype=float)
     needed: dict[int, _Range] = {tensor: (positions, positions)}
     for step in reversed(graph.steps):
@@ -75,7 +75,7 @@ def _pixels(graph: Graph, tensor: int, axis: int) -> float | None:
             if output not in needed:
                 continue
             first, last = needed.pop(output)
-            # Between the nails of an unpooled map there is nothing: the run is empty.
+            # Between the values that bed of nails spreads there is nothing: the run is empty.
             empty = first > last
             run = np.where(empty, np.inf, first), np.where(empty, -np.inf, last)
             for number, source in enumerate(step.inputs):
@@ -150,7 +150,7 @@ def _resized(interpolation: str, run: _Range, size: int, out_size: int) -> _Rang
 
 
 def _spread(run: _Range) -> _Range:
-    """Returns the only position of a map that is spread over all, where a run is not empty."""
+    """Returns the run for a map of one position that is spread over a larger one."""
     empty = run[0] > run[1]
     return np.where(empty, np.inf, 0.0), np.where(empty, -np.inf, 0.0)
 

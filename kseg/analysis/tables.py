@@ -13,7 +13,7 @@ SIZE = (360, 480)
 
 
 def summary(description: Description) -> str:
-    """Returns what a network costs in total, a line for each number."""
+    """Returns what a network costs in total, as text with a line for each number."""
     height, width = description.size
     macs = _giga(description)
     if description.not_counted:
@@ -35,7 +35,7 @@ def summary(description: Description) -> str:
 
 
 def layer_table(description: Description) -> str:
-    """Returns a line for each layer."""
+    """Returns what each layer costs, as text with a line for each layer."""
     rows = [
         [
             layer.name,
@@ -58,8 +58,11 @@ def describe_networks(
     """Describes networks as their builders make them by default.
 
     Args:
-        names: Of `kseg.models.MODELS`.
-        size: (height, width) of the image in pixels.
+        names: Names of networks in `kseg.models.MODELS`; by default all.
+        size: Height and width of the image in pixels.
+
+    Returns:
+        Name of each network to its description.
     """
     return {name: describe(build(name, {"weights": None}), size) for name in names}
 
@@ -71,8 +74,8 @@ def costs_table(descriptions: Mapping[str, Description]) -> str:
         descriptions: What `describe_networks` returns.
 
     Returns:
-        A row for each network: default backbone, params, GMACs, receptive field of the logits and
-        megabytes of weights at int8.
+        A table with a row for each network: its default backbone, params, GMACs, receptive field of
+        the logits and megabytes of weights at int8.
     """
     sizes = {" x ".join(map(str, description.size)) for description in descriptions.values()}
     headers = [

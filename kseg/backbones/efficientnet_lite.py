@@ -15,7 +15,7 @@ from kseg.layers import PadToStride, conv_norm_act, inverted_residual
 
 
 class _Stage(NamedTuple):
-    """A run of blocks; the first strides, the others keep the size."""
+    """A run of blocks, of which the first strides and the others keep the size."""
 
     expansion: int
     kernel_size: int
@@ -35,64 +35,35 @@ _STAGES = (
 )
 
 
-def efficientnet_lite0(image: KerasTensor, *, output_stride: int = 32) -> Endpoints:
-    """Maps an image to endpoints with 96, 144, 240, 672 and 1280 channels.
+def efficientnet_lite(
+    image: KerasTensor,
+    *,
+    output_stride: int,
+    width: float = 1.0,
+    depth: float = 1.0,
+    cut: bool = False,
+) -> Endpoints:
+    """Maps an image to endpoints; Lite0 has 96, 144, 240, 672 and 1280 channels.
 
     Args:
-        image: RGB 0..255, (N, H, W, 3).
-        output_stride: 8, 16 or 32: the coarsest stride; beyond it, dilation.
+        image: Images (N, H, W, channels), 0..255.
+        output_stride: 8, 16 or 32: the coarsest stride; what would stride further dilates instead.
+        width: Factor of the channels.
+        depth: Factor of the blocks in a stage.
+        cut: Whether to end at stride 16, with the expansion of the block that would reach stride
+            32. Lite0 then has 0.8 M parameters, and c5 is c4.
 
     Returns:
         Endpoints of the image padded to a multiple of output_stride.
 
     Raises:
-        ValueError: If output_stride is none of these.
+        ValueError: If output_stride is not one of these, or is 32 for a network that is cut.
     """
-    return _efficientnet_lite(image, 1.0, 1.0, output_stride)
-
-
-def efficientnet_lite0_cut(image: KerasTensor, *, output_stride: int = 16) -> Endpoints:
-    """Lite0 up to the expansion of block 11: 0.8 M parameters, with the same ImageNet weights.
-
-    Args:
-        image: RGB 0..255, (N, H, W, 3).
-        output_stride: 8 or 16: the network ends before it would reach stride 32.
-
-    Returns:
-        Endpoints of the image padded to a multiple of output_stride; c5 is c4, 672 channels.
-
-    Raises:
-        ValueError: If output_stride is neither.
-    """
-    if output_stride not in (8, 16):
+    if cut and output_stride not in (8, 16):
         raise ValueError(
             "efficientnet_lite0_cut ends at stride 16, so output_stride must be 8 or 16; got "
             f"{output_stride}."
         )
-    return _efficientnet_lite(image, 1.0, 1.0, output_stride, cut=True)
-
-
-def efficientnet_lite1(image: KerasTensor, *, output_stride: int = 32) -> Endpoints:
-    """As `efficientnet_lite0`, deeper by 1.1."""
-    return _efficientnet_lite(image, 1.0, 1.1, output_stride)
-
-
-def efficientnet_lite2(image: KerasTensor, *, output_stride: int = 32) -> Endpoints:
-    """As `efficientnet_lite0`, wider by 1.1 and deeper by 1.2."""
-    return _efficientnet_lite(image, 1.1, 1.2, output_stride)
-
-
-def efficientnet_lite3(image: KerasTensor, *, output_stride: int = 32) -> Endpoints:
-    """As `efficientnet_lite0`, wider by 1.2 and deeper by 1.4."""
-    return _efficientnet_lite(image, 1.2, 1.4, output_stride)
-
-
-def efficientnet_lite4(image: KerasTensor, *, output_stride: int = 32) -> Endpoints:
-    """As `efficientnet_lite0`, wider by 1.4 and deeper by 1.8."""
-    return _efficientnet_lite(image, 1.4, 1.8, output_stride)
-
-
-def _efficientnet_lite(image, width, depth, output_stride, cut=False):
     plan = StrideToDilation(output_stride)
     x = PadToStride(output_stride, name="pad")(scale_to_unit(image))
     # Lite scales neither the stem and the head, nor the depth of the first and last stage.
@@ -117,6 +88,6 @@ def _efficientnet_lite(image, width, depth, output_stride, cut=False):
             if strides == 2:
                 maps.append(wide)
             if cut and len(maps) == 4:
-                return Endpoints(*maps, wide)
+                return Endpoints._make((*maps, wide))
             index += 1
-    return Endpoints(*maps, conv_norm_act(x, 1280, 1, name="head"))
+    return Endpoints._make((*maps, conv_norm_act(x, 1280, 1, name="head")))

@@ -27,38 +27,20 @@ _BLOCKS = (
 )
 
 
-def mobilenet_v1(image: KerasTensor, *, output_stride: int = 32) -> Endpoints:
-    """Maps an image to endpoints with 64, 128, 256, 512 and 1024 channels.
+def mobilenet_v1(image: KerasTensor, *, output_stride: int, width: float = 1.0) -> Endpoints:
+    """Maps an image to endpoints, which have 64, 128, 256, 512 and 1024 channels at full width.
 
     Args:
-        image: RGB 0..255, (N, H, W, 3).
-        output_stride: 8, 16 or 32: the coarsest stride; beyond it, dilation.
+        image: Images (N, H, W, channels), 0..255.
+        output_stride: 8, 16 or 32: the coarsest stride; what would stride further dilates instead.
+        width: Factor of the channels.
 
     Returns:
         Endpoints of the image padded to a multiple of output_stride.
 
     Raises:
-        ValueError: If output_stride is none of these.
+        ValueError: If output_stride is not one of these.
     """
-    return _mobilenet_v1(image, 1.0, output_stride)
-
-
-def mobilenet_v1_025(image: KerasTensor, *, output_stride: int = 32) -> Endpoints:
-    """As `mobilenet_v1` at a quarter of its width."""
-    return _mobilenet_v1(image, 0.25, output_stride)
-
-
-def mobilenet_v1_050(image: KerasTensor, *, output_stride: int = 32) -> Endpoints:
-    """As `mobilenet_v1` at half its width."""
-    return _mobilenet_v1(image, 0.5, output_stride)
-
-
-def mobilenet_v1_075(image: KerasTensor, *, output_stride: int = 32) -> Endpoints:
-    """As `mobilenet_v1` at three quarters of its width."""
-    return _mobilenet_v1(image, 0.75, output_stride)
-
-
-def _mobilenet_v1(image, width, output_stride):
     plan = StrideToDilation(output_stride)
     x = PadToStride(output_stride, name="pad")(scale_to_unit(image))
     x = _conv(x, int(32 * width), 3, plan.step(2)[0], "conv1")
@@ -73,7 +55,7 @@ def _mobilenet_v1(image, width, output_stride):
         )(x)
         x = _norm_relu(x, name)
         x = _conv(x, int(filters * width), 1, 1, f"conv_pw_{block}")
-    return Endpoints(*maps, x)
+    return Endpoints._make((*maps, x))
 
 
 def _conv(x, filters, kernel_size, strides, name):

@@ -13,48 +13,20 @@ from kseg.layers import PadToStride
 _STAGES = ((16, 1, 1), (24, 2, 2), (32, 3, 2), (64, 4, 2), (96, 3, 1), (160, 3, 2), (320, 1, 1))
 
 
-def mobilenet_v2(image: KerasTensor, *, output_stride: int = 32) -> Endpoints:
-    """Maps an image to endpoints with 96, 144, 192, 576 and 1280 channels.
+def mobilenet_v2(image: KerasTensor, *, output_stride: int, width: float = 1.0) -> Endpoints:
+    """Maps an image to endpoints, which have 96, 144, 192, 576 and 1280 channels at full width.
 
     Args:
-        image: RGB 0..255, (N, H, W, 3).
-        output_stride: 8, 16 or 32: the coarsest stride; beyond it, dilation.
+        image: Images (N, H, W, channels), 0..255.
+        output_stride: 8, 16 or 32: the coarsest stride; what would stride further dilates instead.
+        width: Factor of the channels. A factor below 1 leaves those of c5 as they are.
 
     Returns:
         Endpoints of the image padded to a multiple of output_stride.
 
     Raises:
-        ValueError: If output_stride is none of these.
+        ValueError: If output_stride is not one of these.
     """
-    return _mobilenet_v2(image, 1.0, output_stride)
-
-
-def mobilenet_v2_035(image: KerasTensor, *, output_stride: int = 32) -> Endpoints:
-    """As `mobilenet_v2` at 0.35 of its width; c5 keeps its 1280 channels."""
-    return _mobilenet_v2(image, 0.35, output_stride)
-
-
-def mobilenet_v2_050(image: KerasTensor, *, output_stride: int = 32) -> Endpoints:
-    """As `mobilenet_v2` at half its width; c5 keeps its 1280 channels."""
-    return _mobilenet_v2(image, 0.5, output_stride)
-
-
-def mobilenet_v2_075(image: KerasTensor, *, output_stride: int = 32) -> Endpoints:
-    """As `mobilenet_v2` at three quarters of its width; c5 keeps its 1280 channels."""
-    return _mobilenet_v2(image, 0.75, output_stride)
-
-
-def mobilenet_v2_130(image: KerasTensor, *, output_stride: int = 32) -> Endpoints:
-    """As `mobilenet_v2` at 1.3 times its width, c5 too."""
-    return _mobilenet_v2(image, 1.3, output_stride)
-
-
-def mobilenet_v2_140(image: KerasTensor, *, output_stride: int = 32) -> Endpoints:
-    """As `mobilenet_v2` at 1.4 times its width, c5 too."""
-    return _mobilenet_v2(image, 1.4, output_stride)
-
-
-def _mobilenet_v2(image, width, output_stride):
     plan = StrideToDilation(output_stride)
     x = PadToStride(output_stride, name="pad")(scale_to_unit(image))
     x = _conv(x, round_filters(32 * width), 3, plan.step(2)[0], "Conv1")
@@ -86,7 +58,7 @@ def _mobilenet_v2(image, width, output_stride):
                 x = layers.Add(name=f"{name}_add")([shortcut, x])
             block += 1
     x = _conv(x, round_filters(1280 * max(1.0, width)), 1, 1, "Conv_1")
-    return Endpoints(*maps, _relu(_norm(x, "Conv_1_bn"), "out_relu"))
+    return Endpoints._make((*maps, _relu(_norm(x, "Conv_1_bn"), "out_relu")))
 
 
 def _conv(x, filters, kernel_size, strides, name):

@@ -25,75 +25,65 @@ class _Block(NamedTuple):
     strides: int
 
 
-_SMALL = (
-    _Block(3, 16, 16, True, False, 2),
-    _Block(3, 72, 24, False, False, 2),
-    _Block(3, 88, 24, False, False, 1),
-    _Block(5, 96, 40, True, True, 2),
-    _Block(5, 240, 40, True, True, 1),
-    _Block(5, 240, 40, True, True, 1),
-    _Block(5, 120, 48, True, True, 1),
-    _Block(5, 144, 48, True, True, 1),
-    _Block(5, 288, 96, True, True, 2),
-    _Block(5, 576, 96, True, True, 1),
-    _Block(5, 576, 96, True, True, 1),
-)
-_LARGE = (
-    _Block(3, 16, 16, False, False, 1),
-    _Block(3, 64, 24, False, False, 2),
-    _Block(3, 72, 24, False, False, 1),
-    _Block(5, 72, 40, True, False, 2),
-    _Block(5, 120, 40, True, False, 1),
-    _Block(5, 120, 40, True, False, 1),
-    _Block(3, 240, 80, False, True, 2),
-    _Block(3, 200, 80, False, True, 1),
-    _Block(3, 184, 80, False, True, 1),
-    _Block(3, 184, 80, False, True, 1),
-    _Block(3, 480, 112, True, True, 1),
-    _Block(3, 672, 112, True, True, 1),
-    _Block(5, 672, 160, True, True, 2),
-    _Block(5, 960, 160, True, True, 1),
-    _Block(5, 960, 160, True, True, 1),
-)
+_BLOCKS = {
+    "small": (
+        _Block(3, 16, 16, True, False, 2),
+        _Block(3, 72, 24, False, False, 2),
+        _Block(3, 88, 24, False, False, 1),
+        _Block(5, 96, 40, True, True, 2),
+        _Block(5, 240, 40, True, True, 1),
+        _Block(5, 240, 40, True, True, 1),
+        _Block(5, 120, 48, True, True, 1),
+        _Block(5, 144, 48, True, True, 1),
+        _Block(5, 288, 96, True, True, 2),
+        _Block(5, 576, 96, True, True, 1),
+        _Block(5, 576, 96, True, True, 1),
+    ),
+    "large": (
+        _Block(3, 16, 16, False, False, 1),
+        _Block(3, 64, 24, False, False, 2),
+        _Block(3, 72, 24, False, False, 1),
+        _Block(5, 72, 40, True, False, 2),
+        _Block(5, 120, 40, True, False, 1),
+        _Block(5, 120, 40, True, False, 1),
+        _Block(3, 240, 80, False, True, 2),
+        _Block(3, 200, 80, False, True, 1),
+        _Block(3, 184, 80, False, True, 1),
+        _Block(3, 184, 80, False, True, 1),
+        _Block(3, 480, 112, True, True, 1),
+        _Block(3, 672, 112, True, True, 1),
+        _Block(5, 672, 160, True, True, 2),
+        _Block(5, 960, 160, True, True, 1),
+        _Block(5, 960, 160, True, True, 1),
+    ),
+}
 
 
-def mobilenet_v3_small(image: KerasTensor, *, output_stride: int = 32) -> Endpoints:
-    """Maps an image to endpoints with 16, 72, 96, 288 and 576 channels.
+def mobilenet_v3(
+    image: KerasTensor, *, output_stride: int, size: str, minimalistic: bool = False
+) -> Endpoints:
+    """Maps an image to endpoints.
+
+    They have 16, 72, 96, 288 and 576 channels in the small network, and 64, 72, 240, 672 and 960
+    in the large one.
 
     Args:
-        image: RGB 0..255, (N, H, W, 3).
-        output_stride: 8, 16 or 32: the coarsest stride; beyond it, dilation.
+        image: Images (N, H, W, channels), 0..255.
+        output_stride: 8, 16 or 32: the coarsest stride; what would stride further dilates instead.
+        size: "small" or "large".
+        minimalistic: Whether all kernels are 3x3, all activations ReLU, and squeeze-and-excite is
+            left out.
 
     Returns:
         Endpoints of the image padded to a multiple of output_stride. Squeeze-and-excite averages
         over the padding too.
 
     Raises:
-        ValueError: If output_stride is none of these.
+        ValueError: If output_stride is not one of these.
     """
-    return _mobilenet_v3(image, _SMALL, output_stride)
-
-
-def mobilenet_v3_large(image: KerasTensor, *, output_stride: int = 32) -> Endpoints:
-    """As `mobilenet_v3_small` with 64, 72, 240, 672 and 960 channels."""
-    return _mobilenet_v3(image, _LARGE, output_stride)
-
-
-def mobilenet_v3_small_minimalistic(image: KerasTensor, *, output_stride: int = 32) -> Endpoints:
-    """As `mobilenet_v3_small` with 3x3 kernels, ReLU and no squeeze-and-excite."""
-    return _mobilenet_v3(image, _minimalistic(_SMALL), output_stride)
-
-
-def mobilenet_v3_large_minimalistic(image: KerasTensor, *, output_stride: int = 32) -> Endpoints:
-    """As `mobilenet_v3_large` with 3x3 kernels, ReLU and no squeeze-and-excite."""
-    return _mobilenet_v3(image, _minimalistic(_LARGE), output_stride)
-
-
-def _minimalistic(blocks):
-    return tuple(b._replace(kernel_size=3, squeeze=False, swish=False) for b in blocks)
-
-
-def _mobilenet_v3(image, blocks, output_stride):
+    blocks = _BLOCKS[size]
+    if minimalistic:
+        blocks = tuple(b._replace(kernel_size=3, squeeze=False, swish=False) for b in blocks)
     plan = StrideToDilation(output_stride)
     swish = blocks[-1].swish  # the stem and the head have the last block's activation
     x = PadToStride(output_stride, name="pad")(scale_to_unit(image))
@@ -123,11 +113,11 @@ def _mobilenet_v3(image, blocks, output_stride):
         if block.strides == 1 and shortcut.shape[-1] == block.filters:
             x = layers.Add(name=f"{name}_add")([shortcut, x])
     x = _conv(x, 6 * x.shape[-1], 1, 1, "conv_1")
-    return Endpoints(*maps, _act(x, swish, "conv_1"))
+    return Endpoints._make((*maps, _act(x, swish, "conv_1")))
 
 
 def _squeeze_and_excite(x, name):
-    """Scales each channel by a number from 0 to 1 that all channels' means decide."""
+    """Scales each channel by a factor from 0 to 1, which the means of all channels decide."""
     channels = x.shape[-1]
     scale = layers.GlobalAveragePooling2D(keepdims=True, name=f"{name}_avg_pool")(x)
     scale = layers.Conv2D(round_filters(channels / 4), 1, name=f"{name}_conv")(scale)

@@ -63,21 +63,3 @@ def wheel(variant: str, sha256: str) -> WheelRecord:
         file=f"models/efficientnet-{variant}-{sha256[:8]}.pth",
         sha256=sha256,
     )
-
-
-def mobilenet_v1_file(width: float, text: str) -> KerasRecord:
-    """Returns the record of a MobileNet v1 of a width, which its file spells as `text`."""
-    file = f"mobilenet/mobilenet_{text}_224_tf_no_top.h5"
-    return KerasRecord("MobileNet", file, options={"alpha": width})
-
-
-def mobilenet_v2_file(width: float) -> KerasRecord:
-    """Returns the record of a MobileNet v2 of a width."""
-    file = f"mobilenet_v2_weights_tf_dim_ordering_tf_kernels_{width}_224_no_top.h5"
-    return KerasRecord("MobileNetV2", f"mobilenet_v2/{file}", options={"alpha": width})
-
-
-def mobilenet_v3_file(application: str, variant: str, md5: str) -> KerasRecord:
-    """Returns the record of a MobileNet v3 of keras.applications, in one of its variants."""
-    file = f"mobilenet_v3/weights_mobilenet_v3_{variant}_224_1.0_float_no_top_v2.h5"
-    return KerasRecord(application, file, md5, {"minimalistic": "minimalistic" in variant})

@@ -1,7 +1,7 @@
 """A small backbone of depthwise separable blocks, without pretrained weights.
 
-Seventeen layers of MobileNetV1's plan at an eighth of its width: networks on it build, train and
-convert in seconds. It is there for tests and for very small devices.
+It has seventeen layers of MobileNetV1's plan, at an eighth of its width, so that networks on it
+train and convert in seconds. It is meant for tests and for very small devices.
 """
 
 from keras import KerasTensor
@@ -12,18 +12,18 @@ from kseg.layers import PadToStride, conv_norm_act, separable_norm_act
 _WIDTHS = (8, 16, 32, 48, 64)
 
 
-def separable(image: KerasTensor, *, output_stride: int = 32) -> Endpoints:
+def separable(image: KerasTensor, *, output_stride: int) -> Endpoints:
     """Maps an image to endpoints with 8, 16, 32, 48 and 64 channels.
 
     Args:
-        image: RGB 0..255, (N, H, W, 3).
-        output_stride: 8, 16 or 32: the coarsest stride; beyond it, dilation.
+        image: Images (N, H, W, channels), 0..255.
+        output_stride: 8, 16 or 32: the coarsest stride; what would stride further dilates instead.
 
     Returns:
         Endpoints of the image padded to a multiple of output_stride.
 
     Raises:
-        ValueError: If output_stride is none of these.
+        ValueError: If output_stride is not one of these.
     """
     plan = StrideToDilation(output_stride)
     x = PadToStride(output_stride, name="pad")(scale_to_unit(image))

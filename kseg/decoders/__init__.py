@@ -1,4 +1,4 @@
-"""Decoders: endpoints to logits."""
+"""Decoders: functions from the endpoints of a backbone to logits."""
 
 from kseg.decoders.atrous_fpn import atrous_fpn_decoder
 from kseg.decoders.deeplab import deeplab_v3_decoder, deeplab_v3_plus_decoder

@@ -15,13 +15,13 @@ def atrous_fpn_decoder(
 
     Args:
         endpoints: Feature maps at strides 2, 4, 8, 16 and output_stride.
-        num_classes: Channels of the logits.
+        num_classes: How many classes there are, which is how many channels the logits have.
         output_stride: Stride of c5, 16 or 32.
-        filters: Channels at stride 16; three quarters of them at stride 8 and half at stride 4,
-            where a channel costs 4 and 16 times as much.
+        filters: Channels at stride 16. There are three quarters of them at stride 8 and half of
+            them at stride 4, where a channel costs 4 and 16 times as much.
 
     Returns:
-        Logits (N, H, W, num_classes), H and W as the padded input.
+        Logits (N, H, W, num_classes), with the height and width of the padded input.
     """
     if endpoints.c5 is endpoints.c4:  # a backbone that ends at stride 16
         x = conv_norm_act(endpoints.c4, filters, 1, name="lateral_c4")
@@ -40,7 +40,7 @@ def atrous_fpn_decoder(
 
 
 def _fuse(x, skip, scale, level):
-    """Adds a finer map to a coarser one, each as wide as x."""
+    """Adds a finer map to a coarser one, in as many channels as x has."""
     if scale > 1:
         x = Resize(scale, name=f"upsample_{level}")(x)
     skip = conv_norm_act(skip, x.shape[-1], 1, activation=False, name=f"lateral_{level}")
@@ -49,7 +49,7 @@ def _fuse(x, skip, scale, level):
 
 
 def _atrous_context(x):
-    """Looks at once near and as far as 8 positions, 128 pixels, in every direction."""
+    """Looks near and as far as 8 positions, which are 128 pixels, in every direction."""
     filters, branches = x.shape[-1], [x]
     for rate in _RATES:
         branches.append(separable_norm_act(x, filters, dilation_rate=rate, name=f"atrous{rate}"))

@@ -12,16 +12,16 @@ _DETAIL = 48  # channels of the low-level features that v3+ adds
 def deeplab_v3_decoder(
     endpoints: Endpoints, num_classes: int, output_stride: int, filters: int = 256
 ) -> KerasTensor:
-    """Scores the pyramid at the backbone's stride and interpolates.
+    """Scores the pyramid at the backbone's stride and interpolates the scores.
 
     Args:
         endpoints: Feature maps; c5 has stride output_stride.
-        num_classes: Channels of the logits.
+        num_classes: How many classes there are, which is how many channels the logits have.
         output_stride: Stride of c5, 8 or 16.
         filters: Channels of each branch.
 
     Returns:
-        Logits (N, H, W, num_classes), H and W as the backbone's padded input.
+        Logits (N, H, W, num_classes), with the height and width of the backbone's padded input.
     """
     x = atrous_pyramid(endpoints.c5, output_stride, filters)
     x = layers.Conv2D(num_classes, 1, name="score_c5")(x)
@@ -31,7 +31,17 @@ def deeplab_v3_decoder(
 def deeplab_v3_plus_decoder(
     endpoints: Endpoints, num_classes: int, output_stride: int, filters: int = 256
 ) -> KerasTensor:
-    """Joins the pyramid with features of stride 4; arguments as `deeplab_v3_decoder`."""
+    """Joins the pyramid with features of stride 4, scores that and interpolates.
+
+    Args:
+        endpoints: Feature maps; c2 has stride 4 and c5 has stride output_stride.
+        num_classes: How many classes there are, which is how many channels the logits have.
+        output_stride: Stride of c5, 8 or 16.
+        filters: Channels of each branch, and of what follows them.
+
+    Returns:
+        Logits (N, H, W, num_classes), with the height and width of the backbone's padded input.
+    """
     x = atrous_pyramid(endpoints.c5, output_stride, filters)
     x = Resize(output_stride // 4, name="upsample_c2")(x)
     detail = conv_norm_act(endpoints.c2, _DETAIL, 1, name="detail_c2")
@@ -43,7 +53,7 @@ def deeplab_v3_plus_decoder(
 
 
 def atrous_pyramid(x: KerasTensor, output_stride: int, filters: int) -> KerasTensor:
-    """Looks at features near, at three distances, and at the whole image.
+    """Looks at each position, at three distances around it, and at the whole image.
 
     Args:
         x: Features (N, h, w, channels) of stride output_stride.

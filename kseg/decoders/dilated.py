@@ -5,7 +5,7 @@ from keras import KerasTensor, layers
 from kseg.backbones import Endpoints
 from kseg.layers import IdentityKernel, Resize
 
-# Of the 3x3 layers of the paper's "basic" module, which together see 67 x 67 positions.
+# The rates of the 3x3 layers in the paper's "basic" module, which together see 67 x 67 positions.
 DILATION_RATES = (1, 1, 2, 4, 8, 16, 1)
 
 
@@ -14,13 +14,14 @@ def dilated_decoder(endpoints: Endpoints, num_classes: int, output_stride: int) 
 
     Args:
         endpoints: Feature maps; c5 has stride output_stride.
-        num_classes: Channels of the logits, and of every layer of the module.
+        num_classes: How many classes there are, which is how many channels the logits and every
+            layer of the module have.
         output_stride: Stride of c5.
 
     Returns:
-        Logits (N, H, W, num_classes), H and W as the backbone's padded input.
+        Logits (N, H, W, num_classes), with the height and width of the backbone's padded input.
     """
-    # A bias of 1 starts the scores on the side of ReLU that passes a gradient.
+    # With a bias of 1 the scores start above zero, where ReLU passes a gradient.
     x = layers.Conv2D(num_classes, 1, bias_initializer="ones", name="score_c5")(endpoints.c5)
     for number, rate in enumerate(DILATION_RATES, start=1):
         x = layers.Conv2D(

@@ -15,15 +15,15 @@ def fcn_decoder(
 
     Args:
         endpoints: Feature maps at strides 2, 4, 8, 16 and 32.
-        num_classes: Channels of the logits.
+        num_classes: How many classes there are, which is how many channels the logits have.
         finest_stride: Stride of the finest map that is scored: 32 (c5 alone), 16 (c5 and c4)
             or 8 (c5, c4 and c3).
-        upsampling: How scores grow: "transposed" learns the x2 steps and fixes the last one to
-            bilinear interpolation, as the paper does; "bilinear" learns none; "all_transposed"
-            learns all.
+        upsampling: How scores grow to the image's size. "transposed" learns the x2 steps and makes
+            the last one bilinear interpolation, as the paper does; "bilinear" learns no step;
+            "all_transposed" learns all of them.
 
     Returns:
-        Logits (N, H, W, num_classes), H and W as the padded input.
+        Logits (N, H, W, num_classes), with the height and width of the padded input.
     """
     x, stride = _score(endpoints.c5, num_classes, "score_c5"), 32
     for level, skip in (("c4", endpoints.c4), ("c3", endpoints.c3)):
@@ -35,8 +35,8 @@ def fcn_decoder(
 
 
 def _score(x, num_classes, name):
-    # The paper starts from zeros. Numbers this small start from even odds too, and let a gradient
-    # through to the backbone at the first step.
+    # The paper starts from zeros. Numbers this small also start with all classes about equally
+    # likely, and pass a gradient to the backbone at the first step.
     start = initializers.RandomNormal(stddev=0.01)
     return layers.Conv2D(num_classes, 1, kernel_initializer=start, name=name)(x)
 

@@ -13,10 +13,10 @@ def linknet_decoder(endpoints: Endpoints, num_classes: int) -> KerasTensor:
 
     Args:
         endpoints: Feature maps at strides 2, 4, 8, 16 and 32.
-        num_classes: Channels of the logits.
+        num_classes: How many classes there are, which is how many channels the logits have.
 
     Returns:
-        Logits (N, H, W, num_classes), H and W as the padded input.
+        Logits (N, H, W, num_classes), with the height and width of the padded input.
     """
     x = endpoints.c5
     for level, skip in (("c4", endpoints.c4), ("c3", endpoints.c3), ("c2", endpoints.c2)):
@@ -31,9 +31,10 @@ def linknet_decoder(endpoints: Endpoints, num_classes: int) -> KerasTensor:
 
 
 def _double(x, filters, kernel_size, name):
-    """Doubles height and width; linear, because an activation would fuse into the op.
+    """Doubles height and width, without an activation.
 
-    The Edge TPU compiler cannot parse a transposed convolution with a fused activation.
+    A converter would fuse the activation into the transposed convolution, and the Edge TPU compiler
+    cannot parse such an op.
     """
     x = layers.Conv2DTranspose(filters, kernel_size, 2, "same", use_bias=False, name=name)(x)
     return layers.BatchNormalization(epsilon=1e-3, name=f"{name}_norm")(x)

@@ -13,10 +13,10 @@ def lraspp_decoder(endpoints: Endpoints, num_classes: int) -> KerasTensor:
 
     Args:
         endpoints: Feature maps; c3 has stride 8 and c5 stride 16.
-        num_classes: Channels of the logits.
+        num_classes: How many classes there are, which is how many channels the logits have.
 
     Returns:
-        Logits (N, H, W, num_classes), H and W as the padded input.
+        Logits (N, H, W, num_classes), with the height and width of the padded input.
     """
     x = conv_norm_act(endpoints.c5, _FILTERS, 1, name="context_c5")
     gate = layers.GlobalAveragePooling2D(keepdims=True, name="gate_pool")(endpoints.c5)

@@ -1,4 +1,4 @@
-"""Blocks that networks are written with, and the few layers that Keras lacks."""
+"""The blocks that networks are made of, and the few layers that Keras lacks."""
 
 from kseg.layers.blocks import (
     add_image_features,

@@ -16,7 +16,7 @@ def conv_norm_act(
     activation: bool = True,
     name: str,
 ) -> KerasTensor:
-    """Convolution, batch norm and ReLU6.
+    """Applies a convolution, batch norm and ReLU6.
 
     Args:
         x: Features (N, H, W, channels).
@@ -50,7 +50,18 @@ def depthwise_norm_act(
     dilation_rate: int = 1,
     name: str,
 ) -> KerasTensor:
-    """Depthwise convolution, batch norm and ReLU6; arguments as `conv_norm_act`."""
+    """Applies a depthwise convolution, which filters each channel by itself, batch norm and ReLU6.
+
+    Args:
+        x: Features (N, H, W, channels).
+        kernel_size: Height and width of the kernel.
+        strides: Step of the kernel in both directions.
+        dilation_rate: Distance between kernel taps; above 1 needs strides of 1.
+        name: Prefix of the layer names `{name}_conv`, `{name}_norm`, `{name}_relu`.
+
+    Returns:
+        Features (N, ceil(H / strides), ceil(W / strides), channels).
+    """
     x = layers.DepthwiseConv2D(
         kernel_size,
         strides,
@@ -71,7 +82,20 @@ def separable_norm_act(
     dilation_rate: int = 1,
     name: str,
 ) -> KerasTensor:
-    """Depthwise convolution, then 1x1 convolution, each with batch norm and ReLU6."""
+    """Applies a depthwise convolution, then a 1x1 one, each with batch norm and ReLU6.
+
+    Args:
+        x: Features (N, H, W, channels).
+        filters: Channels of the result.
+        kernel_size: Height and width of the depthwise kernel.
+        strides: Step of the depthwise kernel in both directions.
+        dilation_rate: Distance between the taps of the depthwise kernel; above 1 needs strides
+            of 1.
+        name: Prefix of the layer names, `{name}_depthwise_...` and `{name}_pointwise_...`.
+
+    Returns:
+        Features (N, ceil(H / strides), ceil(W / strides), filters).
+    """
     x = depthwise_norm_act(
         x, kernel_size, strides=strides, dilation_rate=dilation_rate, name=f"{name}_depthwise"
     )
@@ -94,16 +118,18 @@ def inverted_residual(
 
     Args:
         x: Features (N, H, W, channels).
-        filters: Channels of the result; the input is added where shapes agree.
-        kernel_size: Of the depthwise convolution.
-        expansion: Factor by which the channels grow between.
-        strides: Of the depthwise convolution.
-        dilation_rate: Of the depthwise convolution.
-        name: Prefix of the layer names.
+        filters: Channels of the result. The input is added where it has the same shape.
+        kernel_size: Height and width of the depthwise kernel.
+        expansion: Factor by which the channels grow for the depthwise convolution.
+        strides: Step of the depthwise kernel in both directions.
+        dilation_rate: Distance between the taps of the depthwise kernel.
+        name: Prefix of the layer names, `{name}_expand_...`, `{name}_depthwise_...`,
+            `{name}_project_...` and `{name}_add`.
 
     Returns:
-        The result (N, ceil(H / strides), ceil(W / strides), filters), which is linear, and the
-        wide features (N, H, W, channels * expansion) before the depthwise convolution.
+        Two maps: the result (N, ceil(H / strides), ceil(W / strides), filters), to which no
+        activation is applied, and the wide features (N, H, W, channels * expansion) before the
+        depthwise convolution.
     """
     shortcut = x
     if expansion > 1:
@@ -121,19 +147,19 @@ def inverted_residual(
 def add_image_features(
     near: KerasTensor, x: KerasTensor, pooled_filters: int, *, name: str
 ) -> KerasTensor:
-    """Adds to features what the average of the whole image says, then ReLU6.
+    """Adds features of the average of the whole image to a map, then applies ReLU6.
 
     Papers enlarge the pooled features to the map's size, join them to the others and apply a 1x1
     convolution. That convolution is linear, so the same sum comes from applying it to the pooled
-    features where they are 1x1, and adding the result everywhere: no resize from 1x1 and no tiling,
-    which the Edge TPU compiler refuses. (In training each part has a batch norm of its own, where
-    the papers have one for both.)
+    features while they are 1x1 and adding the result everywhere. This needs no resize from 1x1 and
+    no tiling, which the Edge TPU compiler refuses. (In training each part has a batch norm of its
+    own, where the papers have one for both.)
 
     Args:
-        near: The part of that sum that the other branches give, linear, (N, H, W, filters).
-        x: What is averaged, (N, H, W, channels).
-        pooled_filters: Channels of the pooled features between.
-        name: Prefix of the layers that make the sum.
+        near: Sum of the other branches, before the activation, (N, H, W, filters).
+        x: Features (N, H, W, channels) to average over the image.
+        pooled_filters: Channels to which the averaged features are reduced first.
+        name: Prefix of the names of the addition and its activation.
 
     Returns:
         Features (N, H, W, filters).

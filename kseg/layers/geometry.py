@@ -5,8 +5,8 @@ shift against fine ones with the parity of the size, and a network trained at on
 at the other. Models therefore pad their scaled input to a multiple of their stride
 (`PadToStride`), where every stage is even, and crop the logits (`CropLike`).
 
-All three layers take static sizes, where they become one PAD, RESIZE or STRIDED_SLICE in an
-exported file and vanish when there is nothing to do, and sizes that are known only at run time.
+All three layers take sizes that are known only at run time, and fixed ones. With fixed sizes each
+becomes one PAD, RESIZE or STRIDED_SLICE in an exported file, or nothing where nothing is to do.
 """
 
 import keras
@@ -19,15 +19,15 @@ _INTERPOLATIONS = ("bilinear", "nearest")
 class PadToStride(keras.layers.Layer):
     """Pads with zeros at the bottom and right to a multiple of `stride`.
 
-    Zeros are mid-grey: the layer comes after the image was scaled to about -1..1.
+    Zeros stand for mid-gray, since the layer comes after the image was scaled to about -1..1.
     """
 
     def __init__(self, stride: int, **kwargs):
         """Makes the layer.
 
         Args:
-            stride: Height and width of the result are multiples of it.
-            **kwargs: Of `keras.layers.Layer`.
+            stride: Number of which height and width become multiples.
+            **kwargs: Arguments that every Keras layer takes, such as its name.
         """
         super().__init__(**kwargs)
         self.stride = stride
@@ -55,7 +55,7 @@ class PadToStride(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("kseg")
 class CropLike(keras.layers.Layer):
-    """Cuts features at the bottom and right to the size of a reference."""
+    """Cuts features at the bottom and right to the size of another tensor, the reference."""
 
     def call(self, inputs):
         """Cuts x of [x, reference] to the height and width of reference; both (N, H, W, C)."""
@@ -83,12 +83,12 @@ class Resize(keras.layers.Layer):
         """Makes the layer.
 
         Args:
-            scale: Height and width grow by this factor.
+            scale: Whole number by which height and width are multiplied.
             interpolation: "bilinear" or "nearest".
-            **kwargs: Of `keras.layers.Layer`.
+            **kwargs: Arguments that every Keras layer takes, such as its name.
 
         Raises:
-            ValueError: If interpolation is neither.
+            ValueError: If interpolation is neither of the two.
         """
         super().__init__(**kwargs)
         if interpolation not in _INTERPOLATIONS:

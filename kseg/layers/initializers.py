@@ -1,4 +1,4 @@
-"""Kernel initializers."""
+"""Initializers that make a new kernel interpolate, or pass its input on."""
 
 import keras
 import numpy as np
@@ -20,8 +20,8 @@ class BilinearKernel(keras.initializers.Initializer):
         """Returns the kernel.
 
         Args:
-            shape: (height, width, output channels, input channels), as Conv2DTranspose has it.
-            dtype: Of the kernel; Keras's float type by default.
+            shape: (height, width, output channels, input channels), the order of Conv2DTranspose.
+            dtype: Type of the kernel's numbers; Keras's float type by default.
 
         Raises:
             ValueError: If the kernel is not square or its channels differ.
@@ -53,8 +53,8 @@ class IdentityKernel(keras.initializers.Initializer):
         """Returns the kernel.
 
         Args:
-            shape: (height, width, input channels, output channels), as Conv2D has it.
-            dtype: Of the kernel; Keras's float type by default.
+            shape: (height, width, input channels, output channels), the order of Conv2D.
+            dtype: Type of the kernel's numbers; Keras's float type by default.
 
         Raises:
             ValueError: If a side is even or the channels differ.

@@ -1,4 +1,4 @@
-"""A convolution as a matrix, which says what a transposed convolution is."""
+"""A convolution as a matrix, which shows what a transposed convolution is."""
 
 import numpy as np
 
@@ -10,13 +10,13 @@ def convolution_matrix(
 
     With "valid" padding and one channel in and out, a convolution is linear in its flattened
     input: `Conv2D` computes matrix @ x, and `Conv2DTranspose` with the same kernel matrix.T @ y.
-    The latter brings back the size, not the values.
+    The latter brings back the size of the input, not its values.
 
     Source: Dumoulin and Visin, 2016, https://arxiv.org/abs/1603.07285, section 4.1.
 
     Args:
-        kernel: (height, width); not flipped, as Keras has it.
-        input_size: (height, width) of the input.
+        kernel: The kernel (height, width), which is not flipped, as in Keras.
+        input_size: Height and width of the input.
         strides: Step of the kernel in both directions.
 
     Returns:

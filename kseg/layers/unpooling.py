@@ -1,4 +1,4 @@
-"""Ways up without weights: bed of nails and max unpooling.
+"""Two ways to upsample without weights: bed of nails and max unpooling.
 
 Both put each value of a coarse map at one place of a 2 x 2 cell and zeros at the other three: bed
 of nails always at the top left, max unpooling where the encoder's maximum was (its switch).
@@ -14,7 +14,7 @@ from keras import ops
 
 @keras.saving.register_keras_serializable("kseg")
 class BedOfNails(keras.layers.Layer):
-    """Doubles height and width: each value at the top left of its cell, zeros beside it."""
+    """Doubles height and width: each value goes to the top left of its cell, beside zeros."""
 
     def call(self, x):
         """Maps x (N, H, W, C) to (N, 2 * H, 2 * W, C)."""
@@ -53,7 +53,8 @@ class MaxUnpooling(keras.layers.Layer):
         """Places x of [x, source].
 
         Args:
-            inputs: x (N, H, W, C) and source (N, 2 * H, 2 * W, C), what was pooled.
+            inputs: The values x (N, H, W, C), and source (N, 2 * H, 2 * W, C), the map that was
+                pooled.
 
         Returns:
             x at the switches of source and zeros elsewhere, (N, 2 * H, 2 * W, C).

@@ -6,7 +6,6 @@ from PIL import Image
 
 from kseg.backbones import BACKBONES, load_imagenet_weights
 from kseg.backbones.catalogue import IMAGENET_WEIGHTS
-from kseg.backbones.efficientnet_lite import efficientnet_lite0, efficientnet_lite0_cut
 from kseg.backbones.torch_file import efficientnet_lite_arrays
 from kseg.backbones.weights import _find
 
@@ -63,7 +62,9 @@ def test_it_names_what_is_in_a_picture(classifier, backbone, picture, classes):
 def test_dilation_keeps_the_weights_and_nearly_the_verdict():
     """Output stride 8 is what dilated decoders need of the same weights."""
     image = keras.Input((224, 224, 3))
-    pooled = layers.GlobalAveragePooling2D()(efficientnet_lite0(image, output_stride=8).c5)
+    pooled = layers.GlobalAveragePooling2D()(
+        BACKBONES["efficientnet_lite0"](image, output_stride=8).c5
+    )
     dilated = keras.Model(image, layers.Dense(1000, name="classifier")(pooled))
     dilated.jit_compile = False
     load_imagenet_weights(dilated, "efficientnet_lite0")
@@ -75,7 +76,7 @@ def test_dilation_keeps_the_weights_and_nearly_the_verdict():
 
 def test_cut_is_the_whole_up_to_stride_16():
     image = keras.Input((64, 96, 3))
-    whole, cut = efficientnet_lite0(image), efficientnet_lite0_cut(image)
+    whole, cut = (BACKBONES[f"efficientnet_lite0{end}"](image) for end in ("", "_cut"))
     models = [keras.Model(image, endpoints[:4]) for endpoints in (whole, cut)]
     for model in models:
         assert model.count_params() == 794_880

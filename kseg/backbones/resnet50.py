@@ -14,18 +14,18 @@ from kseg.layers import PadToStride
 _STAGES = ((64, 3, 1), (128, 4, 2), (256, 6, 2), (512, 3, 2))
 
 
-def resnet50(image: KerasTensor, *, output_stride: int = 32) -> Endpoints:
+def resnet50(image: KerasTensor, *, output_stride: int) -> Endpoints:
     """Maps an image to endpoints with 64, 256, 512, 1024 and 2048 channels.
 
     Args:
-        image: RGB 0..255, (N, H, W, 3).
-        output_stride: 8, 16 or 32: the coarsest stride; beyond it, dilation.
+        image: Images (N, H, W, channels), 0..255.
+        output_stride: 8, 16 or 32: the coarsest stride; what would stride further dilates instead.
 
     Returns:
         Endpoints of the image padded to a multiple of output_stride.
 
     Raises:
-        ValueError: If output_stride is none of these.
+        ValueError: If output_stride is not one of these.
     """
     plan = StrideToDilation(output_stride)
     x = PadToStride(output_stride, name="pad")(scale_to_unit(image))

@@ -15,21 +15,21 @@ from kseg.layers import PadToStride
 _BLOCKS = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
 
 
-def vgg16(image: KerasTensor, *, output_stride: int = 32) -> Endpoints:
+def vgg16(image: KerasTensor, *, output_stride: int) -> Endpoints:
     """Maps an image to endpoints with 64, 128, 256, 512 and 4096 channels.
 
     134 M parameters, of which the 7x7 convolution fc1 has 103 M.
 
     Args:
-        image: RGB 0..255, (N, H, W, 3).
-        output_stride: 8, 16 or 32: the coarsest stride; beyond it, dilation.
+        image: Images (N, H, W, channels), 0..255.
+        output_stride: 8, 16 or 32: the coarsest stride; what would stride further dilates instead.
 
     Returns:
-        Endpoints of the image padded to a multiple of output_stride: the four first poolings and
-        fc2.
+        Endpoints of the image padded to a multiple of output_stride: the results of the first
+        four poolings and of fc2.
 
     Raises:
-        ValueError: If output_stride is none of these.
+        ValueError: If output_stride is not one of these.
     """
     plan = StrideToDilation(output_stride)
     x = PadToStride(output_stride, name="pad")(scale_to_unit(image))
@@ -61,9 +61,9 @@ def _conv(x, filters, kernel_size, plan, name):
 
 
 def _dilated_pool(x, rate, name):
-    """2x2 max pooling at strides 1 of pixels that lie `rate` apart, for which Keras has no layer.
+    """Takes the maximum of 2 x 2 pixels that lie `rate` apart, at a stride of 1.
 
-    Zeros pad it, which is right behind a ReLU.
+    Keras has no layer for it. Zeros pad the map, and after a ReLU nothing is smaller.
     """
     padded = layers.ZeroPadding2D(((0, rate), (0, rate)), name=f"{name}_pad")(x)
     corners = [

@@ -4,9 +4,9 @@
         --command "kseg train ..." --licence "research only: ..." \
         [--final RUN --final-command "kseg train ... --with-val"]
 
-The scores are those of RUN, which has not seen the validation images: of its float16 weights and of
-the .tflite file. The weights and the file that go into the package are those of the final run,
-where there is one. The data set's word for `weights=` is the last part of NAME, after "_".
+The scores are those of RUN, which has not seen the validation images: one of its float16 weights,
+one of its .tflite file. If there is a final run, its weights and its file go into the package, and
+else those of RUN. The last part of NAME, after "_", becomes the word to pass as `weights=`.
 """
 
 import argparse

@@ -2,9 +2,9 @@
 
     python scripts/speed.py camvid.yaml
 
-Each row is a process of its own, and all rows are measured in turn, in rounds, so that a busy moment
-of the machine affects all of them. The first row is how `kseg.fit` trains; the others change one
-thing each.
+Each row is a process of its own, and all rows are measured in turn, in rounds, so that a busy
+moment of the machine affects all of them. The first row is how `kseg.fit` trains; the others change
+one thing each.
 """
 
 import argparse

@@ -2,8 +2,8 @@
 
     python scripts/targets.py camvid.yaml --reference deeplabv3_mnv2_pascal_quant.tflite
 
-The reference is Coral's own DeepLab (google-coral/test_data) at its size of 513 x 513. All files are
-timed in turn on one thread. Agreement is the share of pixels that a file labels like the float
+The reference is Coral's own DeepLab (google-coral/test_data) at its size of 513 x 513. All files
+are timed in turn on one thread. Agreement is the share of pixels that a file labels like the float
 model: integer files on 16 training images, float files on 4 images of noise.
 """
 

@@ -51,3 +51,15 @@ def test_panel_sets_pictures_in_rows_and_columns_on_white():
         assert (pixels[top + height, left : left + 60] == 255).all()
     titles = pixels[:24]
     assert (titles[:, :72].min(2) < 128).any() and (titles[:, 72:].min(2) < 128).any()
+
+
+def test_gray_and_multispectral_images_are_drawn():
+    gray = np.array([[[100], [0], [255]]], "uint8")
+    rgb = np.repeat(gray, 3, axis=2)
+    expected = overlay(rgb, LABELS, LABEL_MAP)
+    np.testing.assert_array_equal(overlay(gray, LABELS, LABEL_MAP), expected)
+    four = np.concatenate([rgb, 255 - gray], axis=2)
+    np.testing.assert_array_equal(overlay(four, LABELS, LABEL_MAP), expected)
+    sheets = [np.asarray(panel([[image]], ("image",), 30)) for image in (rgb, gray, four)]
+    np.testing.assert_array_equal(sheets[1], sheets[0])
+    np.testing.assert_array_equal(sheets[2], sheets[0])

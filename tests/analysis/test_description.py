@@ -144,3 +144,17 @@ def test_models_that_cannot_be_followed_are_refused():
     fixed = keras.Input((16, 16, 3))
     with pytest.raises(ValueError, match=r"takes images of 16 x 16 pixels only; got size \(8, 8\)"):
         describe(keras.Model(fixed, layers.Conv2D(2, 1)(fixed)), (8, 8))
+
+
+@pytest.mark.parametrize("channels", [1, 4])
+def test_gray_and_multispectral_networks_are_described(channels):
+    """Only the first convolution differs: 3 x 3 taps for each of 8 filters."""
+    shape = (None, None, channels)
+    model = kseg.build_fcn8s(3, backbone="separable", weights=None, input_shape=shape)
+    rgb = kseg.build_fcn8s(3, backbone="separable", weights=None)
+    mine, other = describe(model, (64, 96)), describe(rgb, (64, 96))
+    more = (channels - 3) * 9 * 8
+    assert mine.params - other.params == more
+    assert mine.macs - other.macs == more * 32 * 48
+    assert mine.receptive_field == other.receptive_field
+    assert describe(model, (64, 96), effective=True).effective["c1"] > 0

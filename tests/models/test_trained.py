@@ -78,12 +78,14 @@ def test_file_without_all_weights_is_refused(tmp_path):
     )
     path = tmp_path / "small.npz"
     save_weights_npz(small, path)
-    match = r"small\.npz has no weight score_c5/kernel of shape \(1, 1, 64, 4\); it is not of"
+    match = r"small\.npz has no weight score_c5/kernel of shape \(1, 1, 64, 4\); it does not"
     with pytest.raises(ValueError, match=match):
         load_weights_npz(large, path)
     image = keras.Input((8, 8, 3))
     other = keras.Model(image, keras.layers.Conv2D(1, 1, name="other")(image), name="mine")
-    with pytest.raises(ValueError, match=r"has no weight other/kernel .* not of the network mine"):
+    with pytest.raises(
+        ValueError, match=r"has no weight other/kernel .* not belong to the network mine"
+    ):
         load_weights_npz(other, path)
 
 
@@ -126,3 +128,27 @@ def test_network_that_shares_nothing_is_refused(record):
     other = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)], name="other")
     with pytest.raises(ValueError, match="other shares no layer with fcn32s; its weights cannot"):
         copy_weights(other, record[2])
+
+
+def test_weights_whose_names_repeat_are_refused(tmp_path):
+    """Two blocks that name their layers alike: by name, both would get the weights of one."""
+
+    def block(name):
+        image = keras.Input((4, 4, 3))
+        return keras.Model(image, keras.layers.Conv2D(3, 1, name="conv")(image), name=name)
+
+    image = keras.Input((4, 4, 3))
+    model = keras.Model(image, block("b")(block("a")(image)), name="twins")
+    paths = [weight.path for weight in model.weights]
+    if len(set(paths)) == len(paths):
+        pytest.fail("these paths differ; the test needs some that do not")
+    match = "Two weights of the model twins are called .*conv/kernel.*name of its own"
+    plain = keras.Model(image, keras.layers.Conv2D(3, 1, name="conv")(image))
+    for call in (
+        lambda: copy_weights(model, plain),
+        lambda: copy_weights(plain, model),
+        lambda: save_weights_npz(model, tmp_path / "w.npz"),
+    ):
+        with pytest.raises(ValueError, match=match):
+            call()
+    assert not (tmp_path / "w.npz").exists()

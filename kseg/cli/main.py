@@ -1,26 +1,73 @@
-"""Arguments, errors and exit codes; what the verbs do is in `kseg.cli.commands`.
+"""The verbs, errors and exit codes.
 
-Nothing heavy is imported before a verb runs, so that `kseg --help` answers at once.
+A verb is a row of `VERBS` and the module of its name, `kseg/cli/NAME.py`, with a function (or an
+`App` with verbs of its own) of that name. Nothing heavy is imported before a verb runs, so that
+`kseg --help` answers at once.
 """
 
-import argparse
 import errno
+import io
 import logging
 import os
+import re
+import signal
 import sys
 import warnings
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import FrameType
+
+from cyclopts import App, CycloptsError, Group, Parameter
+from cyclopts.help import DefaultFormatter, PanelSpec
+from rich.box import Box
+
+from kseg.cli.output import say_aside
+from kseg.cli.usage import sentence
 
 _BAD_INPUT, _RESOURCES, _INTERRUPTED = 2, 5, 130
 _ABOUT_INPUT = (ValueError, TypeError, ImportError, OSError)
-_MODEL = "a run folder, a .tflite file, or the name of a trained model (see `kseg models`)"
+
+
+@dataclass(frozen=True)
+class Verb:
+    """A row of `kseg --help`.
+
+    Attributes:
+        help: What it does.
+        panel: The heading under which it stands.
+    """
+
+    help: str
+    panel: Group
+
+
+_TRAINING = Group("From images to a model", sort_key=1)
+_DEVICE = Group("From a model to a device", sort_key=2)
+_MORE = Group("More", sort_key=3)
+_OPTIONS = Group("Options", sort_key=5)
+VERBS = {
+    "train": Verb("Train a network on labelled images.", _TRAINING),
+    "evaluate": Verb("Score a model on labelled images.", _TRAINING),
+    "predict": Verb("Label images.", _TRAINING),
+    "export": Verb("Make a verified .tflite file.", _DEVICE),
+    "check": Verb("Say which ops the Edge TPU would run, and why.", _DEVICE),
+    "benchmark": Verb("Time .tflite files on this computer.", _DEVICE),
+    "describe": Verb("Count what a network costs.", _MORE),
+    "models": Verb("List networks, backbones and trained models.", _MORE),
+    "demo": Verb("Go the whole way on generated images, in minutes.", _MORE),
+}
 
 
 def run() -> None:
     """Runs the command line as a process of its own: the console script."""
+    signal.signal(signal.SIGINT, _interrupt)
     _silence_libraries()
-    sys.exit(main())
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    code = main()
+    signal.signal(signal.SIGINT, _leave)  # while threads and libraries come to their end
+    sys.exit(code)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -33,36 +80,83 @@ def main(argv: Sequence[str] | None = None) -> int:
         0 done; 2 bad input; 3 a gate failed; 4 an unreadable model file; 5 no disk or memory;
         130 interrupted.
     """
-    arguments = _parser().parse_args(argv)
+    tokens = join_pairs(sys.argv[1:] if argv is None else argv)
     warnings.showwarning = _show_warning
     try:
-        _verb(arguments.verb)(arguments)
+        if not tokens:
+            raise ValueError("name a verb; `kseg --help` lists them.")
+        _app()(tokens, exit_on_error=False, print_error=False, result_action="return_value")
+        sys.stdout.flush()
+    except CycloptsError as error:
+        return _fail(sentence(error), _BAD_INPUT)
     except BrokenPipeError:  # as in `kseg check FILE | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except KeyboardInterrupt:
-        print("kseg: interrupted", file=sys.stderr)
-        return _INTERRUPTED
+        return _fail("interrupted", _INTERRUPTED)
     except MemoryError:
-        print("kseg: out of memory; try a smaller --batch-size or --size", file=sys.stderr)
-        return _RESOURCES
+        return _fail("out of memory; try a smaller --batch-size or --size", _RESOURCES)
     except Exception as error:
         code = _exit_code(error)
         if code is None:
             raise
-        print(f"kseg: {error}", file=sys.stderr)
-        return code
+        return _fail(str(error), code)
     return 0
 
 
-def _verb(name: str) -> Callable[[argparse.Namespace], None]:
-    if name == "check":  # answers in under a second, without Keras
-        from kseg.cli.check import check_file
+def join_pairs(tokens: Sequence[str]) -> list[str]:
+    """Returns arguments in which --normalization MEAN STD is one word, as the other ranges are."""
+    joined = list(tokens)
+    numbers = re.compile(r"-?[0-9.,]*[0-9](e-?[0-9]+)?")
+    for place, token in enumerate(joined):
+        after = joined[place + 1 : place + 3]
+        if token == "--normalization" and len(after) == 2:
+            if all(numbers.fullmatch(word) and ".." not in word for word in after):
+                joined[place + 1 : place + 3] = [" ".join(after)]
+    return joined
 
-        return check_file
-    from kseg.cli import commands
 
-    return getattr(commands, name)
+def _app() -> App:
+    app = App(
+        name="kseg",
+        help="From labelled images to a segmentation model on a phone or a Coral board.\n\n"
+        "`kseg VERB --help` tells more.",
+        usage="Usage: kseg VERB ...",
+        help_format="plaintext",
+        help_formatter=_formatter(),
+        help_flags=["--help", "-h"],
+        version_flags=[],
+        default_parameter=Parameter(negative=(), consume_multiple=False),
+        group_parameters=_OPTIONS,
+        suppress_keyboard_interrupt=False,
+    )
+    app["--help"].group = _OPTIONS
+    for place, (name, verb) in enumerate(VERBS.items()):
+        target = f"kseg.cli.{name}:{name}"
+        app.command(target, name=name, help=verb.help, group=verb.panel, sort_key=place)
+    return app
+
+
+def _formatter() -> DefaultFormatter:
+    """Returns what draws the help: frames around its parts are for terminals."""
+    if sys.stdout.isatty():
+        return DefaultFormatter()
+    blank = Box("\n".join(["    "] * 8) + "\n", ascii=True)
+    return DefaultFormatter(panel_spec=PanelSpec(box=blank, padding=(0, 0, 0, 4)))
+
+
+def _fail(text: str, code: int) -> int:
+    say_aside(text, "red")
+    return code
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """Ends what is done in order at the first Ctrl-C, and at once at the second."""
+    signal.signal(signal.SIGINT, _leave)
+    raise KeyboardInterrupt
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    os._exit(_INTERRUPTED)
 
 
 def _silence_libraries() -> None:
@@ -92,203 +186,4 @@ def _exit_code(error: Exception) -> int | None:
 
 def _show_warning(message, category, filename, lineno, file=None, line=None):
     if issubclass(category, UserWarning):  # the others are for programmers
-        print(f"kseg: warning: {message}", file=sys.stderr)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="kseg",
-        description="From labelled images to a segmentation model on a phone or a Coral board.",
-    )
-    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
-    _add_train(verbs.add_parser("train", help="train a network on labelled images"))
-    _add_evaluate(verbs.add_parser("evaluate", help="score a model on labelled images"))
-    _add_predict(verbs.add_parser("predict", help="label images"))
-    _add_export(verbs.add_parser("export", help="make a verified .tflite file"))
-    _add_check(verbs.add_parser("check", help="say which ops the Edge TPU would run, and why"))
-    _add_benchmark(verbs.add_parser("benchmark", help="time .tflite files"))
-    _add_describe(verbs.add_parser("describe", help="count what a network costs"))
-    models = verbs.add_parser("models", help="list networks, backbones and trained models")
-    models.add_argument(
-        "--costs", action="store_true", help="print README's table of costs instead"
-    )
-    _add_json(models)
-    demo = verbs.add_parser("demo", help="the whole way on generated images, in minutes")
-    demo.add_argument("--out", type=Path, default=Path("kseg-demo"), help="folder to write to")
-    return parser
-
-
-def _add_train(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("data", type=Path, metavar="DATA", help="YAML file of the data set")
-    parser.add_argument("--model", help="network (default: that of --weights RUN, or fcn8s)")
-    _add_network(parser)
-    parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="run folder")
-    _add_size(parser, "--size", "working size that images are fitted into")
-    _add_size(parser, "--crop", "training crops, multiples of 32")
-    long = parser.add_mutually_exclusive_group()
-    long.add_argument("--epochs", type=int, default=30, help="times each image is seen (30)")
-    long.add_argument("--minutes", type=float, help="as many epochs as fit into this time")
-    parser.add_argument("--batch-size", type=int, default=8, help="images in a step (8)")
-    parser.add_argument("--seed", type=int, default=0, help="of everything random (0)")
-    parser.add_argument(
-        "--weights",
-        help="where to start: imagenet, none, or a run folder or trained model (default: imagenet, "
-        "none for a network without a backbone)",
-    )
-    parser.add_argument(
-        "--teacher",
-        metavar="M",
-        help="run folder or trained model of the same classes, whose scores are learnt beside the "
-        "labels",
-    )
-    parser.add_argument("--learning-rate", type=float, default=2e-3, help="highest rate (2e-3)")
-    parser.add_argument(
-        "--freeze",
-        metavar="ENDPOINT",
-        help="keep the backbone as it is up to this endpoint (c1..c5); c2 saves a fifth of a step",
-    )
-    parser.add_argument(
-        "--recipe",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="another setting of kseg.Recipe, such as color=0.1; may be repeated",
-    )
-    parser.add_argument("--validate-every", type=int, default=1, help="epochs (1)")
-    parser.add_argument(
-        "--with-val",
-        action="store_true",
-        help="train on the validation images too, for the last training of all; nothing is scored",
-    )
-    parser.add_argument("--resume", action="store_true", help="go on with the run in RUN")
-
-
-def _add_evaluate(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", metavar="MODEL", help=_MODEL)
-    parser.add_argument("data", type=Path, metavar="DATA", help="YAML file of the data set")
-    parser.add_argument("--split", default="val", help="train, val or test (val)")
-    _add_size(parser, "--size", "working size (default: the run's)")
-    geometry = parser.add_mutually_exclusive_group()
-    _add_size(geometry, "--pad-to", "pad images at the bottom and right first")
-    _add_size(geometry, "--crop-to", "cut images at the bottom and right first")
-    _add_json(parser)
-
-
-def _add_predict(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", metavar="MODEL", help=_MODEL)
-    parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="images")
-    parser.add_argument("--out", type=Path, default=Path("."), metavar="DIR", help="folder (.)")
-    _add_size(parser, "--size", "working size (default: the run's)")
-    _add_delegate(parser)
-
-
-def _add_export(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run", metavar="RUN", help="a run folder or the name of a trained model")
-    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the .tflite file")
-    parser.add_argument(
-        "--data",
-        type=Path,
-        help="YAML file of a data set: calibrates on its train images, scores on its val images",
-    )
-    parser.add_argument(
-        "--target",
-        default="android",
-        help="android, edgetpu, ethos-u55-128, ethos-u65-256 or ethos-u85-256 (android)",
-    )
-    parser.add_argument(
-        "--quantization",
-        choices=("int8", "int16x8", "float16", "dynamic_range", "none"),
-        default="int8",
-        help="default: int8, every number an integer; int16x8 keeps 16 bits between layers",
-    )
-    parser.add_argument(
-        "--per-tensor",
-        action="store_true",
-        help="int8 with one scale for each kernel, for accelerators that want that",
-    )
-    parser.add_argument("--head", default="logits", help="logits, argmax or softmax (logits)")
-    parser.add_argument(
-        "--stride",
-        type=int,
-        default=1,
-        help="end before the last upsampling, at one output for S x S pixels (1)",
-    )
-    parser.add_argument(
-        "--rescue",
-        action="store_true",
-        help="where int8 loses too much, keep the noisiest layers in float (android only)",
-    )
-    parser.add_argument(
-        "--quick",
-        action="store_true",
-        help="leave out what other heads and strides would cost, and which layers are noisiest",
-    )
-    parser.add_argument(
-        "--qat-epochs",
-        type=int,
-        default=0,
-        metavar="N",
-        help="train N epochs more with the rounding of int8 first (quantization-aware; 0)",
-    )
-    _add_size(parser, "--size", "size of the file's input (default: the run's, or the images')")
-    parser.add_argument("--overwrite", action="store_true", help="replace an earlier export")
-    _add_json(parser)
-
-
-def _add_check(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", type=Path, metavar="FILE", help=".tflite file")
-    parser.add_argument(
-        "--compile",
-        action="store_true",
-        help="also run Google's edgetpu_compiler, where it is on PATH, and compare",
-    )
-    _add_json(parser)
-
-
-def _add_benchmark(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help=".tflite files")
-    parser.add_argument("--threads", type=int, default=1, help="of LiteRT (default: 1)")
-    parser.add_argument("--runs", type=int, default=30, help="timed runs (default: 30)")
-    _add_delegate(parser)
-    _add_json(parser)
-
-
-def _add_describe(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "model", metavar="M", help="a network, a run folder, or the name of a trained model"
-    )
-    _add_network(parser)
-    parser.add_argument("--num-classes", type=int, help="of a network (default: 21)")
-    _add_size(parser, "--size", "size of the image (default: the run's, or 360 480)")
-    parser.add_argument(
-        "--effective",
-        action="store_true",
-        help="measure the effective receptive fields too (a network's with random weights)",
-    )
-    parser.add_argument("--layers", action="store_true", help="a line for each layer too")
-    _add_json(parser)
-
-
-def _add_network(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--backbone", help="default: the network's own; see `kseg models`")
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="another argument of the network's builder, such as filters=128; may be repeated",
-    )
-
-
-def _add_size(parser, flag: str, text: str) -> None:
-    parser.add_argument(flag, type=int, nargs=2, metavar=("H", "W"), help=text)
-
-
-def _add_delegate(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--delegate", metavar="LIB", help="library that runs the file, such as libedgetpu.so.1"
-    )
-
-
-def _add_json(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="print one JSON object, nothing else")
+        say_aside(f"warning: {message}", "yellow")

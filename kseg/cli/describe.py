@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
+import kseg
 from kseg.cli.options import NETWORK, Flag, Json, NetworkOptions, OwnNetwork, Size, record
 from kseg.cli.output import print_json, say
 
@@ -64,9 +65,10 @@ def _find(
     name: str, network: NetworkOptions, options: DescribeOptions
 ) -> tuple["keras.Model", tuple[int, int] | None]:
     """Returns a model and the size that it works at, where it has one."""
-    from kseg.cli.loading import find_model, is_keras_file
+    from kseg.cli.loading import is_keras_file, load_own
     from kseg.cli.opening import network_arguments
     from kseg.models import MODELS, TRAINED, build, check_choice
+    from kseg.training.run import find_trained, open_run
 
     if name in MODELS:
         named = Namespace(model=name, backbone=network.backbone, set=network.set)
@@ -78,7 +80,9 @@ def _find(
         check_choice("model", name, [*MODELS, *TRAINED, "a run folder", "a .keras file"])
     if network.backbone or options.num_classes or network.set:
         raise ValueError(f"{name} is trained: leave out --backbone and --num-classes, and --set.")
-    model, _, size = find_model(name, network=options.model)
-    if is_keras_file(name) and None not in model.input_shape[1:3]:
-        size = tuple(model.input_shape[1:3])
-    return model, size
+    model = load_own(name, options.model)
+    if model is not None and is_keras_file(name):
+        height, width = model.input_shape[1:3]
+        return model, (height, width) if height and width else None
+    found = find_trained(name) or open_run(name)
+    return model or kseg.load(name), found.size

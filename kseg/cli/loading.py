@@ -17,37 +17,46 @@ def find_model(name: str, *, network: Path | None = None, **given: Any):
 
     Args:
         name: As for `kseg.cli.opening.open_model`, or a .keras file.
-        network: The .keras file of the network, for a run that was trained from one that kseg did
-            not build.
+        network: As for `load_own`.
         **given: More for `open_model`: how a .tflite file is run. None is as if it was not given.
 
     Raises:
         ValueError: If there is no such model, or an option does not go with it.
     """
     given = {option: value for option, value in given.items() if value is not None}
+    model = load_own(name, network)
+    if model is None:
+        return open_model(name, **given)
+    for option in given:
+        raise ValueError(f"--{option} is for .tflite files; {name} is none. Export it first.")
     if is_keras_file(name):
-        for option in ("model", *given) if network else given:
-            kind = "run folders" if option == "model" else ".tflite files"
-            raise ValueError(f"--{option} is for {kind}; {name} is a .keras file.")
-        model = load_keras_file(name)
         return model, _unnamed(model, name), None
-    if not is_run(name):
-        if network is not None:
-            raise ValueError(
-                f"--model names the network of a run folder; {name} is not a run folder."
-            )
-        return open_model(name, **given)
     run = open_run(name)
-    if run.record.get("spec") is not None:
-        if network is not None:
-            raise ValueError(f"kseg knows the network of {name}; leave out --model.")
-        return open_model(name, **given)
-    if network is None:
+    return model, run.classes, run.size
+
+
+def load_own(name: str, network: Path | None) -> keras.Model | None:
+    """Returns the model of a .keras file or of a run whose network kseg did not build, or None.
+
+    Args:
+        name: What the command names.
+        network: The .keras file of the network, for such a run.
+
+    Raises:
+        ValueError: If network is missing or not needed.
+    """
+    if is_run(name) and open_run(name).record.get("spec") is None:
+        if network is None:
+            raise ValueError(
+                f"{name} was trained from a network that kseg did not build; name its file with "
+                "--model FILE.keras."
+            )
+        return kseg.load(name, model=load_keras_file(network))
+    if network is not None:
         raise ValueError(
-            f"{name} was trained from a network that kseg did not build; name its file with "
-            "--model FILE.keras."
+            f"--model is for runs of networks that kseg did not build; leave it out for {name}."
         )
-    return kseg.load(run, model=load_keras_file(network)), run.classes, run.size
+    return load_keras_file(name) if is_keras_file(name) else None
 
 
 def is_keras_file(name: str) -> bool:

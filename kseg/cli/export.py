@@ -81,13 +81,15 @@ def export(
     options: ExportOptions,
 ) -> None:
     """Makes a verified .tflite file."""
+    import keras
+
     from kseg.cli.loading import find_model, is_keras_file
     from kseg.cli.opening import warn_if_names_differ, warn_if_val_was_seen
 
     _check(options)
     data = kseg.load_data(options.data) if options.data else None
     model, classes, size = find_model(run, network=options.model)
-    if callable(getattr(model, "quantize", None)):
+    if not isinstance(model, keras.Model):
         raise ValueError(f"{run} is exported already; name the run folder it came from.")
     if is_keras_file(run) and data is not None:
         classes = data.classes  # the file has no names

@@ -25,6 +25,7 @@ _RATIO = 200  # of unpacked to packed bytes; Keras itself packs nothing
 _DEPTH = 100
 _DATASETS = 100_000
 _WHOLE_NUMBER = 1 << 20  # more filters, units or pixels than any network has
+_ANY_NUMBER = ("seed", "shared_object_id")
 
 _PLAIN = {"__keras_tensor__", "__slice__", "__ellipsis__", "__tensor__", "__numpy__"}
 _MODELS = {
@@ -137,7 +138,7 @@ def _check_config(path: Path, config: Any) -> None:
             todo += [(inner, depth + 1, name) for name, inner in value.items()]
         elif isinstance(value, list):
             todo += [(inner, depth + 1, key) for inner in value]
-        elif isinstance(value, int) and abs(value) > _WHOLE_NUMBER and key != "seed":
+        elif isinstance(value, int) and abs(value) > _WHOLE_NUMBER and key not in _ANY_NUMBER:
             raise UnsafeFileError(
                 f"{path}: {key} is {value} in its config.json; at most {_WHOLE_NUMBER} is taken."
             )

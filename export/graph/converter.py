@@ -10,8 +10,8 @@ import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from export.recipes import QuantizationRecipe
-from export.targets import HEADS as HEADS
 
+HEADS = ("logits", "argmax", "softmax")
 Calibration = Callable[[], Iterator[list[np.ndarray]]]
 SIGNATURE = "serving_default"
 

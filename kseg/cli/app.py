@@ -6,6 +6,7 @@ A verb is a row of `VERBS` and the module of its name, `kseg/cli/NAME.py`, with 
 """
 
 import errno
+import inspect
 import io
 import logging
 import os
@@ -101,6 +102,16 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         return _fail(str(error), code)
     return 0
+
+
+def parse(argv: Sequence[str]) -> tuple[str, inspect.BoundArguments]:
+    """Returns the function's name and the arguments of a command line, without running it.
+
+    Raises:
+        CycloptsError: If it is wrong.
+    """
+    function, bound, _ = _app().parse_args(join_pairs(argv), exit_on_error=False, print_error=False)
+    return function.__name__, bound
 
 
 def join_pairs(tokens: Sequence[str]) -> list[str]:

@@ -235,8 +235,8 @@ import sys, time
 from kseg.cli import run
 
 def slow():
-    print("ready", flush=True)
     try:
+        print("ready", flush=True)
         time.sleep(60)
     finally:
         print("cleaning", flush=True)

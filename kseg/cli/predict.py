@@ -1,5 +1,6 @@
 """`kseg predict`: labels images."""
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,6 +13,7 @@ from kseg.cli.output import say
 
 if TYPE_CHECKING:
     import numpy as np
+    from PIL import Image
 
 _IMAGES = Group("Images", sort_key=3)
 
@@ -61,8 +63,8 @@ def predict(
         target, laid_over = (
             options.out / f"{path.stem}.{end}" for end in ("labels.png", "overlay.png")
         )
-        picture.save(target)
-        Image.fromarray(kseg.overlay(image, labels, classes)).save(laid_over)
+        _write(target, picture)
+        _write(laid_over, Image.fromarray(kseg.overlay(image, labels, classes)))
         say(f"{path}: {_shares(labels, classes)} -> {target}, {laid_over}")
 
 
@@ -79,6 +81,15 @@ def _check_images(paths: Sequence[Path]) -> None:
         )
     for path in paths:
         read_image(path)
+
+
+def _write(path: Path, picture: "Image.Image") -> None:
+    """Writes a PNG file whole or not at all; a link of that name is replaced, not followed."""
+    from kseg.training.run import write_atomically
+
+    content = io.BytesIO()
+    picture.save(content, "PNG")
+    write_atomically(path, content.getvalue())
 
 
 def _shares(labels: "np.ndarray", classes: "kseg.Classes") -> str:

@@ -94,6 +94,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:
         return _fail("interrupted", _INTERRUPTED)
+    except UnicodeEncodeError:
+        return _fail("a file name is not UTF-8, and it must be here; rename the file", _BAD_INPUT)
     except MemoryError:
         return _fail("out of memory; try a smaller --batch-size or --size", _RESOURCES)
     except Exception as error:

@@ -123,6 +123,13 @@ def export(
 
 
 def _check(options: ExportOptions) -> None:
+    try:
+        str(options.out).encode()
+    except UnicodeEncodeError:
+        raise ValueError(
+            f"--out {options.out}: this name is not UTF-8, so the report could not name the file; "
+            "take another name."
+        ) from None
     if options.data is None and options.quantization in _WITH_IMAGES:
         raise ValueError(
             f"{options.quantization} needs images to take ranges from: name a data set with "

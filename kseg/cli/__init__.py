@@ -1,5 +1,5 @@
 """The command `kseg`."""
 
-from kseg.cli.main import main, run
+from kseg.cli.app import main, run
 
 __all__ = ["main", "run"]

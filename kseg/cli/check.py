@@ -1,37 +1,50 @@
-"""The verb `check`; TensorFlow and Keras are not needed for it."""
+"""`kseg check`: says which ops the Edge TPU would run; needs neither TensorFlow nor Keras."""
 
-import json
-from argparse import Namespace
+from pathlib import Path
+from typing import Annotated
 
-from tabulate import tabulate
+from cyclopts import Parameter
 
-from export.devices.edgetpu.checker import CACHE_BYTES, CheckResult, check
+from export.devices.edgetpu.checker import CACHE_BYTES, CheckResult
+from export.devices.edgetpu.checker import check as place
 from export.devices.edgetpu.compiler import Compilation, compile_file, differences
+from kseg.cli.options import Flag, Json
+from kseg.cli.output import print_json, print_table, say
 
 _PLACES = {"tpu": "Edge TPU", "cpu": "CPU", "uncertain": "uncertain", "dead": "dead"}
+_COLORS = {"Edge TPU": "green", "CPU": "yellow", "uncertain": "yellow", "dead": "red"}
 
 
-def check_file(arguments: Namespace) -> None:
-    """Says which ops of a .tflite file run on the Edge TPU."""
-    if not arguments.file.is_file():
-        raise FileNotFoundError(f"there is no file {arguments.file}.")
-    result = check(arguments.file)
-    compiled = compile_file(arguments.file) if arguments.compile else None
-    if arguments.json:
+def check(
+    file: Annotated[Path, Parameter(help="A .tflite file.")],
+    /,
+    *,
+    compile: Annotated[
+        Flag,
+        Parameter(help="Run Google's edgetpu_compiler too, where it is on PATH, and compare."),
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Says which ops of a .tflite file the Edge TPU would run, and why."""
+    if not file.is_file():
+        raise FileNotFoundError(f"there is no file {file}.")
+    result = place(file)
+    compiled = compile_file(file) if compile else None
+    if json:
         report = result.to_json()
         if compiled:
             report["compiler"] = compiled.to_json()
             report["compiler"]["differences"] = differences(result, compiled)
-        print(json.dumps(report))
+        print_json(report)
         return
     rows = [[op.index, op.name, _PLACES[op.placement], op.reason] for op in result.ops]
-    print(tabulate(rows, ["", "op", "runs on", "reason"]))
-    print()
-    print(tabulate(_summary(result), tablefmt="plain"))
+    print_table(rows, ["", "op", "runs on", "reason"], colors=_COLORS)
+    say()
+    print_table(_summary(result))
     for advice in dict.fromkeys(op.advice for op in result.ops if op.advice):
         indices = [str(op.index) for op in result.ops if op.advice == advice]
         shown = ", ".join(indices[:5]) + (", ..." if len(indices) > 5 else "")
-        print(f"advice (op {shown}): {advice}")
+        say(f"advice (op {shown}): {advice}")
     if compiled:
         _print_comparison(result, compiled)
 
@@ -59,7 +72,6 @@ def _summary(result: CheckResult) -> list[list[str]]:
 
 def _print_comparison(result: CheckResult, compiled: Compilation) -> None:
     said = "compiled it" if compiled.succeeded else f"refused it: {compiled.failure}"
-    print(f"edgetpu_compiler {compiled.version} {said}")
-    found = differences(result, compiled)
-    for difference in found or ["all as predicted"]:
-        print(f"  {difference}")
+    say(f"edgetpu_compiler {compiled.version} {said}")
+    for difference in differences(result, compiled) or ["all as predicted"]:
+        say(f"  {difference}")

@@ -1,56 +1,88 @@
 """`kseg describe`: what a network costs."""
 
-import json
 from argparse import Namespace
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-import keras
+from cyclopts import Parameter
 
 import kseg
-from kseg.analysis import costs_table, describe_networks, layer_table, summary
-from kseg.analysis import describe as count
-from kseg.analysis.tables import SIZE
-from kseg.cli.opening import network_arguments, pair
-from kseg.models import MODELS, TRAINED, build, check_choice
-from kseg.training.run import find_trained, open_run
+from kseg.cli.options import NETWORK, Flag, Json, NetworkOptions, OwnNetwork, Size, record
+from kseg.cli.output import print_json, say
+
+if TYPE_CHECKING:
+    import keras
 
 
-def describe(arguments: Namespace) -> None:
-    """Prints params, MACs, receptive fields and memory of a network."""
-    model, own_size = _find(arguments)
-    size = pair(arguments.size) or own_size or SIZE
-    description = count(model, size, effective=arguments.effective)
-    if arguments.json:
-        print(json.dumps(description.to_json()))
+@record
+class DescribeOptions:
+    """What `kseg describe` takes.
+
+    Attributes:
+        num_classes: The number of classes of a network. Default: 21.
+        size: The size of the image. Default: the run's, or 360 480.
+        effective: Measure the effective receptive fields too. Networks have random weights.
+        layers: Print a line for each layer too.
+        model: The network of a run that was trained from one of your own.
+        json: Print one JSON object and nothing else.
+    """
+
+    num_classes: Annotated[int | None, Parameter(group=NETWORK)] = None
+    size: Size = None
+    effective: Flag = False
+    layers: Flag = False
+    model: OwnNetwork = None
+    json: Json = False
+
+
+def describe(
+    name: Annotated[
+        str,
+        Parameter(help="A network, a run folder, a .keras file, or the name of a trained model."),
+    ],
+    /,
+    *,
+    network: NetworkOptions = NetworkOptions(),
+    options: DescribeOptions = DescribeOptions(),
+) -> None:
+    """Counts parameters, multiply-adds, receptive fields and memory of a network."""
+    from kseg.analysis import describe as count
+    from kseg.analysis import layer_table, summary
+    from kseg.analysis.tables import SIZE
+
+    model, own_size = _find(name, network, options)
+    size = options.size or own_size or SIZE
+    description = count(model, size, effective=options.effective)
+    if options.json:
+        print_json(description.to_json())
         return
-    print(summary(description))
-    if arguments.layers:
-        print(f"\n{layer_table(description)}")
+    say(summary(description))
+    if options.layers:
+        say(f"\n{layer_table(description)}")
 
 
-def print_costs(arguments: Namespace) -> None:
-    """Prints what every network costs, as README's table or as JSON."""
-    descriptions = describe_networks()
-    if not arguments.json:
-        print(costs_table(descriptions))
-        return
-    facts = {name: description.to_json() for name, description in descriptions.items()}
-    for entry in facts.values():
-        del entry["layers"]
-    print(json.dumps(facts))
-
-
-def _find(arguments: Namespace) -> tuple[keras.Model, tuple[int, int] | None]:
+def _find(
+    name: str, network: NetworkOptions, options: DescribeOptions
+) -> tuple["keras.Model", tuple[int, int] | None]:
     """Returns a model and the size that it works at, where it has one."""
-    name = arguments.model
+    from kseg.cli.loading import is_keras_file, load_own
+    from kseg.cli.opening import network_arguments
+    from kseg.models import MODELS, TRAINED, build, check_choice
+    from kseg.training.run import find_trained, open_run
+
     if name in MODELS:
-        network = network_arguments(arguments, arguments.num_classes)
-        return build(name, {**network, "weights": None}), None
+        named = Namespace(model=name, backbone=network.backbone, set=network.set)
+        arguments = network_arguments(named, options.num_classes)
+        return build(name, {**arguments, "weights": None}), None
     if Path(name).suffix == ".tflite":
         raise ValueError(f"{name} is exported already; name the run folder it came from.")
-    if name not in TRAINED and not Path(name).is_dir():
-        check_choice("model", name, [*MODELS, *TRAINED, "a run folder"])
-    if arguments.backbone or arguments.num_classes or arguments.set:
+    if name not in TRAINED and not Path(name).is_dir() and not is_keras_file(name):
+        check_choice("model", name, [*MODELS, *TRAINED, "a run folder", "a .keras file"])
+    if network.backbone or options.num_classes or network.set:
         raise ValueError(f"{name} is trained: leave out --backbone and --num-classes, and --set.")
+    model = load_own(name, options.model)
+    if model is not None and is_keras_file(name):
+        height, width = model.input_shape[1:3]
+        return model, (height, width) if height and width else None
     found = find_trained(name) or open_run(name)
-    return kseg.load(name), found.size
+    return model or kseg.load(name), found.size

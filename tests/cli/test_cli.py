@@ -253,18 +253,14 @@ def test_a_failed_gate_ends_with_3(data_yaml, tmp_path, capsys):
 
 
 def test_interrupt_ends_with_130(monkeypatch, data_yaml, capsys):
-    from kseg.cli import commands
-
-    def stop(arguments):
+    def stop(value):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(commands, "models", stop)
+    monkeypatch.setattr("kseg.cli.models.say", stop)
     assert main(["models"]) == 130
 
 
 def test_each_kind_of_error_has_its_exit_code_and_bugs_a_traceback(monkeypatch):
-    from kseg.cli import commands
-
     cases = [
         (OSError(28, "No space left on device"), 5),
         (MemoryError(), 5),
@@ -273,9 +269,9 @@ def test_each_kind_of_error_has_its_exit_code_and_bugs_a_traceback(monkeypatch):
         (GateError("Mean IoU falls."), 3),
     ]
     for error, code in cases:
-        monkeypatch.setattr(commands, "models", lambda arguments, error=error: _raise(error))
+        monkeypatch.setattr("kseg.cli.models.say", lambda text, error=error: _raise(error))
         assert main(["models"]) == code
-    monkeypatch.setattr(commands, "models", lambda arguments: _raise(RuntimeError("a bug")))
+    monkeypatch.setattr("kseg.cli.models.say", lambda text: _raise(RuntimeError("a bug")))
     with pytest.raises(RuntimeError, match="a bug"):
         main(["models"])
 

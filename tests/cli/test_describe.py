@@ -78,7 +78,7 @@ def test_trained_models_are_described_at_the_size_of_their_images(capsys):
 
 def test_costs_of_all_networks(capsys, monkeypatch):
     few = describe_networks(["fcn8s", "encoder_decoder"], (64, 64))
-    monkeypatch.setattr("kseg.cli.describe.describe_networks", lambda: few)
+    monkeypatch.setattr("kseg.analysis.describe_networks", lambda: few)
     table = _printed(capsys, "models", "--costs")
     assert table.strip() == costs_table(few)
     assert table.splitlines()[0].split("|")[4].strip() == "GMACs at 64 x 64"

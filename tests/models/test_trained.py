@@ -1,5 +1,4 @@
 import hashlib
-import importlib
 import shlex
 
 import keras
@@ -8,6 +7,7 @@ import pytest
 
 import kseg
 from kseg.classes import Classes
+from kseg.cli.app import parse
 from kseg.models import MODELS, TRAINED, TrainedRecord, build, copy_weights
 from kseg.models import trained as trained_module
 from kseg.models.trained import load_weights_npz, save_weights_npz
@@ -102,17 +102,17 @@ def test_shipped_weights_load_and_their_record_is_whole(name):
 
 @pytest.mark.parametrize("name", TRAINED)
 def test_commands_start_from_runs_made_before_and_only_the_last_one_sees_val(name):
-    parser = importlib.import_module("kseg.cli.main")._parser()
     record, made = TRAINED[name], {None, "imagenet", "none"}
     for command in filter(None, (*record.commands, record.final_command)):
         program, *words = shlex.split(command)
-        parsed = parser.parse_args(words)
-        assert (program, parsed.verb, str(parsed.data)) == ("kseg", "train", "camvid.yaml")
-        assert {parsed.weights, parsed.teacher} <= made
-        assert parsed.with_val == (command == record.final_command)
-        made.add(str(parsed.out))
-    last = parser.parse_args(shlex.split(record.commands[-1])[1:])
-    assert last.model == record.builder
+        verb, bound = parse(words)
+        options = bound.arguments["options"]
+        assert (program, verb, str(bound.args[0])) == ("kseg", "train", "camvid.yaml")
+        assert {options.weights, options.teacher} <= made
+        assert options.with_val == (command == record.final_command)
+        made.add(str(options.out))
+    _, last = parse(shlex.split(record.commands[-1])[1:])
+    assert last.arguments["options"].model == record.builder
 
 
 def test_backbone_starts_another_network(record):

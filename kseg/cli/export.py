@@ -1,0 +1,237 @@
+"""`kseg export`: makes a verified .tflite file."""
+
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Group, Parameter
+
+import kseg
+from export.targets import TARGETS
+from kseg.cli.options import Flag, Json, OwnNetwork, Size, record
+from kseg.cli.output import print_json, print_table, say
+
+if TYPE_CHECKING:
+    import keras
+
+_FILE = Group("The file", sort_key=1)
+_QUANTIZATION = Group("Quantization", sort_key=3)
+_REPORT = Group("Report", sort_key=4)
+# `export.graph.converter.HEADS`, which cannot be asked without TensorFlow; a test compares them.
+_HEADS = ("logits", "argmax", "softmax")
+# The word on the command line to the function of `export` that makes the recipe.
+_RECIPES = {
+    "int8": "full_integer",
+    "int16x8": "int16x8",
+    "float16": "float16",
+    "dynamic_range": "dynamic_range",
+    "none": "float32",
+}
+_WITH_IMAGES = ("int8", "int16x8")
+
+
+@record
+class ExportOptions:
+    """What `kseg export` takes.
+
+    Attributes:
+        out: The .tflite file to write.
+        overwrite: Replace an earlier export of this name.
+        target: The kind of device.
+        size: The size of the file's input. Default: the run's, or the images'.
+        head: What the file gives for each pixel: a score for each class, the number of the best
+            class, or a probability for each class.
+        stride: End before the last upsampling, with one output for N x N pixels.
+        data: The YAML file of a data set. Its train images set the ranges of the numbers, its val
+            images judge the file.
+        quantization: The numbers that the file computes with. int8: integers throughout. int16x8:
+            16 bits between layers. none: float32.
+        per_tensor: Give each kernel one scale, for accelerators that need that. int8 only.
+        qat_epochs: First train this many epochs more with int8's rounding (quantization-aware
+            training). 0: none.
+        rescue: Where int8 loses too much, keep the layers with the most noise in float. android
+            only.
+        quick: Leave out what other heads and strides would cost, and which layers have the most
+            noise.
+        model: The network of a run that was trained from one of your own.
+        json: Print one JSON object and nothing else.
+    """
+
+    out: Annotated[Path, Parameter(metavar="FILE", group=_FILE)]
+    overwrite: Annotated[Flag, Parameter(group=_FILE)] = False
+    target: Annotated[str, Parameter(choices=tuple(TARGETS), group=_FILE)] = "android"
+    size: Annotated[Size, Parameter(group=_FILE)] = None
+    head: Annotated[str, Parameter(choices=_HEADS, group=_FILE)] = "logits"
+    stride: Annotated[int, Parameter(metavar="N", group=_FILE)] = 1
+    data: Annotated[Path | None, Parameter(metavar="DATA", group=_QUANTIZATION)] = None
+    quantization: Annotated[str, Parameter(choices=tuple(_RECIPES), group=_QUANTIZATION)] = "int8"
+    per_tensor: Annotated[Flag, Parameter(group=_QUANTIZATION)] = False
+    qat_epochs: Annotated[int, Parameter(metavar="N", group=_QUANTIZATION)] = 0
+    rescue: Annotated[Flag, Parameter(group=_QUANTIZATION)] = False
+    quick: Annotated[Flag, Parameter(group=_REPORT)] = False
+    model: OwnNetwork = None
+    json: Json = False
+
+
+def export(
+    run: Annotated[
+        str, Parameter(help="A run folder, a .keras file, or the name of a trained model.")
+    ],
+    /,
+    *,
+    options: ExportOptions,
+) -> None:
+    """Makes a verified .tflite file."""
+    import keras
+
+    from kseg.cli.loading import find_model, is_keras_file
+    from kseg.cli.opening import warn_if_names_differ, warn_if_val_was_seen
+
+    _check(options)
+    data = kseg.load_data(options.data) if options.data else None
+    model, classes, size = find_model(run, network=options.model)
+    if not isinstance(model, keras.Model):
+        raise ValueError(f"{run} is exported already; name the run folder it came from.")
+    if is_keras_file(run) and data is not None:
+        classes = data.classes  # the file has no names
+    if data is not None:
+        warn_if_val_was_seen(run, data)
+        warn_if_names_differ(run, classes, data)
+    input_size = options.size or size or _input_size(model, data)
+    choices = _choices(options, classes, input_size if size is not None else None)
+    if options.qat_epochs and data is not None:
+        from export.compression.qat import check_conversion
+
+        check_conversion(model, options.target, input_size, options.out, data, choices)
+        make = _quantization_aware(run, options, model, data, input_size).convert
+    else:
+        from export import convert
+
+        make = partial(convert, model, _recipe(options, data))
+    result = make(
+        target=options.target,
+        input_size=input_size,
+        path=options.out,
+        validation=data,
+        options=choices,
+    )
+    if options.json:
+        print_json(result.report)
+    else:
+        _print_report(result.report)
+
+
+def _check(options: ExportOptions) -> None:
+    try:
+        str(options.out).encode()
+    except UnicodeEncodeError:
+        raise ValueError(
+            f"--out {options.out}: this name is not UTF-8, so the report could not name the file; "
+            "take another name."
+        ) from None
+    if options.data is None and options.quantization in _WITH_IMAGES:
+        raise ValueError(
+            f"{options.quantization} needs images to take ranges from: name a data set with "
+            "--data, or pass --quantization float16."
+        )
+    for flag in ("qat_epochs", "per_tensor"):
+        if getattr(options, flag) and options.quantization != "int8":
+            name = flag.replace("_", "-")
+            raise ValueError(f"--{name} is for int8; got {options.quantization}.")
+
+
+def _choices(options: ExportOptions, classes: "kseg.Classes", size: tuple[int, int] | None) -> Any:
+    """Returns the options of `export.convert`."""
+    import export
+
+    return export.ExportOptions(
+        head=options.head,
+        stride=options.stride,
+        overwrite=options.overwrite,
+        rescue=options.rescue,
+        explain=not options.quick and not options.qat_epochs,
+        classes=classes,
+        working_size=size,
+    )
+
+
+def _quantization_aware(
+    run: str,
+    options: ExportOptions,
+    model: "keras.Model",
+    data: "kseg.Data",
+    size: tuple[int, int],
+) -> Any:
+    """Trains on as the run was trained (or as runs are), at a tenth of its rate.
+
+    Images are of the file's size, whatever that of the run was.
+    """
+    from export import quantization_aware
+    from kseg.training.run import is_run, open_run
+
+    recipe = kseg.Recipe()
+    if is_run(run):
+        recipe = kseg.Recipe(**open_run(run).record["recipe"])
+    rate, crop = recipe.learning_rate / 10, recipe.crop
+    recipe = replace(
+        recipe,
+        size=size,
+        crop=crop if crop and crop[0] <= size[0] and crop[1] <= size[1] else None,
+        epochs=options.qat_epochs,
+        learning_rate=rate,
+        minutes=None,
+        freeze=None,
+        with_val=False,
+    )
+    return quantization_aware(model, data, recipe, per_channel=not options.per_tensor)
+
+
+def _recipe(options: ExportOptions, data: "kseg.Data | None") -> Any:
+    import export
+
+    make = getattr(export, _RECIPES[options.quantization])
+    if options.quantization not in _WITH_IMAGES or data is None:
+        return make()
+    images = data.images("train", 100)
+    if options.quantization == "int8":
+        return make(images, per_channel=not options.per_tensor)
+    return make(images)
+
+
+def _print_report(report: dict) -> None:
+    from export.proof.report import CHOICES, choice_rows, class_rows, noise_rows, op_rows, summary
+
+    print_table(summary(report), disable_numparse=True)
+    tables = [
+        ("", class_rows(report), ("class", "IoU float", "IoU file", "change")),
+        ("What other heads and strides cost:", choice_rows(report), CHOICES),
+        (
+            "Layers that quantization harms most:",
+            noise_rows(report),
+            ("layer", "signal to noise, dB"),
+        ),
+        # On a phone's CPU every op is alike; elsewhere those that stay behind matter.
+        (
+            "Ops that the accelerator leaves or may leave:",
+            [row for row in op_rows(report) if row[4] in ("cpu", "uncertain", "dead")],
+            ("", "op", "version", "output", "placement", "why", "advice"),
+        ),
+    ]
+    for title, rows, headers in tables:
+        if rows:
+            say(f"\n{title}" if title else "")
+            print_table(rows, headers, disable_numparse=True)
+    page = report["file"]["name"].removesuffix(".tflite") + ".html"
+    say(f"\npictures and the table of ops are in {page} beside the file")
+
+
+def _input_size(model: "keras.Model", data: "kseg.Data | None") -> tuple[int, int]:
+    """Returns the size that the network was built for, or that of the first image."""
+    fixed = model.input_shape[1:3] if isinstance(model.input_shape, tuple) else (None, None)
+    if None not in fixed:
+        return fixed[0], fixed[1]
+    if data is None:
+        raise ValueError("The run has no working size; name the file's input with --size H W.")
+    height, width = data.read(data.files("val")[0])[1].shape
+    return height, width

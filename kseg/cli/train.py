@@ -1,0 +1,134 @@
+"""`kseg train`: trains a network into a run folder."""
+
+from argparse import Namespace
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Group, Parameter
+
+import kseg
+from kseg.cli.evaluate import print_scores
+from kseg.cli.options import NETWORK, DataFile, Flag, NetworkOptions, Settings, Size, one_of, record
+from kseg.cli.output import say, say_aside
+
+if TYPE_CHECKING:
+    import keras
+
+_RUN = Group("Run folder", sort_key=1)
+_IMAGES = Group("Images", sort_key=3)
+_TRAINING = Group("Training", sort_key=4)
+_LENGTH = Group("length", show=False, validator=one_of)
+
+
+@record
+class TrainOptions:
+    """What `kseg train` takes.
+
+    Attributes:
+        out: The run folder to write.
+        resume: Go on with the training in the run folder.
+        model: The network; `kseg models` lists them. Default: the one of --weights, or fcn8s.
+        weights: Where to start: imagenet, none, a run folder or a trained model. Default: imagenet
+            for networks with a backbone, none for the others.
+        teacher: A run folder or trained model with the same classes. Its scores are learnt as well
+            as the labels.
+        freeze: Keep the backbone as it is up to this endpoint, c1 to c5. c2 makes a step a fifth
+            faster.
+        size: The working size: images are scaled to fit into it. Default: their own size.
+        crop: The size of training crops, multiples of 32. Default: the working size.
+        with_val: Train on the validation images too, for a last training. Nothing is scored then.
+        epochs: How often each image is seen.
+        minutes: Train for about this many minutes instead.
+        batch_size: Images in a step.
+        learning_rate: The highest learning rate.
+        validate_every: Epochs from one evaluation to the next.
+        seed: The seed of everything that is random.
+        recipe: Another setting of kseg.Recipe, such as color=0.1. May be repeated.
+    """
+
+    out: Annotated[Path, Parameter(metavar="RUN", group=_RUN)]
+    resume: Annotated[Flag, Parameter(group=_RUN)] = False
+    model: Annotated[str | None, Parameter(metavar="NAME", group=NETWORK)] = None
+    weights: Annotated[str | None, Parameter(metavar="START", group=NETWORK)] = None
+    teacher: Annotated[str | None, Parameter(metavar="MODEL", group=NETWORK)] = None
+    freeze: Annotated[str | None, Parameter(metavar="ENDPOINT", group=NETWORK)] = None
+    size: Annotated[Size, Parameter(group=_IMAGES)] = None
+    crop: Annotated[Size, Parameter(group=_IMAGES)] = None
+    with_val: Annotated[Flag, Parameter(group=_IMAGES)] = False
+    epochs: Annotated[int, Parameter(group=(_TRAINING, _LENGTH))] = 30
+    minutes: Annotated[float | None, Parameter(group=(_TRAINING, _LENGTH))] = None
+    batch_size: Annotated[int, Parameter(group=_TRAINING)] = 8
+    learning_rate: Annotated[float, Parameter(group=_TRAINING)] = 2e-3
+    validate_every: Annotated[int, Parameter(group=_TRAINING)] = 1
+    seed: Annotated[int, Parameter(group=_TRAINING)] = 0
+    recipe: Annotated[Settings, Parameter(group=_TRAINING)] = ()
+
+
+def train(
+    data: DataFile, /, *, options: TrainOptions, network: NetworkOptions = NetworkOptions()
+) -> None:
+    """Trains a network into a run folder."""
+    import keras
+
+    from kseg.cli.opening import warn_if_val_was_seen
+    from kseg.models import build, copy_weights
+
+    images = kseg.load_data(data)
+    source = None
+    if options.weights not in (None, "imagenet", "none"):
+        source = kseg.load(options.weights)
+    name, built_with = _network(options.model, network, source, images.classes.num_classes)
+    start = options.weights or built_with["weights"] or "none"
+    recipe = _recipe(options, start)
+    keras.utils.set_random_seed(options.seed)
+    for seen in filter(None, (options.weights, options.teacher)):
+        if not recipe.with_val:
+            warn_if_val_was_seen(seen, images)
+    model = build(name, {**built_with, "weights": "imagenet" if start == "imagenet" else None})
+    if source:
+        copied = copy_weights(source, model)
+        say_aside(f"{copied} of {len(model.weights)} weights taken over")
+    teacher = kseg.load(options.teacher) if options.teacher else None
+    run = kseg.fit(
+        model, images, recipe, run_dir=options.out, resume=options.resume, teacher=teacher
+    )
+    if not recipe.with_val:
+        print_scores(kseg.evaluate(model, images, size=recipe.size))
+    say(
+        f"best weights are in {run.path}; next: kseg export {run.path} --data {data} "
+        f"--out {run.path.name}.tflite"
+    )
+
+
+def _network(
+    name: str | None, options: NetworkOptions, source: "keras.Model | None", num_classes: int
+) -> tuple[str, dict[str, Any]]:
+    """Returns the network's name and what it is built with; without a name as the source is."""
+    from kseg.cli.opening import network_arguments
+
+    like: dict[str, Any] = {}
+    if name is None:
+        spec: Any = source.kseg_spec if source else {"builder": "fcn8s", "arguments": {}}
+        name, like = spec["builder"], spec["arguments"]
+    named = Namespace(model=name, backbone=options.backbone, set=options.set)
+    return name, like | network_arguments(named, num_classes)
+
+
+def _recipe(options: TrainOptions, start: str) -> "kseg.Recipe":
+    """Returns the recipe; start is where the weights come from."""
+    from kseg.cli.opening import settings
+
+    own = {
+        field.name: getattr(options, field.name)
+        for field in fields(kseg.Recipe)
+        if hasattr(options, field.name)
+    }
+    other = settings(options.recipe)
+    names = [field.name for field in fields(kseg.Recipe) if field.name not in own]
+    for name in other.keys() - set(names):
+        flag = f"; that has a flag, --{name.replace('_', '-')}" if name in own else ""
+        raise ValueError(f"--recipe takes {', '.join(names)}; got {name!r}{flag}.")
+    own |= {"size": options.size, "crop": options.crop}
+    rate = 1.0 if start == "none" else kseg.Recipe.backbone_rate
+    return kseg.Recipe(**{"backbone_rate": rate, **own, **other})

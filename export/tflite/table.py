@@ -13,6 +13,7 @@ class TooMuchWork(ValueError):
     """A file asks for far more work than an honest one."""
 
     def __init__(self) -> None:
+        """Says so."""
         super().__init__("it holds far more than a model needs")
 
 

@@ -18,7 +18,7 @@ from export.devices.edgetpu.rules import SUBGRAPH, VERSION, judge, version_advic
 from export.errors import ModelFileError
 from export.targets import EDGETPU_VERSIONS
 from export.tflite.need import count_macs
-from export.tflite.reader import ModelFile, Op, read_model
+from export.tflite.reader import ModelFile, read_model
 from export.tflite.table import TooMuchWork
 
 CACHE_BYTES = int(7.8 * 2**20)  # what the chip keeps of the parameters; the rest is sent each time

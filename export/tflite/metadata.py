@@ -25,6 +25,11 @@ from kseg.classes import Classes
 
 _LABELS, _FACTS = "labels.txt", "kseg.json"
 _LARGEST = 1 << 20  # bytes of a file in the archive; hostile ones may say anything
+# RuntimeError: an encrypted file, an unknown compression, or JSON nested too deeply.
+_DAMAGE = (
+    *(OSError, EOFError, ValueError, LookupError, TypeError, RuntimeError, AttributeError),
+    *(struct.error, zlib.error, zipfile.BadZipFile),
+)
 _LARGEST_SIDE = 1 << 15
 _ALIGNMENT = 16  # of a model's buffers
 _RGB = 1  # ColorSpaceType
@@ -112,14 +117,11 @@ def read_metadata(path: str | Path) -> tuple[Classes, tuple[int, int] | None] | 
                 return _classes_of_others(names)
             colors = tuple(tuple(color) for color in facts["colors"])
             return Classes(names, colors), _size(facts["working_size"])
-        # RuntimeError: an encrypted file, an unknown compression, or JSON nested too deeply.
-        except (OSError, EOFError, ValueError, LookupError, TypeError, RuntimeError) as error:
-            reason = error
-        except (AttributeError, struct.error, zlib.error, zipfile.BadZipFile) as error:
-            reason = error
+        except _DAMAGE as error:
+            reason = str(error).rstrip(".") or type(error).__name__
     raise ModelFileError(
-        f"{path} has damaged metadata ({_LABELS}, {_FACTS}): {str(reason).rstrip('.')}. Export it "
-        "again, or cut the archive off (zip -d)."
+        f"{path} has damaged metadata ({_LABELS}, {_FACTS}): {reason}. Export it again, or cut the "
+        "archive off (zip -d)."
     )
 
 

@@ -175,7 +175,12 @@ class Process:
 
     def _ask(self, runs: int, content: bytes, output: int | None) -> dict[str, Any]:
         seconds = runs * self._seconds
-        request = {"runs": runs, "bytes": len(content), "output": output, "most": MOST_BYTES}
+        request: dict[str, Any] = {
+            "runs": runs,
+            "bytes": len(content),
+            "output": output,
+            "most": MOST_BYTES,
+        }
         request["seconds"] = seconds * max(1, self._threads)
         with contextlib.suppress(OSError, ValueError):  # it may have ended; the answer says so
             self._requests.write(json.dumps(request).encode() + b"\n")

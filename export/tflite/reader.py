@@ -9,6 +9,7 @@ Source: tensorflow/compiler/mlir/lite/schema/schema.fbs (field numbers).
 import mmap
 import os
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -139,7 +140,7 @@ class ModelFile:
     outputs: tuple[int, ...]
     size_bytes: int
     op_codes: tuple[tuple[str, int], ...] = ()
-    metadata: dict[str, bytes | memoryview] = field(default_factory=dict)
+    metadata: Mapping[str, bytes | memoryview] = field(default_factory=dict)
     output_names: tuple[str, ...] = ()
     _zeros: dict[int, bool] = field(default_factory=dict, repr=False, compare=False)
     _looked_at: list[int] = field(default_factory=lambda: [0], repr=False, compare=False)

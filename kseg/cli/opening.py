@@ -40,7 +40,7 @@ def open_model(
     Raises:
         ValueError: If there is no such model, or it is no .tflite file and takes no such option.
     """
-    options = {"delegate": delegate, "kernels": kernels, "output": output}
+    options: dict[str, Any] = {"delegate": delegate, "kernels": kernels, "output": output}
     options |= {"normalization": normalization}
     shipped = None if is_run(name) else best_int8(name)
     if shipped is not None:

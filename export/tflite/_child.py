@@ -93,7 +93,7 @@ def _load(path, settings, delegates):
         if settings["kernels"] != "default" or delegates:
             raise
         try:
-            return load("plain"), str(error).strip().splitlines()[-1][:500]
+            return load("plain"), str(error).strip().splitlines()[-1][:160]
         except (RuntimeError, ValueError):
             raise error from None
 

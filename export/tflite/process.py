@@ -189,6 +189,8 @@ class Process:
         return self._answer(seconds)
 
     def _answer(self, seconds: float) -> dict[str, Any]:
+        if self._answers.closed:
+            raise ModelFileError(f"{self.path} was closed or stopped; load it again.")
         late = threading.Event()
 
         def end() -> None:
@@ -199,7 +201,7 @@ class Process:
         timer.daemon = True
         timer.start()
         try:
-            line = b"" if self._answers.closed else self._answers.readline()
+            line = self._answers.readline()
         finally:
             timer.cancel()
         if line:
@@ -224,8 +226,6 @@ class Process:
 
     def _said(self) -> str:
         """Returns the last line that the runtime printed."""
-        if self._errors.closed:
-            return "it was closed"
         end = self._errors.seek(0, os.SEEK_END)
         self._errors.seek(max(0, end - _MOST_SAID))
         lines = self._errors.read().decode("utf-8", "replace").strip().splitlines()

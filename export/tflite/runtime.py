@@ -147,8 +147,8 @@ class TFLiteModel(FixedSize):
         if is_guessed(self.input, self.normalization):
             warnings.warn(
                 f"{self.path} does not say what numbers it wants in place of bytes, so it is given "
-                '0..255; if it was trained on others, say so (--normalization 0..1, "-1..1", '
-                "imagenet or MEAN STD; 0..255 if this is right).",
+                "0..255; if it was trained on others, say so (--normalization 0..1, "
+                "--normalization=-1..1, imagenet or MEAN STD; 0..255 if this is right).",
                 stacklevel=3,
             )
             self.normalization = parse_normalization("0..255")  # said once

@@ -5,6 +5,7 @@ Nothing heavy is imported before a verb runs, so that `kseg --help` answers at o
 
 import argparse
 import errno
+import io
 import logging
 import os
 import sys
@@ -20,6 +21,9 @@ _MODEL = "a run folder, a .tflite file, or the name of a trained model (see `kse
 def run() -> None:
     """Runs the command line as a process of its own: the console script."""
     _silence_libraries()
+    for stream in (sys.stdout, sys.stderr):  # names of files need not be UTF-8
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="surrogateescape")
     sys.exit(main())
 
 

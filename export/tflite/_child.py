@@ -1,65 +1,132 @@
 """The process that runs a .tflite file: a hostile or broken file can crash it, but not kseg.
 
-Started by `export.tflite.runtime` as a script, so it imports nothing of kseg. It reads one line of
+Started by `export.tflite.process` as a script, so it imports nothing of kseg. It reads lines of
 JSON and the bytes of the input from standard input, and answers in the same way.
 """
 
+import ctypes
 import json
+import math
 import os
 import resource
+import signal
 import sys
+import threading
 import time
 
 import numpy as np
 
+_SET_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG
+_MOST_PRINTED = 64 << 20  # bytes of the file that takes what libraries print
+
 
 def main() -> None:
     """Loads the file named by the arguments, then serves requests until its input ends."""
-    path, threads, kernels, library = sys.argv[1], int(sys.argv[2]), sys.argv[3], sys.argv[4]
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    _limit_memory()
+    path, settings = sys.argv[1], json.loads(sys.argv[2])
+    _die_with(settings["parent"], of_main_thread=settings["main_thread"])
+    _limit(settings)
     # Libraries that print to standard output would break the answers: give them the other one.
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
-    from ai_edge_litert.interpreter import Interpreter, OpResolverType, load_delegate
+    from ai_edge_litert.interpreter import load_delegate
+
+    begin = time.perf_counter()
+    try:
+        delegates = [load_delegate(settings["delegate"])] if settings["delegate"] else None
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().rstrip(".") or "it gives no reason"
+        _answer(answers, {"delegate": reason})
+        return
+    interpreter, refusal = _load(path, settings, delegates)
+    inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
+    facts = {"inputs": [_facts(d) for d in inputs], "outputs": [_facts(d) for d in outputs]}
+    _answer(answers, {**facts, "refusal": refusal, "load_ms": 1000 * (time.perf_counter() - begin)})
+    while line := sys.stdin.buffer.readline():
+        request = json.loads(line)
+        if request["bytes"]:
+            array = np.frombuffer(sys.stdin.buffer.read(request["bytes"]), inputs[0]["dtype"])
+            interpreter.set_tensor(inputs[0]["index"], array.reshape(inputs[0]["shape"]))
+        else:
+            _fill(interpreter, inputs)
+        _limit_seconds(request["seconds"])
+        times = []
+        for _ in range(request["runs"]):
+            begin = time.perf_counter()
+            interpreter.invoke()
+            times.append(1000 * (time.perf_counter() - begin))
+        message = {"times_ms": times, "peak_kib": _peak_kib(), "bytes": 0}
+        if request["output"] is None:
+            _answer(answers, message)
+            continue
+        # The shape after the run: that of an output whose size is computed is not known before.
+        output = interpreter.get_tensor(outputs[request["output"]]["index"])
+        message |= {"shape": output.shape, "dtype": output.dtype.name, "bytes": output.nbytes}
+        _answer(answers, message, output.tobytes() if output.nbytes <= request["most"] else b"")
+
+
+def _load(path, settings, delegates):
+    """Returns an interpreter, and why XNNPACK refuses the file, or None if it does not."""
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
     resolvers = {
         "default": OpResolverType.AUTO,
         "reference": OpResolverType.BUILTIN_REF,
         "plain": OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
     }
-    with open(path, "rb") as file:
-        content = file.read()
-    begin = time.perf_counter()
+
+    file = open(path, "rb")  # stays open: it is mapped, not read
+    name = f"/dev/fd/{file.fileno()}"  # the path's own bytes need not be UTF-8
+
+    def load(kernels):
+        interpreter = Interpreter(
+            model_path=name,
+            experimental_delegates=delegates,
+            num_threads=settings["threads"],
+            experimental_op_resolver_type=resolvers[kernels],
+        )
+        interpreter.allocate_tensors()
+        return interpreter
+
     try:
-        delegates = [load_delegate(library)] if library else None
-    except (OSError, ValueError) as error:
-        reason = str(error).strip().rstrip(".") or "it gives no reason"
-        _answer(answers, {"delegate": reason})
-        return
-    interpreter = Interpreter(
-        model_content=content,
-        experimental_delegates=delegates,
-        num_threads=threads,
-        experimental_op_resolver_type=resolvers[kernels],
-    )
-    interpreter.allocate_tensors()
-    details = [interpreter.get_input_details()[0], interpreter.get_output_details()[0]]
-    facts = {key: _facts(d) for key, d in zip(("input", "output"), details, strict=True)}
-    _answer(answers, {**facts, "load_ms": 1000 * (time.perf_counter() - begin)})
-    while line := sys.stdin.buffer.readline():
-        request = json.loads(line)
-        empty = np.empty(details[0]["shape"], details[0]["dtype"])
-        array = np.frombuffer(sys.stdin.buffer.read(empty.nbytes), empty.dtype)
-        array = array.reshape(empty.shape)
-        interpreter.set_tensor(details[0]["index"], array)
-        times = []
-        for _ in range(request["runs"]):
-            begin = time.perf_counter()
-            interpreter.invoke()
-            times.append(1000 * (time.perf_counter() - begin))
-        output = interpreter.get_tensor(details[1]["index"]).tobytes()
-        _answer(answers, {"times_ms": times, "peak_kib": _peak_kib(), "bytes": len(output)}, output)
+        return load(settings["kernels"]), None
+    except (RuntimeError, ValueError) as error:
+        if settings["kernels"] != "default" or delegates:
+            raise
+        try:
+            return load("plain"), str(error).strip().splitlines()[-1][:160]
+        except (RuntimeError, ValueError):
+            raise error from None
+
+
+def _fill(interpreter, inputs):
+    """Sets numbers that any op can compute with; whole ones may be indices, so they are 0."""
+    rng = np.random.default_rng(0)
+    for detail in inputs:
+        shape, dtype = detail["shape"], np.dtype(detail["dtype"])
+        if dtype.kind == "f":
+            values = rng.random(shape, "float32").astype(dtype)
+        elif dtype.itemsize == 1 and dtype.kind in "iu":
+            values = rng.integers(np.iinfo(dtype).min, np.iinfo(dtype).max, shape, dtype)
+        else:
+            values = np.zeros(shape, dtype)
+        interpreter.set_tensor(detail["index"], values)
+
+
+def _die_with(parent, *, of_main_thread):
+    """Ends this process when its parent ends, also in the midst of a run.
+
+    The kernel does so by itself, but at the end of the thread that started this process, so that
+    is asked for only where it is the main thread; otherwise a look twice a second does.
+    """
+    if of_main_thread and sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_SET_DEATH_SIGNAL, signal.SIGKILL)
+
+    def look():
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=look, daemon=True).start()
 
 
 def _peak_kib():
@@ -71,12 +138,25 @@ def _peak_kib():
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
-def _limit_memory():
-    """Keeps a file that asks for more than there is from taking the machine down with it."""
+def _limit(settings):
+    """Keeps a file that asks for more than it needs from taking the machine down with it."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    _, hard = resource.getrlimit(resource.RLIMIT_AS)
-    limit = total if hard == resource.RLIM_INFINITY else min(total, hard)
-    resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
+    memory = total if settings["delegate"] else min(total, settings["memory"])
+    for kind, most in ((resource.RLIMIT_AS, memory), (resource.RLIMIT_FSIZE, _MOST_PRINTED)):
+        _, hard = resource.getrlimit(kind)
+        limit = most if hard == resource.RLIM_INFINITY else min(most, hard)
+        resource.setrlimit(kind, (limit, hard))
+    _limit_seconds(settings["seconds"])
+
+
+def _limit_seconds(seconds):
+    """Lets this process use that many more seconds of the processors."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+    limit = math.ceil(used.ru_utime + used.ru_stime + seconds) + 1
+    limit = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
+    resource.setrlimit(resource.RLIMIT_CPU, (limit, hard))
 
 
 def _facts(detail):

@@ -11,17 +11,26 @@ image_segmenter_metadata_schema.fbs (1.0.0) for field numbers.
 
 import io
 import json
+import struct
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
 import flatbuffers
 from ai_edge_litert.schema_py_generated import Model
 
+from export.errors import ModelFileError
 from kseg.classes import Classes
 
 _LABELS, _FACTS = "labels.txt", "kseg.json"
 _LARGEST = 1 << 20  # bytes of a file in the archive; hostile ones may say anything
+# RuntimeError: an encrypted file, an unknown compression, or JSON nested too deeply.
+_DAMAGE = (
+    *(OSError, EOFError, ValueError, LookupError, TypeError, RuntimeError, AttributeError),
+    *(struct.error, zlib.error, zipfile.BadZipFile),
+)
+_LARGEST_SIDE = 1 << 15
 _ALIGNMENT = 16  # of a model's buffers
 _RGB = 1  # ColorSpaceType
 _AXIS_LABELS, _VALUE_LABELS = 2, 3  # AssociatedFileType
@@ -79,39 +88,67 @@ def add_metadata(
 
 
 def read_metadata(path: str | Path) -> tuple[Classes, tuple[int, int] | None] | None:
-    """Reads what `add_metadata` wrote; from a damaged or hostile file too.
+    """Reads what `add_metadata` wrote into the archive; from others' files, too.
 
     Args:
         path: A .tflite file.
 
     Returns:
-        The label map and the working size, (height, width) or None. None alone if the file has no
-        names. Names of others' files are read too; their colours are made up.
+        The classes and the working size, (height, width) or None. None alone if the file has no
+        names, or names that kseg cannot use. Names of others' files are read, too; their colours
+        are made up.
+
+    Raises:
+        ModelFileError: If there is an archive, and it is damaged.
     """
     try:
-        with zipfile.ZipFile(path) as files:
-            names = tuple(_stored(files, _LABELS).removesuffix("\n").split("\n"))
-            if _FACTS not in files.namelist():
-                return Classes(names), None
-            facts = json.loads(_stored(files, _FACTS))
-        colors = tuple(tuple(color) for color in facts["colors"])
-        size = facts["working_size"]
-        if size is not None:
-            height, width = size
-            if not all(type(side) is int and side > 0 for side in size):
+        files = zipfile.ZipFile(path)
+    # Others: whoever made the file may have damaged its end on purpose.
+    except (OSError, ValueError, struct.error, NotImplementedError, zipfile.BadZipFile):
+        return None  # no archive
+    with files:
+        try:
+            stored = set(files.namelist())
+            if _LABELS not in stored:
                 return None
-            size = (height, width)
-        return Classes(names, colors), size
-    # RuntimeError: an encrypted file, or JSON nested too deeply. BadZipFile: no archive.
-    except (OSError, ValueError, LookupError, TypeError, RuntimeError, zipfile.BadZipFile):
+            names = tuple(_stored(files, _LABELS).removesuffix("\n").split("\n"))
+            facts = json.loads(_stored(files, _FACTS)) if _FACTS in stored else None
+            if facts is None:
+                return _classes_of_others(names)
+            colors = tuple(tuple(color) for color in facts["colors"])
+            return Classes(names, colors), _size(facts["working_size"])
+        except _DAMAGE as error:
+            reason = str(error).rstrip(".") or type(error).__name__
+    raise ModelFileError(
+        f"{path} has damaged metadata ({_LABELS}, {_FACTS}): {reason}. Export it again, or cut the "
+        "archive off (zip -d)."
+    )
+
+
+def _classes_of_others(names: tuple[str, ...]) -> tuple[Classes, None] | None:
+    try:
+        return Classes(tuple(name.strip() for name in names)), None
+    except ValueError:  # one name alone, or one twice
         return None
+
+
+def _size(size: Any) -> tuple[int, int] | None:
+    if size is None:
+        return None
+    whole = isinstance(size, list) and len(size) == 2 and all(type(side) is int for side in size)
+    if not whole or not all(0 < side <= _LARGEST_SIDE for side in size):
+        raise ValueError(
+            f"working_size must be two sizes from 1 to {_LARGEST_SIDE}; got {str(size)[:80]}"
+        )
+    return size[0], size[1]
 
 
 def _stored(files: zipfile.ZipFile, name: str) -> str:
     info = files.getinfo(name)
-    if info.compress_type != zipfile.ZIP_STORED or info.file_size > _LARGEST:
-        raise ValueError("MediaPipe reads uncompressed files only, and these are small.")
-    return files.read(info).decode("utf-8")
+    if info.file_size > _LARGEST:
+        raise ValueError(f"{name} is larger than {_LARGEST} bytes")
+    with files.open(info) as file:
+        return file.read(_LARGEST + 1).decode("utf-8")
 
 
 def _with_buffer(content: bytes, name: str, data: bytes) -> bytes:

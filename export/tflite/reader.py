@@ -6,20 +6,28 @@ hostile file ends in a `ModelFileError` and never in a crash, in hours or in gig
 Source: tensorflow/compiler/mlir/lite/schema/schema.fbs (field numbers).
 """
 
+import mmap
+import os
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from ai_edge_litert.schema_py_generated import BuiltinOperator, TensorType
 
 from export.errors import ModelFileError
-from export.tflite.table import Table, root_table
+from export.tflite.table import Table, TooMuchWork, root_table
 
 _OP_NAMES = {v: k for k, v in vars(BuiltinOperator).items() if isinstance(v, int)}
 _DTYPES = {v: k.lower() for k, v in vars(TensorType).items() if isinstance(v, int)}
 _MOST_BYTES = 2**31 - 1  # what FlatBuffers can address
 _MOST_DIMENSIONS = 16
+_PIECE = 1 << 20
+_MAPPED = 64 << 20  # bytes from which a file is mapped into memory and not read
+_MOST_METADATA = 64
+_MOST_COPIES = 4  # how often one constant is looked at, on average
 
 # Fields of the options of ops: name, number in the schema, kind, default.
 _ACTIVATION = ("fused_activation", 0, "b", 0)
@@ -122,6 +130,8 @@ class ModelFile:
         outputs: Indices of tensors.
         size_bytes: Of the file.
         op_codes: (op, version) of the whole file, also of what IF and WHILE ops call.
+        metadata: Named buffers, such as "TFLITE_METADATA".
+        output_names: Of each output: the signature's name for it, or else the tensor's.
     """
 
     tensors: tuple[Tensor, ...]
@@ -130,11 +140,37 @@ class ModelFile:
     outputs: tuple[int, ...]
     size_bytes: int
     op_codes: tuple[tuple[str, int], ...] = ()
+    metadata: Mapping[str, bytes | memoryview] = field(default_factory=dict)
+    output_names: tuple[str, ...] = ()
+    _zeros: dict[int, bool] = field(default_factory=dict, repr=False, compare=False)
+    _looked_at: list[int] = field(default_factory=lambda: [0], repr=False, compare=False)
 
     @cached_property
     def computed(self) -> frozenset[int]:
         """Indices of tensors that are known only at run time: inputs and results of ops."""
         return frozenset(self.inputs).union(*(op.outputs for op in self.ops))
+
+    def is_zero(self, index: int) -> bool:
+        """Says whether a constant of bytes stands for 0 all over.
+
+        Args:
+            index: Of the tensor.
+
+        Raises:
+            TooMuchWork: If far more bytes were looked at than an honest file holds. Many tensors
+                may share the bytes of one constant.
+        """
+        if index not in self._zeros:
+            tensor = self.tensors[index]
+            self._looked_at[0] += tensor.nbytes
+            if self._looked_at[0] > _MOST_COPIES * self.size_bytes:
+                raise TooMuchWork
+            zero = bytes([(tensor.zero_points[0] if tensor.zero_points else 0) % 256])
+            pieces = range(0, tensor.nbytes, _PIECE)
+            self._zeros[index] = not any(
+                bytes(tensor.data[at : at + _PIECE]).strip(zero) for at in pieces
+            )
+        return self._zeros[index]
 
     def op_counts(self) -> dict[str, int]:
         """Returns how often each op occurs, most often first."""
@@ -162,7 +198,7 @@ def read_model(path: str | Path) -> ModelFile:
             raise ModelFileError(f"{path} is no file.")
         if path.stat().st_size > _MOST_BYTES:
             raise ModelFileError(f"{path} is no .tflite file: it is larger than 2 GB.")
-        content = path.read_bytes()
+        content = _content(path)
     except OSError as error:
         raise ModelFileError(f"{path} cannot be read: {error.strerror}.") from None
     if content[4:8] != b"TFL3":
@@ -171,6 +207,14 @@ def read_model(path: str | Path) -> ModelFile:
         return _read(content)
     except (struct.error, IndexError, ValueError, OverflowError) as error:
         raise ModelFileError(f"{path} is damaged: {error}.") from None
+
+
+def _content(path: Path) -> Any:
+    """Returns a file's bytes; of a large one only what is looked at ever takes memory."""
+    with path.open("rb") as file:
+        if os.fstat(file.fileno()).st_size < _MAPPED:
+            return file.read(_MAPPED)
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
 
 def _read(content: bytes) -> ModelFile:
@@ -188,7 +232,19 @@ def _read(content: bytes) -> ModelFile:
     if not inputs or not outputs or not all(0 <= t < len(tensors) for t in (*inputs, *outputs)):
         raise ValueError("its inputs or outputs do not exist")
     op_codes = tuple((name, version) for name, version, _ in codes)
-    return ModelFile(tensors, ops, inputs, outputs, len(content), op_codes)
+    metadata = {
+        entry.text(0): buffers[entry.scalar(1, "I", 0)] for entry in root.tables(6)[:_MOST_METADATA]
+    }
+    named = _signature_names(root)
+    names = tuple(named.get(t, tensors[t].name) for t in outputs)
+    return ModelFile(tensors, ops, inputs, outputs, len(content), op_codes, metadata, names)
+
+
+def _signature_names(root: Table) -> dict[int, str]:
+    """Returns what the first signature calls the outputs, by their tensors."""
+    for signature in root.tables(7)[:1]:
+        return {entry.scalar(1, "I", 0): entry.text(0) for entry in signature.tables(1)}
+    return {}
 
 
 def _op_code(table: Table) -> tuple[str, int, str]:

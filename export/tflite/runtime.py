@@ -1,85 +1,25 @@
-"""Running .tflite files with LiteRT, in a process of their own."""
+"""Running .tflite files that label images with LiteRT, in a process of their own."""
 
-import contextlib
-import json
-import subprocess
-import sys
-import tempfile
-import threading
-from dataclasses import dataclass
+import warnings
+from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, Any, cast
 
-import keras
 import numpy as np
 
 from export.errors import ModelFileError
-from export.tflite.reader import read_model
-from kseg.data.transforms import FILL
+from export.tflite.fixed_size import FixedSize, whole_stride
+from export.tflite.instructions import read_instructions
+from export.tflite.metadata import read_metadata
+from export.tflite.normalization import encode, is_guessed, parse_normalization
+from export.tflite.outputs import Meaning, choose_output, grid, read_meaning, to_scores
+from export.tflite.process import MOST_BYTES, Endpoint, Process
+from export.tflite.reader import ModelFile, read_model
 
-_CHILD = Path(__file__).with_name("_child.py")
-_SECONDS = 120.0  # for one answer
-_DTYPES = ("uint8", "int8", "int16", "float32")  # of an input
+_DTYPES = ("uint8", "int8", "int16", "float16", "float32")  # of an input
+_MOST_PIXELS = 1 << 25  # of an image
+_MOST_CHANNELS = 16
 
-
-@dataclass(frozen=True)
-class Endpoint:
-    """The input or output of a file.
-
-    Attributes:
-        name: Of the tensor.
-        shape: With the batch.
-        dtype: Of numpy.
-        scale: Real value of one step; 0 if it is not quantized.
-        zero_point: Stored value of 0.
-    """
-
-    name: str
-    shape: tuple[int, ...]
-    dtype: str
-    scale: float
-    zero_point: int
-
-
-class FixedSize:
-    """A function of one image size that takes every smaller one: it pads, calls and cuts.
-
-    The padding is the grey that is 0 after scaling, as in `kseg.layers.PadToStride`.
-
-    Attributes:
-        input_size: (H, W) of the function's images.
-        stride: Pixels of the input for one of the output, in both directions.
-    """
-
-    input_size: tuple[int, int]
-    stride: int = 1
-
-    def logits(self, images: np.ndarray) -> np.ndarray:
-        """Maps images float32 (1, H, W, 3), 0..255, to logits on the output's grid.
-
-        These are (1, ceil(H / stride), ceil(W / stride), num_classes).
-        """
-        raise NotImplementedError
-
-    def __call__(self, images: np.ndarray) -> np.ndarray:
-        """Returns logits for images (N, h, w, 3), 0..255.
-
-        Raises:
-            ValueError: If the images are larger than the input size.
-        """
-        height, width = images.shape[1:3]
-        below, right = self.input_size[0] - height, self.input_size[1] - width
-        if below < 0 or right < 0:
-            raise ValueError(
-                f"The file takes images up to {self.input_size[0]} x {self.input_size[1]}; got "
-                f"{height} x {width}. Resize the image."
-            )
-        padded = np.pad(images, ((0, 0), (0, below), (0, right), (0, 0)), constant_values=FILL)
-        logits = np.concatenate([self.logits(padded[i : i + 1]) for i in range(len(padded))])
-        if self.stride > 1:
-            size = [side * self.stride for side in logits.shape[1:3]]
-            logits = keras.ops.convert_to_numpy(keras.ops.image.resize(logits, size))
-        return logits[:, :height, :width]
+Normalizing = str | Sequence[float | str | Sequence[float]]
 
 
 class TFLiteModel(FixedSize):
@@ -88,6 +28,9 @@ class TFLiteModel(FixedSize):
     Attributes:
         input: The input tensor.
         output: The output tensor.
+        num_classes: Of the output; None for a class map that does not say.
+        normalization: What the input's numbers are made of; None if nothing says so.
+        kernels: What runs the file: "default", "plain" or "reference".
         load_ms: Milliseconds that loading took.
     """
 
@@ -98,50 +41,37 @@ class TFLiteModel(FixedSize):
         threads: int = 1,
         kernels: str = "default",
         delegate: str | None = None,
+        normalization: Normalizing | None = None,
+        output: str | int | None = None,
+        num_classes: int | None = None,
     ):
         """Starts a process and loads the file there; see `load_tflite`."""
         self.path = Path(path)
+        given = None if normalization is None else parse_normalization(normalization)
         graph = read_model(path)  # refuses what is no model before any native code sees it
-        # The class map of an argmax head does not say how many classes there are; its input does.
-        last = graph.ops[-1] if graph.ops else None
-        is_class_map = last is not None and last.name == "ARG_MAX"
-        scores = graph.tensors[last.inputs[0] if last and is_class_map else graph.outputs[0]]
-        self.num_classes = scores.shape[-1] if scores.shape else 0
-        image = graph.tensors[graph.inputs[0]]
-        if len(graph.inputs) > 1 or image.dtype not in _DTYPES or -1 in image.shape[1:]:
-            raise ModelFileError(
-                f"{path} takes {len(graph.inputs)} input(s), the first {image.dtype} of shape "
-                f"{image.shape}; kseg runs files with one input of a fixed size, of "
-                f"{', '.join(_DTYPES)}. Convert it so."
-            )
-        self._errors = tempfile.TemporaryFile()
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", _CHILD, self.path, str(threads), kernels, delegate or ""],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._errors,
+        _check_input(graph, self.path)
+        self._number = choose_output(graph, output, self.path)
+        self._process = Process(
+            self.path, graph, threads=threads, kernels=kernels, delegate=delegate
         )
-        # Popen's own attributes may be None; with PIPE they are not.
-        self._requests = cast(IO[bytes], self._process.stdin)
-        self._answers = cast(IO[bytes], self._process.stdout)
-        facts = self._answer()
-        if "delegate" in facts:
+        try:
+            self.input = self._process.inputs[0]
+            self.output = self._process.outputs[self._number]
+            self.input_size, self._channels = _image_size(self.input.shape, self.path)
+            told = read_instructions(graph, self._channels, self.path)
+            if given is not None:
+                given.check_channels(self._channels)
+            self.normalization = given or told.normalization
+            self._meaning = self._read_meaning(graph, told.activation, num_classes)
+        except ValueError as error:  # of the normalization
             self.close()
-            raise ValueError(
-                f"The delegate {delegate} cannot be loaded: {facts['delegate']}. Install it (for "
-                "a Coral device, Google's package libedgetpu1-std), connect the device, or leave "
-                "the delegate out."
-            )
-        self.load_ms = facts["load_ms"]
+            raise ValueError(f"{self.path}: {error}.") from None
+        except ModelFileError:
+            self.close()
+            raise
+        self.num_classes = self._meaning.num_classes
+        self.kernels, self.load_ms = self._process.kernels, self._process.load_ms
         self._ends, self._values = 0, 0
-        self.input, self.output = (_endpoint(facts[key]) for key in ("input", "output"))
-        shape = self.input.shape
-        if len(shape) != 4 or shape[0] != 1 or shape[3] != 3:
-            self.close()
-            raise ModelFileError(
-                f"{path} takes input of shape {shape}; a segmentation model takes (1, H, W, 3)."
-            )
-        self.input_size = (shape[1], shape[2])
 
     @property
     def stride(self) -> int:  # type: ignore[override]
@@ -150,20 +80,25 @@ class TFLiteModel(FixedSize):
         Raises:
             ModelFileError: If the output is no such grid.
         """
-        height, width = self.input_size
-        coarse = self.output.shape[1:3]
-        fit = [
-            s
-            for s in range(1, max(height, width) + 1)
-            if (-(-height // s), -(-width // s)) == coarse
-        ]
-        if not fit:
+        coarse = self._grid(self.output.shape)[:2]
+        stride = whole_stride(self.input_size, coarse)
+        if stride is None:
             raise ModelFileError(
-                f"{self.path} makes an output of shape {self.output.shape} of an image of {height} "
-                f"x {width}; a segmentation model makes one at a whole stride."
+                f"{self.path} makes an output of shape {self.output.shape} of an image of "
+                f"{self.input_size[0]} x {self.input_size[1]}, at no whole stride."
             )
-        # Small outputs fit several strides; networks have powers of two.
-        return next((s for s in fit if s & (s - 1) == 0), fit[0])
+        return stride
+
+    def full_size(self, coarse: tuple[int, int]) -> tuple[int, int]:
+        """Returns the size at which an output of (height, width) lies on the images.
+
+        At a whole stride it covers the image and maybe a few pixels more, as kseg's networks do;
+        any other output covers the image exactly.
+        """
+        stride = whole_stride(self.input_size, coarse)
+        if stride is None:
+            return self.input_size
+        return coarse[0] * stride, coarse[1] * stride
 
     def run(self, array: np.ndarray, runs: int = 1) -> tuple[np.ndarray, list[float], int]:
         """Runs the file on its own kind of numbers.
@@ -179,38 +114,19 @@ class TFLiteModel(FixedSize):
         Raises:
             ModelFileError: If the runtime crashes or hangs.
         """
-        with contextlib.suppress(BrokenPipeError):
-            self._requests.write(json.dumps({"runs": runs}).encode() + b"\n")
-            self._requests.write(np.ascontiguousarray(array, self.input.dtype).tobytes())
-            self._requests.flush()
-        answer = self._answer()
-        content = self._answers.read(answer["bytes"])
-        output = np.frombuffer(content, self.output.dtype).reshape(self.output.shape)
-        return output, answer["times_ms"], answer["peak_kib"]
+        return self._process.run(array, runs, self._number)
 
     def quantize(self, images: np.ndarray) -> np.ndarray:
-        """Turns images (1, H, W, 3), 0..255, into the file's input."""
-        if self.input.dtype == "float32":
-            return np.asarray(images, "float32")
-        info = np.iinfo(self.input.dtype)
-        if self.input.dtype == "int16":  # the scaling is in the graph
-            values = np.rint(np.asarray(images) / self.input.scale)
-            return np.clip(values, info.min, info.max).astype("int16")
-        # Bytes go in as they are; int8 input is the same bytes, moved by 128.
-        return np.clip(np.rint(images) + info.min, info.min, info.max).astype(self.input.dtype)
+        """Turns images (1, H, W, C), 0..255, into the file's input."""
+        return encode(images, self.input, self.normalization)
 
     def saturated(self) -> float | None:
-        """Returns the share of integer outputs so far that were at an end of their range."""
+        """Returns the share of integer scores so far that were at an end of their range."""
         return self._ends / self._values if self._values else None
 
     def close(self) -> None:
         """Ends the process."""
-        if self._process.poll() is None:
-            self._process.kill()
-        self._process.wait()
-        for stream in (self._requests, self._answers, self._errors):
-            with contextlib.suppress(OSError):
-                stream.close()
+        self._process.close()
 
     def __enter__(self) -> "TFLiteModel":
         return self
@@ -223,48 +139,104 @@ class TFLiteModel(FixedSize):
             self.close()
 
     def logits(self, images: np.ndarray) -> np.ndarray:
-        """Maps images float32 (1, H, W, 3), 0..255, to logits on the output's grid."""
-        output, _, _ = self.run(self.quantize(images))
-        if output.dtype.kind in "iu" and output.ndim == 4:
+        """Maps images float32 (1, H, W, 3), 0..255, to logits on the output's grid.
+
+        Of a class map, the class has 1 and the others have 0. One score for each pixel tells two
+        classes apart: above 0.5 for a sigmoid's, above 0 for a logit, it is the second.
+        """
+        if is_guessed(self.input, self.normalization):
+            warnings.warn(
+                f"{self.path} does not say what numbers it wants in place of bytes, so it is given "
+                "0..255; if it was trained on others, say so (--normalization 0..1, "
+                "--normalization=-1..1, imagenet or MEAN STD; 0..255 if this is right).",
+                stacklevel=3,
+            )
+            self.normalization = parse_normalization("0..255")  # said once
+        output, _, _ = self.run(self.quantize(self._with_channels(images)))
+        if output.dtype.kind in "iu" and self._meaning.kind != "ids":
             info = np.iinfo(output.dtype)
             self._ends += int(((output == info.min) | (output == info.max)).sum())
             self._values += output.size
-        kinds = {3: "iu", 4: "iuf"}  # a class map; scores
-        if output.dtype.kind not in kinds.get(output.ndim, ""):
-            raise ModelFileError(
-                f"{self.path} gives {output.dtype} of shape {output.shape}; a segmentation model "
-                "gives scores (1, H, W, classes) or a map of whole numbers (1, H, W)."
-            )
-        if output.dtype.kind == "f" and not np.isfinite(output).all():
-            raise ModelFileError(f"{self.path} gives scores that are no numbers (nan or inf).")
-        if output.ndim == 3:  # a class map: 1 for the class, 0 for the others
-            return np.eye(self.num_classes, dtype="float32")[output]
-        if self.output.scale:
-            return (output.astype("float32") - self.output.zero_point) * self.output.scale
-        return output
-
-    def _answer(self) -> dict[str, Any]:
-        timer = threading.Timer(_SECONDS, self._process.kill)
-        timer.start()
         try:
-            line = self._answers.readline()
-        finally:
-            timer.cancel()
-        if line:
-            return json.loads(line)
-        code = self._process.wait()
-        self._errors.seek(0)
-        said = self._errors.read().decode("utf-8", "replace").strip().splitlines()
-        self.close()
-        if code < 0:
-            raise ModelFileError(f"{self.path} crashed the LiteRT runtime (signal {-code}).")
-        raise ModelFileError(
-            f"LiteRT cannot run {self.path}: {said[-1] if said else 'no reason given'}."
+            return to_scores(output, self._grid(output.shape), self._meaning, self.output)
+        except ValueError as error:
+            raise ModelFileError(f"{self.path} {error}.") from None
+
+    def _with_channels(self, images: np.ndarray) -> np.ndarray:
+        """Turns RGB into gray, or gray into RGB, where the file takes that."""
+        channels = images.shape[-1]
+        if channels == self._channels:
+            return images
+        if (channels, self._channels) == (3, 1):  # the weights of ITU-R 601, as Pillow's
+            return images @ np.array([[0.299], [0.587], [0.114]], images.dtype)
+        if (channels, self._channels) == (1, 3):
+            return np.repeat(images, 3, axis=-1)
+        raise ValueError(f"{self.path} takes images of {self._channels} channels; got {channels}.")
+
+    def _grid(self, shape: Sequence[int]) -> tuple[int, int, int]:
+        try:
+            return grid(shape, self.input_size)
+        except ValueError as error:
+            raise self._no_map(shape, error) from None
+
+    def _no_map(self, shape: Sequence[int], error: ValueError) -> ModelFileError:
+        return ModelFileError(
+            f"{self.path} gives {self.output.dtype} of shape {tuple(shape)}: {error}. A "
+            "segmentation model gives scores (1, H, W, classes) or a map of ids (1, H, W)."
         )
 
+    def _read_meaning(
+        self, graph: ModelFile, activation: int | None, num_classes: int | None
+    ) -> Meaning:
+        if self.output.nbytes > MOST_BYTES:
+            raise ModelFileError(
+                f"{self.path} gives an output of shape {self.output.shape}, more than kseg's limit "
+                f"of {MOST_BYTES >> 30} GiB."
+            )
+        shape: Sequence[int] = self.output.shape
+        if -1 in graph.tensors[graph.outputs[self._number]].shape[1:]:  # known once it ran
+            gray = np.full(self.input.shape, 127.0)
+            shape = self.run(self.quantize(gray))[0].shape
+        channels = self._grid(shape)[2]
+        try:
+            meaning = read_meaning(graph, self._number, self.output, channels, activation)
+        except ValueError as error:
+            raise self._no_map(shape, error) from None
+        if meaning.num_classes is not None:
+            return meaning
+        named = read_metadata(self.path)
+        count = num_classes or (named[0].num_classes if named else None)
+        return Meaning(meaning.kind, count)
 
-def _endpoint(facts: dict[str, Any]) -> Endpoint:
-    return Endpoint(**{**facts, "shape": tuple(facts["shape"])})
+
+def _check_input(graph: ModelFile, path: Path) -> None:
+    image = graph.tensors[graph.inputs[0]]
+    if len(graph.inputs) > 1 or image.dtype not in _DTYPES or -1 in image.shape[1:]:
+        raise ModelFileError(
+            f"{path} takes {len(graph.inputs)} input(s), the first {image.dtype} of shape "
+            f"{image.shape}; kseg runs files with one input of a fixed size, of "
+            f"{', '.join(_DTYPES)}. Convert it so."
+        )
+    _image_size(image.default_shape or image.shape, path)
+
+
+def _image_size(shape: tuple[int, ...], path: Path) -> tuple[tuple[int, int], int]:
+    """Returns (height, width) and channels of a file's image, checked."""
+    if len(shape) != 4 or shape[0] != 1 or min(shape) < 1:
+        raise ModelFileError(
+            f"{path} takes input of shape {shape}; a segmentation model takes (1, H, W, 3)."
+        )
+    if shape[3] > _MOST_CHANNELS or (shape[1] in (1, 3, 4) and min(shape[2:]) > 4):
+        raise ModelFileError(
+            f"{path} takes input of shape {shape}, its channels first; kseg runs files with "
+            "channels last, (1, H, W, 3). Convert it so."
+        )
+    if shape[1] * shape[2] > _MOST_PIXELS:
+        raise ModelFileError(
+            f"{path} takes images of {shape[1]} x {shape[2]}; kseg runs files of up to "
+            f"{_MOST_PIXELS >> 20} megapixels."
+        )
+    return (shape[1], shape[2]), shape[3]
 
 
 def load_tflite(
@@ -273,15 +245,25 @@ def load_tflite(
     threads: int = 1,
     kernels: str = "default",
     delegate: str | None = None,
+    normalization: Normalizing | None = None,
+    output: str | int | None = None,
+    num_classes: int | None = None,
 ) -> TFLiteModel:
     """Loads a .tflite file into a process of its own.
 
     Args:
         path: The file; its input is (1, H, W, 3).
-        threads: Of LiteRT.
-        kernels: "default" (XNNPACK), "plain" (LiteRT's own) or "reference".
+        threads: How many threads LiteRT uses.
+        kernels: "default" (XNNPACK), "plain" (LiteRT's own) or "reference". Where XNNPACK refuses
+            the file, the plain ones run it, with a warning.
         delegate: A library that runs the ops it can in place of the kernels, such as
             "libedgetpu.so.1" for a file that Google's compiler made.
+        normalization: The numbers that the network was trained on in place of 0..255: "0..1",
+            "-1..1", "imagenet", "0..255", or (mean, std) for pixels of 0..255, each one number or
+            one for each channel. None takes what the file's metadata say. A float file that says
+            nothing is given 0..255, with a warning.
+        output: Name or number of the output to read, where there are several.
+        num_classes: Of a class map that does not say how many classes there are.
 
     Returns:
         A callable from images (N, h, w, 3), 0..255, no larger than the file's input, to logits
@@ -289,6 +271,17 @@ def load_tflite(
 
     Raises:
         ModelFileError: If the file is missing, damaged, no segmentation model, or crashes LiteRT.
-        ValueError: If the delegate cannot be loaded.
+        ValueError: If the delegate cannot be loaded, or another argument does not fit the file.
     """
-    return TFLiteModel(path, threads=threads, kernels=kernels, delegate=delegate)
+    return TFLiteModel(
+        path,
+        threads=threads,
+        kernels=kernels,
+        delegate=delegate,
+        normalization=normalization,
+        output=output,
+        num_classes=num_classes,
+    )
+
+
+__all__ = ["Endpoint", "FixedSize", "TFLiteModel", "load_tflite"]

@@ -9,6 +9,14 @@ from typing import Any
 _MOST_WORK = 1_000_000  # about a second; offsets may point at one place many times
 
 
+class TooMuchWork(ValueError):
+    """A file asks for far more work than an honest one."""
+
+    def __init__(self) -> None:
+        """Says so."""
+        super().__init__("it holds far more than a model needs")
+
+
 def root_table(content: bytes) -> "Table":
     """Returns the table that a file begins with.
 
@@ -17,7 +25,7 @@ def root_table(content: bytes) -> "Table":
 
     Returns:
         Its root. It and what is reached from it raise ValueError or struct.error where an offset
-        leaves the file, and ValueError once more was decoded than an honest file holds.
+        leaves the file, and TooMuchWork once more was decoded than an honest file holds.
     """
     source = _Source(content)
     return Table(source, source.unpack("<I", 0))
@@ -40,7 +48,7 @@ class _Source:
     def spend(self, amount: int) -> None:
         self.work += amount
         if self.work > _MOST_WORK:
-            raise ValueError("it holds far more than a model needs")
+            raise TooMuchWork
 
 
 class Table:

@@ -10,38 +10,57 @@ from typing import Any
 
 import kseg
 from kseg.classes import Classes
+from kseg.cli.tflite_facts import file_facts, unnamed
 from kseg.data import Data
 from kseg.models import MODELS, TRAINED, check_choice
 from kseg.models.trained import best_int8, packaged
 from kseg.training.run import find_trained, is_run, open_run
 
 
-def open_model(name: str, delegate: str | None = None):
-    """Returns (model, label map, working size) of a run folder, a file or a trained model.
+def open_model(
+    name: str,
+    delegate: str | None = None,
+    *,
+    normalization: Any = None,
+    output: str | None = None,
+    kernels: str = "default",
+    num_classes: int | None = None,
+):
+    """Returns (model, classes, working size) of a run folder, a file or a trained model.
 
     Args:
         name: A run folder, a file, a trained model, or a data set with trained models: that is
             the best of their int8 files. A folder goes before a trained model of that name.
         delegate: A library that runs a .tflite file.
+        normalization: As for `export.load_tflite`; of .tflite files alone, like what follows.
+        output: As for `export.load_tflite`.
+        kernels: As for `export.load_tflite`.
+        num_classes: How many classes the data have: those of a class map that does not say.
 
     Raises:
-        ValueError: If there is no such model, or a delegate for one that is no .tflite file.
+        ValueError: If there is no such model, or it is no .tflite file and takes no such option.
     """
+    options: dict[str, Any] = {"delegate": delegate, "kernels": kernels, "output": output}
+    options |= {"normalization": normalization}
     shipped = None if is_run(name) else best_int8(name)
     if shipped is not None:
         from export import load_tflite
 
         file = packaged(str(shipped.int8_file), str(shipped.int8_sha256))
-        return load_tflite(str(file), delegate=delegate), shipped.classes, shipped.size
-    if delegate is not None and Path(name).suffix != ".tflite":
-        raise ValueError(f"--delegate runs .tflite files; {name} is none. Export it first.")
+        return load_tflite(str(file), **options), shipped.classes, shipped.size
+    for option, value in options.items():
+        if value not in (None, "default") and Path(name).suffix != ".tflite":
+            raise ValueError(
+                f"--{option} is for .tflite files; {name} is none. Export it first, or leave "
+                f"--{option} out."
+            )
     if (record := find_trained(name)) is not None:
         return kseg.load(name), record.classes, record.size
     if Path(name).suffix == ".tflite":
         from export import load_tflite
 
-        model = load_tflite(name, delegate=delegate)
-        return model, *_file_facts(Path(name), model.num_classes)
+        model = load_tflite(name, num_classes=num_classes, **options)
+        return model, *file_facts(Path(name), model)
     if not Path(name).is_dir():
         known = f" Trained models: {', '.join(TRAINED)}." if TRAINED else ""
         raise ValueError(
@@ -79,39 +98,13 @@ def warn_if_names_differ(name: str, classes: Classes, data: Data) -> None:
         classes: Its classes, as `open_model` returns them.
         data: The data set that judges.
     """
-    made_up = _unnamed(classes.num_classes).names
+    made_up = unnamed(classes.num_classes).names
     if classes.names not in (made_up, data.classes.names):
         warnings.warn(
             f"{name} has the classes {', '.join(classes.names)}, and {data.source} has "
             f"{', '.join(data.classes.names)}; classes are compared by their place.",
             stacklevel=2,
         )
-
-
-def _unnamed(num_classes: int) -> Classes:
-    return Classes(tuple(f"class {index}" for index in range(num_classes)))
-
-
-def _file_facts(path: Path, num_classes: int) -> tuple[Classes, tuple[int, int] | None]:
-    """Returns the classes and the working size of a .tflite file.
-
-    They come from the report beside it (X.json for X.tflite and X_edgetpu.tflite), or from its
-    metadata.
-    """
-    from export.tflite.metadata import read_metadata
-
-    beside = path.with_name(path.stem.removesuffix("_edgetpu") + ".json")
-    try:
-        report = json.loads(beside.read_text(encoding="utf-8"))
-        classes = Classes.from_json(report.get("classes") or report["label_map"])
-        found = classes, pair(report["working_size"])
-    except (OSError, ValueError, LookupError, TypeError, RecursionError):  # no report of kseg's
-        found = None
-    if found is None or found[0].num_classes != num_classes:  # or not this file's
-        found = read_metadata(path)
-    if found is None or found[0].num_classes != num_classes:
-        return _unnamed(num_classes), None
-    return found
 
 
 def network_arguments(arguments: Namespace, num_classes: int | None) -> dict[str, Any]:

@@ -66,10 +66,19 @@ RESIZE = "RESIZE_BILINEAR"
         (("DEPTHWISE_CONV_2D", 3, [X, *DEPTHWISE], X), {"dilationWFactor": 2}, "cpu", LIMIT),
         (("DEPTHWISE_CONV_2D", 3, [X, *DEPTHWISE], X), {}, "tpu", MAPPED),
         (("ADD", 2, [X, X], X), {}, "tpu", MAPPED),
-        (("ADD", 1, [tensor(1, 8, 8, 4, dtype="float32")] * 2, tensor(1, 8, 8, 4, dtype="float32")),
+        (("ADD", 1, [X, tensor(1, 8, 8, 4, dtype="float32")], tensor(1, 8, 8, 4, dtype="float32")),
          {}, "cpu", DTYPE),
-        (("ADD", 4, [tensor(1, 8, dtype="int16")] * 2, tensor(1, 8, dtype="int16")),
+        (("ADD", 4, [X, tensor(1, 8, dtype="int16")], tensor(1, 8, dtype="int16")),
          {}, "cpu", DTYPE),
+        # Dilation means nothing along an axis on which the kernel is one weight wide.
+        (("CONV_2D", 3, [X, weights(4, 3, 1, 4), bias(4)], X), {"dilationHFactor": 4},
+         "tpu", MAPPED),
+        (("CONV_2D", 3, [X, weights(4, 1, 3, 4), bias(4)], X), {"dilationWFactor": 2},
+         "tpu", MAPPED),
+        (("CONV_2D", 3, [X, weights(4, 1, 1, 4), bias(4)], X), {"dilationWFactor": 2},
+         "tpu", MAPPED),
+        (("DEPTHWISE_CONV_2D", 3, [X, weights(1, 3, 1, 4), bias(4)], X), {"dilationHFactor": 2},
+         "tpu", MAPPED),
         (("ADD", 2, [tensor(1, 2, 8, 8, 4)] * 2, tensor(1, 2, 8, 8, 4)), {}, "cpu", RANK),
         (("ADD", 2, [tensor(1, 1, 8, 8, 4)] * 2, tensor(1, 1, 8, 8, 4)), {}, "tpu", MAPPED),
         (("LEAKY_RELU", 1, [X], X), {}, "cpu", UNSUPPORTED),
@@ -95,8 +104,8 @@ RESIZE = "RESIZE_BILINEAR"
          {"keepNumDims": True}, "cpu", TWO_D),
         (("FULLY_CONNECTED", 4, [tensor(1, 8), weights(3, 8), bias(3)], tensor(1, 3)),
          {"weightsFormat": 1}, "cpu", LIMIT),
-        (("SOFTMAX", 2, [tensor(1, 16_000)], tensor(1, 16_000)), {}, "tpu", MAPPED),
-        (("SOFTMAX", 2, [tensor(1, 16_001)], tensor(1, 16_001)), {}, "cpu", LIMIT),
+        (("SOFTMAX", 2, [tensor(1, 16_384)], tensor(1, 16_384)), {}, "tpu", MAPPED),
+        (("SOFTMAX", 2, [tensor(1, 16_385)], tensor(1, 16_385)), {}, "uncertain", LIMIT),
         (("SOFTMAX", 2, [X], X), {}, "cpu", TWO_D),
         ((RESIZE, 3, [X, numbers(8, 8)], X), {}, "tpu", MAPPED),
         ((RESIZE, 3, [X, numbers(16, 16)], tensor(1, 16, 16, 4)), {}, "tpu", MAPPED),
@@ -110,11 +119,13 @@ RESIZE = "RESIZE_BILINEAR"
          "uncertain", LIMIT),
         (("MEAN", 2, [tensor(1, 7, 7, 6), numbers(1, 2)], tensor(1, 6)), {}, "tpu", MAPPED),
         (("MEAN", 2, [tensor(1, 7, 7, 6), numbers(-1)], tensor(1, 7, 7)), {}, "cpu", LIMIT),
+        (("MEAN", 2, [tensor(1, 7, 7, 1), numbers(3)], tensor(1, 7, 7)), {}, "tpu", MAPPED),
         (("MEAN", 2, [tensor(1, 7, 7, 8), numbers(3)], tensor(1, 7, 7)), {}, "tpu", MAPPED),
         (("MEAN", 2, [tensor(1, 256, 128, 3), numbers(1, 2)], tensor(1, 3)), {}, "cpu", LIMIT),
         (("MEAN", 2, [tensor(1, 64, 64, 3), numbers(1, 2)], tensor(1, 3)), {}, "uncertain", LIMIT),
         (("TILE", 1, [tensor(1, 1, 1, 4), numbers(1, 8, 8, 1)], X), {}, "tpu", MAPPED),
         (("PACK", 2, [tensor(1, 4), tensor(1, 4)], tensor(1, 2, 4)), {"axis": 1}, "tpu", MAPPED),
+        (("PACK", 2, [tensor(4)], tensor(1, 4)), {"axis": 0}, "tpu", MAPPED),
         (("PACK", 2, [tensor(4), tensor(4)], tensor(2, 4)), {"axis": 0}, "cpu", LIMIT),
         (("PACK", 2, [X, X], tensor(1, 8, 8, 2, 4)), {"axis": 3}, "cpu", RANK),
         (("PRELU", 1, [X, weights(1, 1, 4)], X), {}, "tpu", MAPPED),
@@ -125,8 +136,10 @@ RESIZE = "RESIZE_BILINEAR"
           tensor(1, 4, 4, 4)), {}, "cpu", LIMIT),
         (("STRIDED_SLICE", 2, [X, numbers(0, 0, 0, 0), numbers(1, 8, 8, 4), numbers(1, 1, 1, 1)],
           X), {"newAxisMask": 1}, "cpu", LIMIT),
+        (("STRIDED_SLICE", 2, [X, numbers(0, 0, 0, 0), numbers(1, 8, 8, 4), numbers(2, 1, 1, 1)],
+          X), {}, "uncertain", LIMIT),
         (("SPLIT", 2, [numbers(3), X], tensor(1, 8, 8, 2)), {}, "tpu", MAPPED),
-        (("SPLIT", 2, [numbers(0), tensor(2, 8)], tensor(1, 8)), {}, "cpu", LIMIT),
+        (("SPLIT", 2, [numbers(0), tensor(2, 8)], tensor(2, 8)), {}, "tpu", MAPPED),  # one part
         (("TRANSPOSE", 2, [tensor(1, 8, 1, 4), numbers(0, 2, 1, 3)], tensor(1, 1, 8, 4)), {},
          "tpu", MAPPED),
         (("TRANSPOSE", 2, [X, numbers(0, 3, 1, 2)], tensor(1, 4, 8, 8)), {}, "uncertain", LIMIT),
@@ -162,6 +175,49 @@ def test_an_op_version_of_after_2021_refuses_the_file(one_op, op, refusal, advic
     assert (placed.placement, placed.reason) == ("cpu", VERSION)
     assert placed.advice is None if advice is None else advice in placed.advice
     assert (result.subgraphs, result.parameter_bytes) == (0, 0)
+
+
+@pytest.mark.parametrize("axis", [0, -2])
+def test_a_split_along_the_batch_stays_on_the_cpu(write_graph, axis):
+    tensors = {"axis": numbers(axis), "x": tensor(2, 8), "y": tensor(1, 8), "z": tensor(1, 8)}
+    ops = [("SPLIT", 2, ["axis", "x"], ["y", "z"], {})]
+    (op,) = check(write_graph(tensors, ops, outputs=("y", "z"))).ops
+    assert (op.placement, op.reason) == ("cpu", LIMIT)
+
+
+FLOAT, INT16 = (tensor(1, 8, 8, 4, dtype=dtype) for dtype in ("float32", "int16"))
+
+
+@pytest.mark.parametrize(
+    "op",
+    [
+        ("RELU", 1, [FLOAT], FLOAT),
+        ("CONV_2D", 3, [FLOAT, *KERNEL], FLOAT),  # dynamic range: weights alone are integers
+        ("CONV_2D", 4, [INT16, *KERNEL], INT16),
+        ("CAST", 1, [tensor(1, 8, 8, 4, dtype="uint8")], FLOAT),  # a float network of image bytes
+    ],
+)
+def test_a_file_that_computes_nothing_in_8_bits_is_refused(one_op, op):
+    result = one_op(*op)
+    assert not result.compiles
+    assert "it is not quantized" in result.refusal
+    assert {o.placement for o in result.ops} == {"cpu"}
+
+
+def test_custom_ops(write_graph):
+    tensors = dict.fromkeys(("x", "a", "y"), X)
+
+    def custom(name):
+        ops = [("RELU", 1, ["x"], ["a"], {}), ("CUSTOM", 1, ["a"], ["y"], {"custom": name})]
+        return check(write_graph(tensors, ops))
+
+    for name in ("FlexErf", "Convolution2DTransposeBias", "mine"):
+        result = custom(name)
+        assert not result.compiles
+        assert f"op 1 is {name}, a custom op that compiler 16.0 does not know" in result.refusal
+        assert [op.placement for op in result.ops] == ["cpu", "cpu"]
+    for name in ("TFLite_Detection_PostProcess", "PosenetDecoderOp"):
+        assert [op.placement for op in custom(name).ops] == ["tpu", "cpu"]
 
 
 def test_open_sizes_and_batches_refuse_the_file(one_op, write_graph):

@@ -1,13 +1,16 @@
 """Files made to crash, hang or exhaust whoever reads them."""
 
+import contextlib
 import resource
 import struct
 import subprocess
 import sys
 import time
 
+import flatbuffers
 import numpy as np
 import pytest
+from ai_edge_litert import schema_py_generated as schema
 
 from export import ModelFileError, check
 from export.tflite.reader import read_model
@@ -95,3 +98,39 @@ def test_offsets_that_meet_in_one_place_cost_little_time_and_memory(tmp_path):
         env={"OPENBLAS_NUM_THREADS": "1", "PATH": ""},
     )  # fmt: skip
     assert "damaged: it holds far more than a model needs" in done.stdout
+
+
+def _checked_in(path):
+    start = time.perf_counter()
+    with pytest.raises(ModelFileError, match="damaged: it holds far more than a model needs"):
+        check(path)
+    return time.perf_counter() - start
+
+
+def test_concatenations_of_large_constants_cost_little_time(write_graph):
+    """Each op has a zero constant of its own, and all constants are the bytes of the largest."""
+    side, count = 2048, 3000
+    tensors = {"x": ((1, side, side, 1), "int8", None, None)}
+    tensors |= {f"c{i}": ((1, side, side, 1), "int8", None, None) for i in range(count)}
+    tensors |= {f"y{i}": ((1, side, side, 2), "int8", None, None) for i in range(count)}
+    tensors["c0"] = (*tensors["c0"][:2], np.zeros((side, side), "int8"), None)
+    ops = [("CONCATENATION", 2, ["x", f"c{i}"], [f"y{i}"], {}) for i in range(count)]
+    path = write_graph(tensors, ops, outputs=tuple(f"y{i}" for i in range(count)))
+    model = schema.ModelT.InitFromPackedBuf(path.read_bytes())
+    for tensor in model.subgraphs[0].tensors[1 : 1 + count]:
+        tensor.buffer = model.subgraphs[0].tensors[1].buffer
+    builder = flatbuffers.Builder()
+    builder.Finish(model.Pack(builder), b"TFL3")
+    path.write_bytes(builder.Output())
+    assert path.stat().st_size < 10e6
+    assert _checked_in(path) < 2
+
+
+def test_ops_that_share_their_list_of_inputs_cost_little_time(write_graph):
+    """A list as long as the work allows, in each op: the reader counts them all."""
+    tensors = {"x": ((1, 8), "int8", None, None), "y": ((1, 8), "int8", None, None)}
+    path = write_graph(tensors, [("ADD_N", 1, ["x"] * 300_000, ["y"], {})] * 8)
+    start = time.perf_counter()
+    with contextlib.suppress(ModelFileError):
+        check(path)
+    assert time.perf_counter() - start < 2

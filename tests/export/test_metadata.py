@@ -10,7 +10,10 @@ from ai_edge_litert.schema_py_generated import Model
 from flatbuffers import number_types as kinds
 from flatbuffers.table import Table
 
+from export.errors import ModelFileError
+from export.tflite.instructions import read_instructions
 from export.tflite.metadata import add_metadata, read_metadata
+from export.tflite.normalization import Normalization
 from export.tflite.reader import read_model
 from kseg.classes import Classes
 
@@ -196,38 +199,70 @@ def test_files_of_others(plain, tmp_path):
     assert read_metadata(path) == (Classes(("cat", "dog")), None)
 
 
+GOOD = {"colors": [[1, 2, 3], [4, 5, 6]], "working_size": None}
+
+
+def _with_archive(path, plain, labels, facts, method=zipfile.ZIP_STORED):
+    path.write_bytes(plain)
+    with zipfile.ZipFile(path, "a", method) as files:
+        files.writestr("labels.txt", labels)
+        if facts is not None:
+            files.writestr("kseg.json", facts)
+    return path
+
+
+@pytest.mark.parametrize("labels", ["one", "a\na", "a\n" * 300])
+def test_names_of_others_that_kseg_cannot_use_are_none(labels, plain, tmp_path):
+    assert read_metadata(_with_archive(tmp_path / "other.tflite", plain, labels, None)) is None
+
+
 @pytest.mark.parametrize(
     ("labels", "facts"),
     [
-        ("one", {}),
+        ("one", GOOD),
         ("a\nb", {}),
-        ("a\nb", {"colors": 5, "working_size": None}),
-        ("a\nb", {"colors": [[1, 2, 3]], "working_size": None}),
-        ("a\nb", {"colors": [[1, 2, 3], [4, 5, "6"]], "working_size": None}),
-        ("a\nb", {"colors": [[1, 2, 3], [4, 5, 6]], "working_size": [0, 5]}),
-        ("a\nb", {"colors": [[1, 2, 3], [4, 5, 6]], "working_size": [True, 5]}),
-        ("a\nb", {"colors": [[1, 2, 3], [4, 5, 6]], "working_size": [5]}),
-        ("a\n" * (1 << 20), {"colors": [[1, 2, 3], [4, 5, 6]], "working_size": None}),
+        ("a\nb", GOOD | {"colors": 5}),
+        ("a\nb", GOOD | {"colors": [[1, 2, 3]]}),
+        ("a\nb", GOOD | {"colors": [[1, 2, 3], [4, 5, "6"]]}),
+        ("a\nb", GOOD | {"working_size": [0, 0]}),
+        ("a\nb", GOOD | {"working_size": [-5, 5]}),
+        ("a\nb", GOOD | {"working_size": [10**5, 5]}),
+        ("a\nb", GOOD | {"working_size": [True, 5]}),
+        ("a\nb", GOOD | {"working_size": [5]}),
+        ("a\nb", GOOD | {"working_size": 5}),
+        ("a\n" * (1 << 20), GOOD),
         ("a\nb", [[]]),
+        ("a\nb", None),
     ],
 )
-def test_nonsense_is_no_metadata(labels, facts, plain, tmp_path):
-    path = tmp_path / "nonsense.tflite"
-    path.write_bytes(plain)
-    with zipfile.ZipFile(path, "a") as files:
-        files.writestr("labels.txt", labels)
-        files.writestr("kseg.json", json.dumps(facts))
-    assert read_metadata(path) is None
+def test_nonsense_is_a_sentence(labels, facts, plain, tmp_path):
+    path = _with_archive(tmp_path / "nonsense.tflite", plain, labels, json.dumps(facts))
+    if facts is None:
+        path = _with_archive(path, plain, labels, "[" * 10**5)
+    with pytest.raises(ModelFileError, match=r"nonsense\.tflite has damaged metadata") as raised:
+        read_metadata(path)
+    assert "\n" not in str(raised.value)
 
 
-def test_compressed_files_and_deep_nesting_are_no_metadata(plain, tmp_path):
-    for method, facts in ((zipfile.ZIP_DEFLATED, "{}"), (zipfile.ZIP_STORED, "[" * 10**5)):
-        path = tmp_path / f"{method}.tflite"
-        path.write_bytes(plain)
-        with zipfile.ZipFile(path, "a", method) as files:
-            files.writestr("labels.txt", "a\nb")
-            files.writestr("kseg.json", facts)
-        assert read_metadata(path) is None
+def test_compressed_names_are_read_and_bombs_are_not(plain, tmp_path):
+    path = tmp_path / "packed.tflite"
+    for labels, good in (("a\nb", True), ("a\n" * 10**7, False)):
+        _with_archive(path, plain, labels, None, zipfile.ZIP_DEFLATED)
+        if good:
+            assert read_metadata(path) == (Classes(("a", "b")), None)
+        else:
+            with pytest.raises(ModelFileError, match="larger than 1048576 bytes"):
+                read_metadata(path)
+
+
+def test_an_entry_past_the_end_is_a_sentence(plain, tmp_path):
+    path = _with_archive(tmp_path / "past.tflite", plain, "a\nb", json.dumps(GOOD))
+    content = bytearray(path.read_bytes())
+    for found in (content.index(b"PK\x01\x02"), content.rindex(b"PK\x01\x02")):
+        content[found + 42 : found + 46] = (2**31).to_bytes(4, "little")  # where the entry lies
+    path.write_bytes(content)
+    with pytest.raises(ModelFileError, match="damaged metadata"):
+        read_metadata(path)
 
 
 def test_damage_is_no_crash(described):
@@ -242,7 +277,40 @@ def test_damage_is_no_crash(described):
         else:
             damaged[rng.integers(len(damaged))] = rng.integers(256)
         described.write_bytes(content[:archive] + damaged)
-        found = read_metadata(described)
+        try:
+            found = read_metadata(described)
+        except ModelFileError:
+            found = None
         assert found is None or found[0].names == LABELS.names
         lost += found is None
     assert lost > 200
+
+
+def test_damaged_instructions_are_a_sentence(plain, tmp_path):
+    """The FlatBuffer of the metadata, byte by byte."""
+    content = add_metadata(plain, LABELS, head="logits", scaling=SCALING)
+    start = content.index(b"M001") - 4
+    path = tmp_path / "damaged.tflite"
+    rng = np.random.default_rng(0)
+    refused = 0
+    for _ in range(300):
+        damaged = bytearray(content)
+        for at in rng.integers(start, start + 700, 4):
+            damaged[at] = rng.integers(256)
+        path.write_bytes(damaged)
+        try:
+            read_instructions(read_model(path), 3, path)
+        except ModelFileError as error:
+            assert "\n" not in str(error)
+            refused += 1
+    assert 20 < refused < 300
+
+
+def test_instructions_come_back(plain, described, tmp_path):
+    told = read_instructions(read_model(described), 3, described)
+    assert told == (Normalization((127.0,), (128.0,)), 2)
+    path = tmp_path / "softmax.tflite"
+    path.write_bytes(add_metadata(plain, LABELS, head="softmax"))
+    assert read_instructions(read_model(path), 3, path) == (Normalization((0.0,), (1.0,)), 0)
+    path.write_bytes(plain)
+    assert read_instructions(read_model(path), 3, path) == (None, None)

@@ -8,7 +8,6 @@ Source: PartitionGraphIntoIndependentNodeSubsets in tensorflow/lite/graph_info.c
 coral.ai/docs/edgetpu/models-intro.
 """
 
-import math
 import struct
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,10 +17,13 @@ from export.devices.edgetpu.limits import Verdict, shape_of
 from export.devices.edgetpu.rules import SUBGRAPH, VERSION, judge, version_advice
 from export.errors import ModelFileError
 from export.targets import EDGETPU_VERSIONS
-from export.tflite.reader import ModelFile, Op, read_model
+from export.tflite.need import count_macs
+from export.tflite.reader import ModelFile, read_model
+from export.tflite.table import TooMuchWork
 
 CACHE_BYTES = int(7.8 * 2**20)  # what the chip keeps of the parameters; the rest is sent each time
 
+_QUANTIZE = "convert it to full integers (--quantization int8)"
 _DEAD = Verdict("dead", "nothing uses its result")
 _REFUSED = Verdict("cpu", "the file is refused")
 
@@ -38,6 +40,17 @@ _SIZES: dict[str, tuple[int, ...]] = {
     "UNIQUE": (0,),
     "WHERE": (0,),
 }
+# Custom ops that the compiler parses and leaves on the CPU: those of TensorFlow Lite's own list in
+# 2021 (tensorflow/lite/kernels/register.cc), and the decoder of Coral's PoseNet and BodyPix.
+_CUSTOM_OPS = frozenset(
+    (
+        "AudioSpectrogram",
+        "Mfcc",
+        "NumericVerify",
+        "PosenetDecoderOp",
+        "TFLite_Detection_PostProcess",
+    )
+)
 
 
 @dataclass(frozen=True)
@@ -102,6 +115,8 @@ def check(path: str | Path) -> CheckResult:
     graph = read_model(path)
     try:
         return _check(graph)
+    except TooMuchWork as error:
+        raise ModelFileError(f"{path} is damaged: {error}.") from None
     except (IndexError, ValueError, struct.error):
         raise ModelFileError(f"{path} is damaged: an op lacks an input or an output.") from None
 
@@ -131,27 +146,6 @@ def _check(graph: ModelFile) -> CheckResult:
     )
 
 
-def count_macs(op: Op, graph: ModelFile) -> int:
-    """Counts the multiply-adds of a convolution or fully connected op.
-
-    Args:
-        op: Of the graph.
-        graph: Of the file.
-
-    Returns:
-        Their number; 0 for other ops.
-    """
-    if op.name not in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV"):
-        return 0
-    kernel = shape_of(graph.tensors[op.inputs[1]])
-    result = math.prod(shape_of(graph.tensors[op.outputs[0]]))
-    if op.name == "TRANSPOSE_CONV":  # each input value meets each weight of its channel
-        return math.prod(shape_of(graph.tensors[op.inputs[2]])) * math.prod(kernel[:3])
-    if op.name == "DEPTHWISE_CONV_2D":
-        return result * math.prod(kernel[1:3])
-    return result * math.prod(kernel[1:])
-
-
 def _refusal(graph: ModelFile) -> tuple[str | None, dict[int, Verdict]]:
     """Returns why the compiler takes nothing of the file, and the verdicts of ops to blame."""
     if any(op.custom_name == "edgetpu-custom-op" for op in graph.ops):
@@ -168,12 +162,39 @@ def _refusal(graph: ModelFile) -> tuple[str | None, dict[int, Verdict]]:
             }
             return f"{sentence}; {advice}" if advice else sentence, blamed
     for op in graph.ops:
+        if op.name == "CUSTOM" and op.custom_name not in _CUSTOM_OPS:
+            sentence = f"op {op.index} is {_printable(op.custom_name)}, a custom op that compiler "
+            advice = "use ops of TensorFlow Lite alone"
+            return f"{sentence}16.0 does not know; {advice}", {
+                op.index: Verdict("cpu", "Operation not supported", advice)
+            }
+    if not _is_quantized(graph):
+        return f"it is not quantized: no op computes with 8-bit integers; {_QUANTIZE}", {}
+    for op in graph.ops:
         places = [place for place in _SIZES.get(op.name, ()) if place < len(op.inputs)]
         if any(op.inputs[place] in graph.computed for place in places):
             advice = "convert with a fixed batch of 1 and a fixed size"
             sentence = f"op {op.index}, {op.name}, has a size that is only known as it runs"
             return f"{sentence}; {advice}", {op.index: Verdict("cpu", "dynamic size", advice)}
     return _input_refusal(graph), {}
+
+
+def _printable(name: str) -> str:
+    return "".join(c for c in name[:80] if c.isprintable()) or "a nameless op"
+
+
+def _is_quantized(graph: ModelFile) -> bool:
+    """Says whether anything that is computed is an 8-bit integer.
+
+    Float, float16 and dynamic-range files compute in float, int16x8 files with 16 bits. A uint8
+    image without a scale that a float network takes is not quantized either.
+    """
+    made = {t for op in graph.ops for t in op.outputs}
+    computed = ((t, graph.tensors[t]) for t in graph.computed if t >= 0)
+    return any(
+        tensor.dtype == "int8" or (tensor.dtype == "uint8" and (index in made or tensor.scales))
+        for index, tensor in computed
+    )
 
 
 def _unknown(name: str, version: int) -> bool:

@@ -24,7 +24,8 @@ BATCH = "convert with a fixed batch of 1"
 _RESIZE_MAPPED, _RESIZE_REFUSED = 2_000_000, 5_000_000
 # Pixels that a mean goes over. Pooling 33x33 was mapped; 256x128 was not (issue 461).
 _MEAN_MAPPED, _MEAN_REFUSED = 33 * 33, 256 * 128
-_SOFTMAX_ELEMENTS = 16_000
+# Elements of a softmax. The documents say 16,000, but compiler 16.0 maps 16,384; more is not known.
+_SOFTMAX_MAPPED = 16_384
 _PADDING = 32  # pixels; the coarsest stride of kseg's networks
 
 
@@ -66,7 +67,10 @@ def _output(op: Op, graph: ModelFile) -> tuple[int, ...]:
 
 
 def _window(op: Op, graph: ModelFile) -> Verdict | None:
-    if op.options["dilation_w"] != op.options["dilation_h"]:
+    kernel = _input(op, graph, 1)
+    # Along an axis on which the kernel is one weight wide, dilation changes nothing.
+    wide = len(kernel) == 4 and kernel[1] != 1 and kernel[2] != 1
+    if wide and op.options["dilation_w"] != op.options["dilation_h"]:
         return Verdict("cpu", LIMIT, "dilate height and width alike")
     return None
 
@@ -78,10 +82,9 @@ def _pool(op: Op, graph: ModelFile) -> Verdict | None:
 
 
 def _concatenation(op: Op, graph: ModelFile) -> Verdict | None:
-    for tensor in (graph.tensors[t] for t in op.inputs if t >= 0):
-        zero = (tensor.zero_points[0] if tensor.zero_points else 0) % 256
-        if tensor.nbytes and (len(op.inputs) != 2 or bytes(tensor.data).strip(bytes([zero]))):
-            return Verdict("cpu", LIMIT, "concatenate no constants")
+    constants = [t for t in op.inputs if t >= 0 and graph.tensors[t].nbytes]
+    if constants and (len(op.inputs) != 2 or not all(map(graph.is_zero, constants))):
+        return Verdict("cpu", LIMIT, "concatenate no constants")
     return _pool(op, graph)
 
 
@@ -97,7 +100,7 @@ def _softmax(op: Op, graph: ModelFile) -> Verdict | None:
     shape = _output(op, graph)
     if any(size != 1 for size in shape[:-1]):
         return Verdict("cpu", _TWO_D, LOGITS)
-    return Verdict("cpu", LIMIT, LOGITS) if math.prod(shape) > _SOFTMAX_ELEMENTS else None
+    return Verdict("uncertain", LIMIT, LOGITS) if math.prod(shape) > _SOFTMAX_MAPPED else None
 
 
 def _resize(op: Op, graph: ModelFile) -> Verdict | None:
@@ -137,7 +140,7 @@ def _reduce(op: Op, graph: ModelFile) -> Verdict | None:
 def _mean(op: Op, graph: ModelFile) -> Verdict | None:
     shape, axes = _input(op, graph), _axes(op, graph)
     last = len(shape) - 1
-    if last in axes and shape[last] % 4:
+    if last in axes and shape[last] != 1 and shape[last] % 4:
         return Verdict("cpu", LIMIT, "take the mean over a multiple of 4 channels")
     pixels = math.prod(shape[axis] for axis in axes - {last})
     if pixels >= _MEAN_REFUSED:
@@ -148,20 +151,27 @@ def _mean(op: Op, graph: ModelFile) -> Verdict | None:
 
 
 def _pack(op: Op, graph: ModelFile) -> Verdict | None:
-    return Verdict("cpu", LIMIT, BATCH) if op.options["axis"] == 0 else None
+    # One tensor is packed by a leading 1, which is no batch.
+    split = op.options["axis"] == 0 and len(op.inputs) > 1
+    return Verdict("cpu", LIMIT, BATCH) if split else None
 
 
 def _split(op: Op, graph: ModelFile) -> Verdict | None:
-    return Verdict("cpu", LIMIT, BATCH) if _integers(op, graph, 0)[:1] == (0,) else None
+    axis, rank = _integers(op, graph, 0)[:1], len(_input(op, graph, 1))
+    along_batch = bool(axis) and rank > 0 and axis[0] % rank == 0
+    # One part is the tensor itself, along whatever axis.
+    return Verdict("cpu", LIMIT, BATCH) if along_batch and len(op.outputs) > 1 else None
 
 
 def _strided_slice(op: Op, graph: ModelFile) -> Verdict | None:
-    steps = _integers(op, graph, 3)
-    if any(step != 1 for step in steps):
-        return Verdict("cpu", LIMIT, "slice with strides of 1")
+    shape, advice = _input(op, graph), "slice with strides of 1"
+    steps = [(step, shape[axis : axis + 1]) for axis, step in enumerate(_integers(op, graph, 3))]
+    if any(step != 1 and size != (1,) for step, size in steps):
+        return Verdict("cpu", LIMIT, advice)
     if op.options["ellipsis_mask"] or op.options["new_axis_mask"]:
         return Verdict("cpu", LIMIT, "slice without ellipsis and new axes")
-    return None
+    # A stride along an axis of size 1 changes nothing; whether the compiler sees that, none knows.
+    return Verdict("uncertain", LIMIT, advice) if any(step != 1 for step, _ in steps) else None
 
 
 def _prelu(op: Op, graph: ModelFile) -> Verdict | None:

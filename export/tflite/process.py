@@ -1,0 +1,236 @@
+"""A .tflite file in a process of its own, with limits that fit the file."""
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from signal import SIGXCPU
+from typing import IO, Any, cast
+
+import numpy as np
+
+from export.errors import ModelFileError
+from export.tflite.need import memory_need, seconds_need
+from export.tflite.reader import ModelFile
+
+_CHILD = Path(__file__).with_name("_child.py")
+KERNELS = ("default", "plain", "reference")
+MOST_BYTES = 1 << 30  # of an input or output that is moved between the processes
+_MOST_SAID = 1 << 16  # bytes of what the runtime printed
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """The input or output of a file.
+
+    Attributes:
+        name: Of the tensor.
+        shape: With the batch.
+        dtype: Of numpy.
+        scale: Real value of one step; 0 if it is not quantized.
+        zero_point: Stored value of 0.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    scale: float
+    zero_point: int
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its values."""
+        size = np.dtype(self.dtype).itemsize
+        for side in self.shape:
+            size *= side
+        return size
+
+
+class Process:
+    """LiteRT with one file; close it to end it.
+
+    It ends with this process, too, even where that is killed.
+
+    Attributes:
+        inputs: The input tensors, as LiteRT allocated them.
+        outputs: The output tensors, likewise.
+        load_ms: Milliseconds that loading took.
+        kernels: What runs the file.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        graph: ModelFile,
+        *,
+        threads: int = 1,
+        kernels: str = "default",
+        delegate: str | None = None,
+    ):
+        """Starts the process and loads the file there; see `load_tflite`.
+
+        Raises:
+            ModelFileError: If LiteRT cannot load the file.
+            ValueError: If there are no such kernels, or the delegate cannot be loaded.
+        """
+        if kernels not in KERNELS:
+            raise ValueError(f"kernels must be one of {', '.join(KERNELS)}; got {kernels!r}.")
+        self.path, self._threads = path, threads
+        self._seconds, self._memory = seconds_need(graph), memory_need(graph)
+        self._loops = "WHILE" in {op.name for op in graph.ops}
+        settings = {
+            "threads": threads,
+            "kernels": kernels,
+            "delegate": delegate or "",
+            "memory": self._memory,
+            "seconds": self._seconds * max(1, threads),
+            "parent": os.getpid(),
+            "main_thread": threading.current_thread() is threading.main_thread(),
+        }
+        self._errors = tempfile.TemporaryFile()
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", _CHILD, path, json.dumps(settings)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+        )
+        # Popen's own attributes may be None; with PIPE they are not.
+        self._requests = cast(IO[bytes], self._process.stdin)
+        self._answers = cast(IO[bytes], self._process.stdout)
+        facts = self._answer(self._seconds)
+        if "delegate" in facts:
+            self.close()
+            raise ValueError(
+                f"The delegate {delegate} cannot be loaded: {facts['delegate']}. Install it (for "
+                "a Coral device, Google's package libedgetpu1-std), connect the device, or leave "
+                "the delegate out."
+            )
+        self.load_ms = facts["load_ms"]
+        self.inputs, self.outputs = (_endpoints(facts[key]) for key in ("inputs", "outputs"))
+        self.kernels = kernels
+        if facts["refusal"]:
+            self.kernels = "plain"
+            warnings.warn(
+                f"{path} runs with LiteRT's plain kernels, which are slower: XNNPACK refuses it "
+                f"({facts['refusal'].rstrip('.')}).",
+                stacklevel=4,
+            )
+
+    def run(self, array: np.ndarray, runs: int, output: int) -> tuple[np.ndarray, list[float], int]:
+        """Runs the file on a value of its first input.
+
+        Args:
+            array: Of the input's shape and dtype.
+            runs: How often.
+            output: Number of the output that is wanted.
+
+        Returns:
+            The output, the milliseconds of each run, and the largest memory of the process so far
+            in KiB.
+
+        Raises:
+            ModelFileError: If the runtime crashes or takes too long, or the output is too large.
+        """
+        content = np.ascontiguousarray(array, self.inputs[0].dtype).tobytes()
+        answer = self._ask(runs, content, output)
+        if answer["bytes"] > MOST_BYTES:
+            self.close()
+            raise ModelFileError(
+                f"{self.path} gives an output of {answer['bytes'] / 2**30:.1f} GiB, of shape "
+                f"{tuple(answer['shape'])}; kseg takes up to {MOST_BYTES >> 30} GiB."
+            )
+        values = np.frombuffer(self._answers.read(answer["bytes"]), answer["dtype"])
+        return values.reshape(answer["shape"]), answer["times_ms"], answer["peak_kib"]
+
+    def time(self, runs: int) -> tuple[list[float], int]:
+        """Runs the file on made-up values of all its inputs.
+
+        Args:
+            runs: How often.
+
+        Returns:
+            The milliseconds of each run, and the largest memory of the process so far in KiB.
+
+        Raises:
+            ModelFileError: If the runtime crashes or takes too long.
+        """
+        answer = self._ask(runs, b"", None)
+        return answer["times_ms"], answer["peak_kib"]
+
+    def close(self) -> None:
+        """Ends the process."""
+        if self._process.poll() is None:
+            self._process.kill()
+        self._process.wait()
+        for stream in (self._requests, self._answers, self._errors):
+            with contextlib.suppress(OSError):
+                stream.close()
+
+    def _ask(self, runs: int, content: bytes, output: int | None) -> dict[str, Any]:
+        seconds = runs * self._seconds
+        request: dict[str, Any] = {
+            "runs": runs,
+            "bytes": len(content),
+            "output": output,
+            "most": MOST_BYTES,
+        }
+        request["seconds"] = seconds * max(1, self._threads)
+        with contextlib.suppress(OSError, ValueError):  # it may have ended; the answer says so
+            self._requests.write(json.dumps(request).encode() + b"\n")
+            self._requests.write(content)
+            self._requests.flush()
+        return self._answer(seconds)
+
+    def _answer(self, seconds: float) -> dict[str, Any]:
+        if self._answers.closed:
+            raise ModelFileError(f"{self.path} was closed or stopped; load it again.")
+        late = threading.Event()
+
+        def end() -> None:
+            late.set()
+            self._process.kill()
+
+        timer = threading.Timer(min(seconds, threading.TIMEOUT_MAX), end)
+        timer.daemon = True
+        timer.start()
+        try:
+            line = self._answers.readline()
+        finally:
+            timer.cancel()
+        if line:
+            return json.loads(line)
+        code = self._process.wait()
+        said = self._said()
+        self.close()
+        if late.is_set() or code == -SIGXCPU:
+            loop = "; its WHILE op may never end" if self._loops else ""
+            raise ModelFileError(
+                f"{self.path} was still running after {seconds:.3g} s, more than a file like it "
+                f"takes, and was stopped{loop}."
+            )
+        if "MemoryError" in said or "bad_alloc" in said:
+            raise ModelFileError(
+                f"{self.path} asks for more than {self._memory / 2**30:.0f} GiB of memory, more "
+                "than a file like it takes."
+            )
+        if code < 0:
+            raise ModelFileError(f"{self.path} crashed the LiteRT runtime (signal {-code}).")
+        raise ModelFileError(f"LiteRT cannot run {self.path}: {said.rstrip('.')}.")
+
+    def _said(self) -> str:
+        """Returns the last line that the runtime printed."""
+        end = self._errors.seek(0, os.SEEK_END)
+        self._errors.seek(max(0, end - _MOST_SAID))
+        lines = self._errors.read().decode("utf-8", "replace").strip().splitlines()
+        return "".join(c for c in lines[-1] if c.isprintable()) if lines else "no reason given"
+
+
+def _endpoints(facts: Sequence[dict[str, Any]]) -> tuple[Endpoint, ...]:
+    return tuple(Endpoint(**{**each, "shape": tuple(each["shape"])}) for each in facts)

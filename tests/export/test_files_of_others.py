@@ -1,0 +1,326 @@
+"""Files that kseg did not make: their outputs, their inputs, and what they do not say."""
+
+import flatbuffers
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from ai_edge_litert import schema_py_generated as schema
+
+import kseg
+from export import ModelFileError, load_tflite
+from export.tflite.benchmark import benchmark
+from export.tflite.metadata import add_metadata
+from export.tflite.normalization import Normalization, encode, parse_normalization
+from export.tflite.process import Endpoint
+from export.tflite.runtime import TFLiteModel
+
+IMAGE = (1, 8, 8, 3)
+RNG = np.random.default_rng(0)
+PHOTO = RNG.integers(0, 256, (8, 8, 3), "uint8")
+
+
+@pytest.fixture
+def made(tmp_path):
+    """Converts a function of float tensors of these shapes."""
+
+    def made(function, *shapes, dtypes=("float32",)):
+        shapes = shapes or (IMAGE,)
+        dtypes = [*dtypes, *[dtypes[-1]] * len(shapes)]
+        signature = [tf.TensorSpec(s, d) for s, d in zip(shapes, dtypes, strict=False)]
+        module = tf.Module()
+        module.call = tf.function(function, input_signature=signature, autograph=False)
+        concrete = [module.call.get_concrete_function()]
+        path = tmp_path / "other.tflite"
+        converter = tf.lite.TFLiteConverter.from_concrete_functions(concrete, module)
+        path.write_bytes(converter.convert())
+        return path
+
+    return made
+
+
+BEST = PHOTO.argmax(-1)
+BRIGHT = (PHOTO[..., 0] > 100).astype("uint8")
+
+
+def _shares(x):
+    return tf.sigmoid((x[..., :1] - 100.5) / 64)
+
+
+OUTPUTS = {
+    "scores": (lambda x: x * 2, BEST, 3),
+    "scores in a row": (lambda x: tf.reshape(x, (1, 64, 3)), BEST, 3),
+    "scores in a row without a batch": (lambda x: tf.reshape(x, (64, 3)), BEST, 3),
+    "scores without a batch": (lambda x: x[0] * 2, BEST, 3),
+    "softmax": (tf.nn.softmax, BEST, 3),
+    "int64 ids": (lambda x: tf.argmax(x, -1), BEST, 3),
+    "int32 ids": (lambda x: tf.argmax(x, -1, tf.int32), BEST, 3),
+    "ids without a batch": (lambda x: tf.argmax(x, -1)[0], BEST, 3),
+    "ids with a channel": (lambda x: tf.argmax(x, -1)[..., None], BEST, 3),
+    "uint8 ids": (lambda x: tf.cast(tf.argmax(x, -1), tf.uint8), BEST, 3),
+    "float ids": (lambda x: tf.cast(tf.argmax(x, -1), tf.float32), BEST, 3),
+    "ids of rounding": (lambda x: tf.cast(x[..., 0] > 100.5, tf.int32) * 7, BRIGHT * 7, None),
+    "float ids of rounding": (lambda x: tf.floor(x[..., 0] / 100), PHOTO[..., 0] // 100, None),
+    "yes or no": (lambda x: x[..., 0] > 100.5, BRIGHT, 2),
+    "a sigmoid": (_shares, BRIGHT, 2),
+    "a sigmoid in a row": (lambda x: tf.reshape(_shares(x), (1, 64)), BRIGHT, 2),
+    "a sigmoid without a channel": (lambda x: _shares(x)[..., 0], BRIGHT, 2),
+    "a logit": (lambda x: x[..., :1] - 100.5, BRIGHT, None),
+    "shares of no sigmoid": (lambda x: tf.minimum(x[..., :1] / 201, 1), BRIGHT, None),
+    "a half-precision score": (lambda x: tf.cast(x, tf.float16), BEST, 3),
+}
+
+
+@pytest.mark.parametrize(("function", "labels", "num_classes"), OUTPUTS.values(), ids=OUTPUTS)
+def test_every_kind_of_output_is_read(made, function, labels, num_classes):
+    with load_tflite(made(function), normalization="0..255") as file:
+        assert file.num_classes == num_classes
+        np.testing.assert_array_equal(kseg.predict(file, PHOTO), labels)
+
+
+def test_a_class_map_takes_its_number_of_classes_from_whoever_knows(made):
+    path = made(lambda x: tf.cast(x[..., 0] > 100.5, tf.int32) * 7)
+    with load_tflite(path, normalization="0..255", num_classes=11) as file:
+        assert file(np.float32(PHOTO[None])).shape == (1, 8, 8, 11)
+        assert file.num_classes == 11
+    with (
+        load_tflite(path, normalization="0..255", num_classes=5) as file,
+        pytest.raises(ModelFileError, match="gives the class 7, and the ids of its 5 classes"),
+    ):
+        kseg.predict(file, PHOTO)
+
+
+@pytest.mark.parametrize("size", [(4, 4), (3, 3), (5, 7), (16, 16), (9, 8)])
+def test_outputs_of_any_size_lie_on_the_image(made, size):
+    image = RNG.integers(0, 256, (8, 8, 3), "uint8")
+    path = made(lambda x: tf.image.resize(x, size))
+    with load_tflite(path, normalization="0..255") as file:
+        scores = file(np.float32(image[None]))
+    small = tf.image.resize(np.float32(image[None]), size)
+    full = {(4, 4): (8, 8), (3, 3): (9, 9)}.get(size, (8, 8))  # stride 3 covers 9 pixels
+    expected = keras.ops.convert_to_numpy(keras.ops.image.resize(small, full))[:, :8, :8]
+    np.testing.assert_allclose(scores, expected, atol=1e-3)
+
+
+REFUSED = {
+    "two inputs": (lambda x, y: x + y, [IMAGE, IMAGE], r"takes 2 input\(s\)"),
+    "an open size": (lambda x: x * 2, [(1, None, None, 3)], r"\(1, -1, -1, 3\)"),
+    "one number": (tf.reduce_sum, [IMAGE], "no map of the image"),
+    "a classifier": (lambda x: x[:, 0, 0, :], [(1, 64, 64, 3)], "no map of the image"),
+    "one pixel": (lambda x: x[:, :1, :1, :], [(1, 64, 64, 3)], "one answer for the whole image"),
+    "channels first": (lambda x: tf.transpose(x, (0, 3, 1, 2)), [IMAGE], "channels first"),
+    "input of channels first": (lambda x: x * 2, [(1, 3, 8, 8)], "channels first; kseg runs"),
+    "two outputs": (lambda x: (x, x * 2), [IMAGE], r"has 2 outputs: 0: .*, 1: .*--output NAME"),
+    "many channels": (lambda x: tf.tile(x, (1, 1, 1, 100)), [IMAGE], "up to 255 classes"),
+    "a batch": (lambda x: x * 2, [(2, 8, 8, 3)], r"takes input of shape \(2, 8, 8, 3\)"),
+    "masks of no yes or no": (lambda x: x > 9, [IMAGE], "scores are numbers"),
+    "no numbers": (lambda x: tf.math.log(-1 - x), [IMAGE], "scores that are no numbers"),
+    "ids below 0": (lambda x: tf.cast(x[..., 0], tf.int32) - 999, [IMAGE], "gives the class -9"),
+    "large images": (lambda x: x[:, ::64, ::64] * 2, [(1, 16384, 16384, 3)], "32 megapixels"),
+}
+
+
+@pytest.mark.parametrize(("function", "shapes", "sentence"), REFUSED.values(), ids=REFUSED)
+def test_a_file_that_labels_no_image_is_refused(made, function, shapes, sentence):
+    path = made(function, *shapes)
+    with (
+        pytest.raises(ModelFileError, match=sentence) as raised,
+        load_tflite(path, normalization="0..255") as file,
+    ):
+        kseg.predict(file, PHOTO)
+    assert "\n" not in str(raised.value)
+
+
+def test_an_input_of_whole_numbers_is_refused_and_timed(made):
+    path = made(lambda x: x + 1, IMAGE, dtypes=("int32",))
+    with pytest.raises(ModelFileError, match="the first int32"):
+        load_tflite(path)
+    assert benchmark([path], runs=1)[0]["median_ms"] > 0
+
+
+def test_one_of_several_outputs_is_chosen_by_name_or_number(made):
+    path = made(lambda x: {"low": -x, "high": x * 2})
+    for output, sign in (("low", -1), ("high", 1)):
+        with load_tflite(path, normalization="0..255", output=output) as file:
+            labels = kseg.predict(file, PHOTO)
+            np.testing.assert_array_equal(labels, (sign * PHOTO.astype(int)).argmax(-1))
+            name = file.output.name
+        with load_tflite(path, normalization="0..255", output=name) as file:
+            np.testing.assert_array_equal(kseg.predict(file, PHOTO), labels)
+    found = set()
+    for number in (0, "1"):
+        with load_tflite(path, output=number) as file:
+            found.add(file.output.name)
+    assert len(found) == 2
+    for wrong in ("middle", 2, "7"):
+        with pytest.raises(ValueError, match=f"has no output {wrong!r}; it has 0: "):
+            load_tflite(path, output=wrong)
+
+
+def test_an_open_batch_is_one_image(made):
+    with load_tflite(made(lambda x: x * 2, (None, 8, 8, 3)), normalization="0..255") as file:
+        np.testing.assert_array_equal(kseg.predict(file, PHOTO), BEST)
+
+
+def test_gray_and_other_channels(made):
+    with load_tflite(made(lambda x: x - 100.5, (1, 8, 8, 1)), normalization="0..255") as file:
+        gray = PHOTO @ [0.299, 0.587, 0.114]
+        np.testing.assert_array_equal(kseg.predict(file, PHOTO), gray > 100.5)
+    with (
+        load_tflite(made(lambda x: x * 2, (1, 8, 8, 4)), normalization="0..255") as file,
+        pytest.raises(ValueError, match="takes images of 4 channels; got 3"),
+    ):
+        kseg.predict(file, PHOTO)
+
+
+NORMALIZED = {
+    "0..1": PHOTO / 255,
+    "-1..1": PHOTO / 127.5 - 1,
+    "imagenet": (PHOTO / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225],
+    "0..255": PHOTO,
+}
+
+
+@pytest.mark.parametrize(("name", "wanted"), NORMALIZED.items())
+def test_the_named_normalizations(made, name, wanted):
+    for given in (name, [name]):
+        with load_tflite(made(lambda x: x * 1.0), normalization=given) as file:
+            np.testing.assert_allclose(file(np.float32(PHOTO[None]))[0], wanted, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "given", [(100, 2), ("100", "2"), ("100,100,100", "2"), ([100, 100, 100], [2, 2, 2])]
+)
+def test_a_mean_and_a_standard_deviation(made, given):
+    with load_tflite(made(lambda x: x * 1.0), normalization=given) as file:
+        scores = file(np.float32(PHOTO[None]))[0]
+    np.testing.assert_allclose(scores, (np.float32(PHOTO) - 100) / 2)
+
+
+@pytest.mark.parametrize(
+    "given", ["0..2", (1, 0), (1,), (1, 2, 3), ("a", 2), (float("nan"), 1), ([], 1), 5, ("", "")]
+)
+def test_what_is_no_normalization_is_refused(given):
+    with pytest.raises(ValueError, match=r"normalization must be one of 0\.\.255, 0\.\.1"):
+        parse_normalization(given)
+
+
+def test_numbers_for_other_channels_are_refused(made):
+    with pytest.raises(ValueError, match="the mean has 2 numbers, and the file's images 3 chan"):
+        load_tflite(made(lambda x: x * 1.0), normalization=((1, 2), 1))
+
+
+def test_a_float_file_takes_it_from_its_metadata_or_warns(made):
+    path = made(lambda x: x * 1.0)
+    with load_tflite(path) as file:
+        with pytest.warns(UserWarning, match="does not say what numbers.*--normalization"):
+            first = file(np.float32(PHOTO[None]))
+        np.testing.assert_array_equal(file(np.float32(PHOTO[None])), first)  # once is enough
+    np.testing.assert_array_equal(first[0], PHOTO)
+    path.write_bytes(add_metadata(path.read_bytes(), None, head="logits", scaling=(1 / 255, 0)))
+    with load_tflite(path) as file:
+        np.testing.assert_allclose(file(np.float32(PHOTO[None]))[0], PHOTO / 255, atol=1e-6)
+    with load_tflite(path, normalization="-1..1") as file:  # the user's word goes before
+        np.testing.assert_allclose(file(np.float32(PHOTO[None]))[0], PHOTO / 127.5 - 1, atol=1e-6)
+
+
+@pytest.mark.parametrize(("activation", "threshold"), [(0, 0.5), (1, 0.0)])
+def test_the_metadata_say_what_one_score_is(made, activation, threshold):
+    """A score from -0.1 to 0.9 that no sigmoid made: MediaPipe is told what is left to do."""
+    path = made(lambda x: x[..., :1] / 255 - 0.1)
+    content = bytearray(add_metadata(path.read_bytes(), None, head="logits"))
+    options = content.rindex(b"V001") - 4  # a FlatBuffer in the FlatBuffer, of one byte and a text
+    table = options + int.from_bytes(content[options : options + 4], "little")
+    slots = table - int.from_bytes(content[table : table + 4], "little", signed=True)
+    at = table + int.from_bytes(content[slots + 4 : slots + 6], "little")
+    assert content[at] == 2
+    content[at] = activation
+    path.write_bytes(content)
+    with load_tflite(path) as file:
+        labels = kseg.predict(file, PHOTO)
+    np.testing.assert_array_equal(labels, PHOTO[..., 0] / 255 - 0.1 > threshold)
+
+
+@pytest.mark.filterwarnings("ignore:Statistics for quantized inputs")
+def test_where_xnnpack_refuses_the_plain_kernels_run(tmp_path):
+    """A bias with a zero point: nonsense to XNNPACK, and of no matter to the others."""
+    image = keras.Input(batch_shape=IMAGE)
+    model = keras.Model(image, keras.layers.Conv2D(3, 1)(image))
+    converter = tf.lite.TFLiteConverter.from_keras_model(model)
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.representative_dataset = lambda: iter([[np.float32(PHOTO[None])]])
+    converter.inference_input_type = converter.inference_output_type = tf.uint8
+    good, odd = tmp_path / "good.tflite", tmp_path / "odd.tflite"
+    good.write_bytes(converter.convert())
+    content = schema.ModelT.InitFromPackedBuf(good.read_bytes())
+    (bias,) = (
+        tensor
+        for tensor in content.subgraphs[0].tensors
+        if tensor.type == schema.TensorType.INT32 and tensor.quantization.scale is not None
+    )
+    bias.quantization.zeroPoint = [300] * len(bias.quantization.scale)
+    builder = flatbuffers.Builder()
+    builder.Finish(content.Pack(builder), b"TFL3")
+    odd.write_bytes(builder.Output())
+    with load_tflite(good, kernels="plain") as file:
+        expected = file(np.float32(PHOTO[None]))
+    with pytest.warns(UserWarning, match=r"plain kernels, which are slower: XNNPACK refuses"):
+        file = load_tflite(odd)
+    with file:
+        assert file.kernels == "plain"
+        np.testing.assert_array_equal(file(np.float32(PHOTO[None])), expected)
+    with pytest.warns(UserWarning, match="XNNPACK refuses"):
+        assert benchmark([odd], runs=1)[0]["kernels"] == "plain"
+    with load_tflite(odd, kernels="plain") as file:  # asked for, so no word is lost
+        np.testing.assert_array_equal(file(np.float32(PHOTO[None])), expected)
+    with pytest.raises(ValueError, match="kernels must be one of default, plain, reference"):
+        load_tflite(odd, kernels="fast")
+
+
+IMAGES = np.float32(PHOTO[None])
+
+
+@pytest.mark.parametrize(
+    ("dtype", "scale", "zero_point", "normalization", "expected"),
+    [
+        ("uint8", 1 / 128, 127, None, IMAGES),  # raw bytes are the convention
+        ("uint8", 1 / 255, 0, Normalization((127.5,), (127.5,)), IMAGES),  # MediaPipe's, too
+        ("uint8", 1 / 128, 128, parse_normalization("-1..1"), IMAGES / 127.5 * 128),
+        ("int8", 1 / 255, -128, None, IMAGES - 128),
+        ("int8", 1 / 255, -128, Normalization((0.0,), (255.0,)), IMAGES - 128),
+        ("int8", 1 / 128, -1, Normalization((127.0,), (128.0,)), IMAGES - 128),
+        ("int8", 0.02, 0, Normalization((120.0,), (60.0,)), (IMAGES - 120) / 60 / 0.02),
+        ("int8", 0.0, 0, Normalization((120.0,), (60.0,)), IMAGES - 128),  # no scale: bytes
+        ("int16", 255 / 32767, 0, None, IMAGES / 255 * 32767),
+        ("int16", 1 / 32767, 0, Normalization((0.0,), (255.0,)), IMAGES / 255 * 32767),
+        ("float16", 0.0, 0, Normalization((0.0,), (255.0,)), np.float16(IMAGES / 255)),
+    ],
+)
+def test_what_bytes_stand_for(dtype, scale, zero_point, normalization, expected):
+    encoded = encode(IMAGES, Endpoint("x", IMAGE, dtype, scale, zero_point), normalization)
+    assert encoded.dtype == dtype
+    if np.dtype(dtype).kind in "iu":
+        info = np.iinfo(dtype)
+        expected = np.clip(np.rint(expected), info.min, info.max)
+    assert np.abs(encoded.astype("float64") - expected).max() <= (1 if dtype == "int16" else 1e-6)
+
+
+def test_a_small_int16_range_is_asked_about(made):
+    tensor = Endpoint("x", IMAGE, "int16", 1 / 32767, 0)
+    file = TFLiteModel.__new__(TFLiteModel)
+    file.path, file.input, file.normalization, file._channels = "x.tflite", tensor, None, 3
+    file.run = None  # never reached
+    with pytest.warns(UserWarning, match="does not say"), pytest.raises(TypeError):
+        file.logits(IMAGES)
+
+
+def test_benchmark_times_any_tensors(made):
+    path = made(
+        lambda ids, flags, halves: (tf.gather(tf.range(9.0), ids), flags, tf.reshape(halves, (4,))),
+        (1, 5), (4,), (2, 2), dtypes=("int32", "bool", "float16"),
+    )  # fmt: skip
+    (result,) = benchmark([path], runs=2)
+    assert result["median_ms"] > 0
+    assert result["kernels"] == "default"
+    with pytest.raises(ModelFileError, match="takes string; kseg times files that take bool"):
+        benchmark([made(tf.identity, (2,), dtypes=("string",))])

@@ -44,6 +44,8 @@ class TrainedRecord:
         int8_sha256: Of that file.
         int8_mean_iou: As mean_iou, of such a file of the same weights.
         final_int8_mean_iou: As final_mean_iou, of int8_file.
+        test: Score of int8_file on the data set's test images, as {"mean_iou": 0..1, "note": who
+            graded it and how}; None where nobody has.
     """
 
     builder: str
@@ -64,6 +66,7 @@ class TrainedRecord:
     int8_sha256: str | None = None
     int8_mean_iou: float | None = None
     final_int8_mean_iou: float | None = None
+    test: dict[str, Any] | None = None
 
     @property
     def splits(self) -> tuple[str, ...]:

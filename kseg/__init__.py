@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from kseg.training import Recipe, Run, evaluate, fit, load
     from kseg.visualize import colorize, overlay
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOMES = {
     "Data": "kseg.data",

@@ -1,4 +1,4 @@
-.PHONY: install format check test bench
+.PHONY: install format check docs test bench
 
 install:
 	pip install -e .[dev]
@@ -8,6 +8,10 @@ format:
 
 check:
 	ruff format --check . && ruff check . && mypy && lint-imports
+	$(MAKE) docs
+
+docs:
+	NO_MKDOCS_2_WARNING=1 mkdocs build --quiet --strict
 
 test:
 	pytest -m "not slow"

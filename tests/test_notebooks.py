@@ -9,11 +9,11 @@ from nbclient import NotebookClient
 _FOLDER = Path(__file__).parent.parent / "notebooks"
 # What the last outputs must say; the others are in the slow tier.
 _SAYS = {
-    "quickstart": "equal labels on 9",
+    "00_quickstart": "equal labels on 9",
     "01_segmentation_networks": "fcn8s: mean IoU 0.",
     "02_building_blocks": "no skips, max unpooling",
     "03_quantization": "pruned, quantization-aware",
-    "05_export_android_coral": "equal labels on 9",
+    "04_export_android_coral": "equal labels on 9",
 }
 
 
@@ -24,6 +24,14 @@ def _texts(notebook):
 
 def test_every_notebook_is_listed():
     assert {path.stem for path in _FOLDER.glob("*.ipynb")} == set(_SAYS)
+
+
+def test_notebooks_are_numbered_without_a_gap_and_linked():
+    names = sorted(path.stem for path in _FOLDER.glob("*.ipynb"))
+    assert [int(name[:2]) for name in names] == list(range(len(names)))
+    for page in ("README.md", "mkdocs.yml"):
+        text = (_FOLDER.parent / page).read_text(encoding="utf-8")
+        assert [name for name in names if f"notebooks/{name}.ipynb" not in text] == []
 
 
 @pytest.mark.parametrize("name", _SAYS)
@@ -37,7 +45,10 @@ def test_notebook_is_committed_with_its_pictures(name):
 
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(name, marks=[] if name == "quickstart" else pytest.mark.slow) for name in _SAYS],
+    [
+        pytest.param(name, marks=[] if name == "00_quickstart" else pytest.mark.slow)
+        for name in _SAYS
+    ],
 )
 def test_notebook_runs(name, tmp_path):
     notebook = nbformat.read(_FOLDER / f"{name}.ipynb", 4)

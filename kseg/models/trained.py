@@ -44,6 +44,8 @@ class TrainedRecord:
         int8_sha256: Hash of int8_file.
         int8_mean_iou: Like mean_iou, measured with a full-integer file of the same weights.
         final_int8_mean_iou: Like final_mean_iou, measured with int8_file.
+        test: Score of int8_file on the data set's test images, as {"mean_iou": 0..1, "note": who
+            graded it and how}; None where nobody has.
     """
 
     builder: str
@@ -64,6 +66,7 @@ class TrainedRecord:
     int8_sha256: str | None = None
     int8_mean_iou: float | None = None
     final_int8_mean_iou: float | None = None
+    test: dict[str, Any] | None = None
 
     @property
     def splits(self) -> tuple[str, ...]:

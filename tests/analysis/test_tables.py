@@ -1,4 +1,4 @@
-"""README's table of networks is what the command prints today."""
+"""The table of networks in docs/networks.md is what the command prints today."""
 
 from pathlib import Path
 
@@ -7,12 +7,12 @@ import pytest
 from kseg.analysis import costs_table, describe_networks
 from kseg.models import MODELS
 
-README = Path(__file__).parents[2] / "README.md"
-MEND = "README's table is old; put the output of `kseg models --costs` between its two marks"
+PAGE = Path(__file__).parents[2] / "docs/networks.md"
+MEND = "docs/networks.md is old; put the output of `kseg models --costs` between its two marks"
 
 
 def _table():
-    text = README.read_text(encoding="utf-8")
+    text = PAGE.read_text(encoding="utf-8")
     return text.split("<!-- kseg models --costs -->\n")[1].split("<!-- end of the table -->")[0]
 
 
@@ -20,13 +20,13 @@ def _cells(table):
     return [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.strip().splitlines()]
 
 
-def test_readme_has_every_network():
+def test_page_has_every_network():
     names = [row[0] for row in _cells(_table())[2:]]
     assert names == list(MODELS), MEND
 
 
 @pytest.mark.parametrize("name", ["fcn8s", "encoder_decoder"])
-def test_rows_of_readme_are_what_is_counted_today(name):
+def test_rows_of_the_page_are_what_is_counted_today(name):
     head, _, row = _cells(costs_table(describe_networks([name])))
     found = _cells(_table())
     assert found[0] == head, MEND
@@ -34,5 +34,5 @@ def test_rows_of_readme_are_what_is_counted_today(name):
 
 
 @pytest.mark.slow
-def test_table_of_readme_is_what_is_counted_today():
+def test_table_of_the_page_is_what_is_counted_today():
     assert _table().strip() == costs_table(describe_networks()).strip(), MEND

@@ -5,6 +5,7 @@ import re
 import runpy
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -77,24 +78,33 @@ def test_what_is_published_scores_as_its_record_and_reproduces(
     assert told in capfd.readouterr().out
 
 
-def test_table_picture_and_card_say_what_the_record_says(record, script, tmp_path):
+def test_tables_picture_and_card_say_what_the_record_says(record, script, tmp_path, monkeypatch):
+    graded = replace(record, test={"mean_iou": 0.4321, "note": "graded by hand"})
+    monkeypatch.setitem(TRAINED, "fcn8s_toys", graded)
     for name in ("scripts", "docs"):
         (tmp_path / name).mkdir()
     shutil.copy(SCRIPTS / "zoo.py", tmp_path / "scripts")
     mark = "<!-- zoo: python scripts/zoo.py -->"
-    (tmp_path / "README.md").write_text(f"before\n{mark}\nold\n<!-- /zoo -->\nafter\n")
+    pages = [tmp_path / name for name in ("README.md", "README.ko.md", "docs/networks.md")]
+    for page in pages:
+        page.write_text(f"before\n{mark}\nold\n<!-- /zoo -->\nafter\n")
     script("zoo", folder=tmp_path / "scripts")
 
-    before, table, after = re.split(r"<!-- .*zoo.* -->", (tmp_path / "README.md").read_text())
-    assert before == "before\n" and after == "\nafter\n" and "old" not in table
-    row = next(line for line in table.splitlines() if "[`fcn8s_toys`]" in line)
-    cells = [cell.strip() for cell in row.split("|")[1:-1]]
+    rows = []
+    for page in pages:
+        before, table, after = re.split(r"<!-- .*zoo.* -->", page.read_text())
+        assert before == "before\n" and after == "\nafter\n" and "old" not in table
+        row = next(line for line in table.splitlines() if "[`fcn8s_toys`]" in line)
+        rows.append([cell.strip() for cell in row.split("|")[1:-1]])
     parameters = kseg.load("fcn8s_toys").count_params() / 1e6
-    scores = [f"{record.mean_iou:.3f}", f"{record.int8_mean_iou:.3f}"]
-    assert cells[1] == f"{parameters:.2f} M" and cells[3:5] == scores
-    assert cells[5] == "1.00" and cells[8] == "train"
+    scores = [f"{record.mean_iou:.3f}", f"{record.int8_mean_iou:.3f}", "0.432"]
+    short, korean, full = rows
+    assert short == korean and short[1] == f"{parameters:.2f} M" and short[2:4] == scores[1:]
+    assert full[2:5] == scores and short[6] == full[6] == "1.00" and full[8] == "train"
+    assert float(short[5].removesuffix(" ms")) >= 0
     card = (tmp_path / "docs/models/fcn8s_toys.md").read_text()
     assert COMMAND in card and f"| {record.int8_mean_iou:.4f} |" in card
+    assert "0.432 (graded by hand)" in card
     with Image.open(tmp_path / "docs/zoo.png") as picture:
         assert picture.format == "PNG" and len(picture.getcolors(1 << 24)) > 10  # not blank
 

@@ -42,7 +42,7 @@ def test_all_bad_files_are_listed_at_once(yaml):
     assert len(lines) == 4
     expected = [
         ("images/0.png", "cannot be read as an image"),
-        ("labels/2.png", "there is no such file"),
+        ("labels/2.png", "No such file"),
         ("labels/3.png", "must be equal"),
         ("labels/6.png", r"9 (256 pixels)"),
     ]
@@ -52,7 +52,7 @@ def test_all_bad_files_are_listed_at_once(yaml):
 
 def test_one_bad_file_is_one_file(yaml):
     (yaml.parent / "images/0.png").unlink()
-    with pytest.raises(ValueError, match=r"data\.yaml: 1 file cannot be used:\n  .*no such file"):
+    with pytest.raises(ValueError, match=r"data\.yaml: 1 file cannot be used:\n  .*No such file"):
         check_data(load_data(yaml))
 
 

@@ -146,7 +146,7 @@ def _ids(opened: Opened, color_ids: Mapping[int, int]) -> tuple[np.ndarray, str]
     if image.mode == "P":
         return _ids_of_palette(image, color_ids)
     if image.mode in ("1", "L", "I") or image.mode.startswith("I;16"):
-        return _ids_of_gray(opened), "id"
+        return _ids_of_gray(opened, image), "id"
     raise ValueError(f"its mode {image.mode} is none that holds class ids (L, P, 1, I, RGB)")
 
 
@@ -173,12 +173,12 @@ def _without_alpha(image):
     return image.convert("L" if image.mode == "LA" else "RGB")
 
 
-def _ids_of_gray(opened: Opened) -> np.ndarray:
-    image, depth = opened.image, opened.depth()
-    numbers = np.asarray(image)
-    if image.format == "TIFF" and getattr(image, "tag_v2", {}).get(262) == 0:
+def _ids_of_gray(opened: Opened, image) -> np.ndarray:
+    """Returns the numbers of a gray file as it stores them; `image` is without alpha."""
+    numbers, depth, kind = np.asarray(image), opened.depth(), opened.image.format
+    if kind == "TIFF" and getattr(opened.image, "tag_v2", {}).get(262) == 0:
         raise ValueError("it is a TIFF in which 0 is white; store it with 0 as black, or as PNG")
-    if image.format == "PPM":
+    if kind == "PPM":
         if image.mode == "1":
             raise ValueError("it is a PBM file, in which 1 is black; store it as PNG")
         numbers = _unstretched(numbers, opened.ppm_maximum(), 255 if image.mode == "L" else 65535)

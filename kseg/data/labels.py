@@ -75,7 +75,8 @@ def settle(data: Data, *, ignores_255: bool) -> Data:
     if set(census.ways) & {*_COLORED, "either"} or not values:
         return data
     grays = _gray_colors(data)
-    if grays and set(values) <= set(grays) and unlisted(census.counts, data.lookup):
+    odd = unlisted(census.counts, data.lookup) or (IGNORE_CLASS in values and not ignores_255)
+    if grays and odd and set(values) <= set(grays):
         return _by_gray(data, grays)
     two = _plain_ids(data) == [0, 1]
     if two and values == [0, 255] and not ignores_255:
@@ -150,7 +151,7 @@ def advice(data: Data, census: Census) -> str | None:
     if len(inner) == len(names):
         line = _names_line(data, inner)
         return f"{held}; if these are the classes, write {line} and `ignore: 255`."
-    if len(inner) == len(names) + 1 and inner[0] == 0:
+    if inner == list(range(len(names) + 1)):
         line = _names_line(data, inner[1:])
         return (
             f"{held}; if 0 stands for nothing, write {line} and `ignore: 0`, otherwise put the "

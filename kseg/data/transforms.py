@@ -108,7 +108,9 @@ def augment(
     region, place = _window(full, start, scale, crop)
     image = resize(image, place[2:], region)
     label_map = np.asarray(
-        Image.fromarray(label_map).resize((place[3], place[2]), Image.Resampling.NEAREST, box=region)
+        Image.fromarray(label_map).resize(
+            (place[3], place[2]), Image.Resampling.NEAREST, box=region
+        )
     )
     for name, amount in augmentation.amounts().items():
         if amount:

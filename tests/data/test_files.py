@@ -61,7 +61,9 @@ def test_ids_are_looked_up(tmp_path):
     assert labels.tolist() == [[0, 1, 255, 0]]
 
 
-@pytest.mark.parametrize(("ending", "name"), [("jpg", "JPEG"), ("webp", "lossy WebP"), ("gif", "GIF")])
+@pytest.mark.parametrize(
+    ("ending", "name"), [("jpg", "JPEG"), ("webp", "lossy WebP"), ("gif", "GIF")]
+)
 def test_lossy_label_map_is_refused(tmp_path, ending, name):
     path = tmp_path / f"labels.{ending}"
     Image.fromarray(IDS).save(path)

@@ -175,7 +175,10 @@ FOLDERS = "train: {images: images, labels: labels}\n"
         (LISTS + "names: [a]\n", r"names must have 2 to 255 classes; got 1\."),
         (LISTS + "names: [a, a]\n", "names must differ; a comes twice"),
         (LISTS + NAMES + "ignore: 2\n", "ids from 0 to 65535 that names does not list.*; got 2"),
-        (LISTS + NAMES + "ignore: [9, 65536]\n", "ignore must be ids from 0 to 65535 .*; got 65536"),
+        (
+            LISTS + NAMES + "ignore: [9, 65536]\n",
+            "ignore must be ids from 0 to 65535 .*; got 65536",
+        ),
         (LISTS + NAMES + "ignore: -1\n", "ignore must be ids from 0 to 65535 .*; got -1"),
         (LISTS + NAMES + "ignore: void\n", "ignore must be ids from 0 to 65535 .*; got 'void'"),
         (LISTS + NAMES + "ignore: true\n", "ignore must be ids from 0 to 65535 .*; got True"),

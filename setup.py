@@ -27,11 +27,13 @@ setup(
         "matplotlib>=3.9",
         "numpy>=1.26",
         "pillow>=12",
+        "pydantic>=2.9",
         "pyyaml>=6",
         "tabulate>=0.9",
         "tensorflow>=2.21",
         "tensorflow-model-optimization>=0.8",
         "tf-keras>=2.21",
+        "tifffile>=2025.1",
         "tqdm>=4.66",
     ],
     extras_require={

@@ -1,17 +1,28 @@
 """Reading every file of a data set once, before time is spent on training."""
 
 import hashlib
+import os
+import threading
 import warnings
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 
-from kseg.classes import IGNORE_CLASS
-from kseg.data.dataset import Data, Pair
+from kseg.data.dataset import Data, matching_turn
+from kseg.data.files import decode_image
+from kseg.data.label_files import LabelIds, count, read_ids, unlisted
+from kseg.data.labels import Census, advice, look_at, shares
+from kseg.data.lists import Pair
+from kseg.data.opening import header
 
 _LISTED_AT_MOST = 20
+_WORKERS = min(32, (os.cpu_count() or 1) + 4)
+_MEMORY = 1 << 30
+_BYTES_A_PIXEL = 16  # an image as Pillow and as numpy hold it, turned, and a label map
 
 
 @dataclass(frozen=True)
@@ -29,8 +40,19 @@ class DataReport:
     fingerprint: str
 
 
+@dataclass(frozen=True)
+class _Found:
+    """What a pair of files holds, or why it cannot be used."""
+
+    problem: str | None = None
+    counts: np.ndarray | None = None
+    by: str = ""
+    remarks: tuple[str, ...] = ()
+    hashes: tuple[bytes, bytes] = (b"", b"")
+
+
 def check_data(data: Data, splits: Sequence[str] = ("train", "val")) -> DataReport:
-    """Reads all images and label maps of some splits.
+    """Reads all images and label files of some splits, and says what is odd about them.
 
     Args:
         data: The data set.
@@ -40,36 +62,21 @@ def check_data(data: Data, splits: Sequence[str] = ("train", "val")) -> DataRepo
         What they hold.
 
     Raises:
-        ValueError: If a split is missing or any file cannot be used; all such files are named.
+        ValueError: If a split is missing, any file cannot be used (all such files are named), or
+            nothing could be learned from the labels.
     """
     digest = hashlib.sha256(repr(data.classes).encode() + data.lookup.tobytes())
-    pixels: dict[str, np.ndarray] = {}
-    ignored: dict[str, int] = {}
-    problems: list[str] = []
+    if (data.channels, data.bits) not in ((3, None), (3, 16)):
+        digest.update(f"{data.channels} {data.bits}".encode())
+    found = {split: _all(data, data.files(split), _look) for split in splits}
+    censuses = _censuses(data, found)
     images: dict[bytes, set[str]] = {}
     for split in splits:
-        pairs = data.files(split)
-        counts = np.zeros(256, "int64")
         digest.update(split.encode())
-        with ThreadPoolExecutor() as pool:
-            for result in pool.map(lambda pair: _look(data, pair), pairs):
-                if isinstance(result, str):
-                    problems.append(result)
-                    continue
-                histogram, image, content = result
-                counts += histogram
-                digest.update(content)
-                images.setdefault(image, set()).add(split)
-        pixels[split] = counts[: data.classes.num_classes]
-        ignored[split] = int(counts[IGNORE_CLASS])
-        if not problems and not pixels[split].any():
-            raise ValueError(f"{data.source}: all pixels of the split {split!r} are ignored.")
-    if problems:
-        listed = "\n".join(f"  {problem}" for problem in problems[:_LISTED_AT_MOST])
-        more = len(problems) - _LISTED_AT_MOST
-        listed += f"\n  and {more} more" if more > 0 else ""
-        files = "1 file" if len(problems) == 1 else f"{len(problems)} files"
-        raise ValueError(f"{data.source}: {files} cannot be used:\n{listed}")
+        for one in found[split]:
+            digest.update(b"".join(one.hashes))
+            images.setdefault(one.hashes[0], set()).add(split)
+    _say_remarks(data, found)
     shared = sum(len(where) > 1 for where in images.values())
     if shared:
         warnings.warn(
@@ -77,14 +84,121 @@ def check_data(data: Data, splits: Sequence[str] = ("train", "val")) -> DataRepo
             f"{', '.join(splits)}, so scores will look better than they are.",
             stacklevel=2,
         )
+    counted = {split: shares(data, census) for split, census in censuses.items()}
+    pixels = {split: pixels for split, (pixels, _) in counted.items()}
+    ignored = {split: ignored for split, (_, ignored) in counted.items()}
     return DataReport(pixels, ignored, digest.hexdigest())
 
 
-def _look(data: Data, pair: Pair) -> tuple[np.ndarray, bytes, bytes] | str:
+def check_labels(data: Data, splits: Sequence[str]) -> None:
+    """Reads the label files of splits that were not looked at yet, and says what is odd.
+
+    Args:
+        data: The data set.
+        splits: Names of splits.
+
+    Raises:
+        ValueError: As `check_data`.
+    """
+    new = [split for split in splits if split not in data.looked_at]
+    _censuses(data, {split: _all(data, data.files(split), _look_at_label) for split in new})
+
+
+def _censuses(data: Data, found: dict[str, list[_Found]]) -> dict[str, Census]:
+    """Counts the ids of each split, once all files are known to be usable."""
+    censuses, whole = {split: Census() for split in found}, Census()
+    problems = []
+    for split, results in found.items():
+        for one in results:
+            if one.problem is not None:
+                problems.append(one.problem)
+            if one.counts is not None:
+                censuses[split].add(one.counts, one.by)
+                whole.add(one.counts, one.by)
+    if problems:
+        listed = "\n".join(f"  {problem}" for problem in problems[:_LISTED_AT_MOST])
+        more = len(problems) - _LISTED_AT_MOST
+        listed += f"\n  and {more} more" if more > 0 else ""
+        files = "1 file" if len(problems) == 1 else f"{len(problems)} files"
+        right = advice(data, whole) if unlisted(whole.counts, data.lookup) else None
+        listed += f"\n{right}" if right else ""
+        raise ValueError(f"{data.source}: {files} cannot be used:\n{listed}")
+    for split, census in censuses.items():
+        look_at(data, split, census)
+        data.looked_at.add(split)
+    return censuses
+
+
+def _look(data: Data, pair: Pair) -> _Found:
     try:
-        _, label_map = data.read(pair)
-        image = hashlib.sha256(pair.image.read_bytes()).digest()
-        content = image + hashlib.sha256(pair.label_file.read_bytes()).digest()
+        image = decode_image(pair.image, data.channels, data.bits)
+        labels = read_ids(pair.label_file, data.color_ids)
+        matching_turn(pair, image, labels)
+        first, second = (hashlib.sha256(file.read_bytes()).digest() for file in pair)
     except (ValueError, OSError) as error:
-        return str(error)
-    return np.bincount(label_map.ravel(), minlength=256), image, content
+        return _Found(str(error))
+    return _counted(data, pair, labels, image.remarks, (first, second))
+
+
+def _look_at_label(data: Data, pair: Pair) -> _Found:
+    try:
+        return _counted(data, pair, read_ids(pair.label_file, data.color_ids))
+    except ValueError as error:
+        return _Found(str(error))
+
+
+def _counted(
+    data: Data,
+    pair: Pair,
+    labels: LabelIds,
+    remarks: tuple[str, ...] = (),
+    hashes: tuple[bytes, bytes] = (b"", b""),
+) -> _Found:
+    counts = count(labels.ids)
+    missing = unlisted(counts, data.lookup)
+    problem = missing and f"{pair.label_file}: {missing}."
+    return _Found(problem, counts, labels.by, remarks, hashes)
+
+
+def _all(data: Data, pairs: Sequence[Pair], look: Callable[[Data, Pair], _Found]) -> list[_Found]:
+    """Looks at all pairs in parallel, as many at a time as fit into memory."""
+    memory = _Memory(_MEMORY)
+
+    def one(pair: Pair) -> _Found:
+        pixels = max(header(pair.image)[0], header(pair.label_file)[0])
+        with memory.taken(pixels * _BYTES_A_PIXEL):
+            return look(data, pair)
+
+    with ThreadPoolExecutor(_WORKERS) as pool:
+        return list(pool.map(one, pairs))
+
+
+class _Memory:
+    """Lets work wait until its memory is free; the largest of all runs alone."""
+
+    def __init__(self, total: int):
+        self.total = self.free = total
+        self.changed = threading.Condition()
+
+    @contextmanager
+    def taken(self, amount: int) -> Iterator[None]:
+        amount = min(amount, self.total)
+        with self.changed:
+            self.changed.wait_for(lambda: self.free >= amount)
+            self.free -= amount
+        try:
+            yield
+        finally:
+            with self.changed:
+                self.free += amount
+                self.changed.notify_all()
+
+
+def _say_remarks(data: Data, found: dict[str, list[_Found]]) -> None:
+    """Says what of images is left out: each kind once, with how many images have it."""
+    remarks = Counter(
+        remark for results in found.values() for one in results for remark in one.remarks
+    )
+    for remark, images in remarks.most_common(5):
+        which = "1 image" if images == 1 else f"{images} images"
+        warnings.warn(f"{data.source}: of {which} this is said: {remark}.", stacklevel=3)

@@ -3,21 +3,16 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
 import keras
 import numpy as np
+from PIL import Image
 
 from kseg.classes import Classes
-from kseg.data.files import read_image, read_label_map
-from kseg.data.transforms import Augmentation, augment, fit_inside, resize_image, stack
-
-
-class Pair(NamedTuple):
-    """An image and its label file."""
-
-    image: Path
-    label_file: Path
+from kseg.data.files import Decoded, decode_image, turn
+from kseg.data.label_files import LabelIds, read_ids, to_classes
+from kseg.data.lists import Pair
+from kseg.data.transforms import Augmentation, augment, fit_inside, resize, stack
 
 
 @dataclass(frozen=True)
@@ -26,10 +21,13 @@ class Data:
 
     Attributes:
         source: The YAML file.
-        classes: Their names and colours.
-        pairs: Split name to its images with label maps.
-        lookup: 256 numbers, from the id in a label map file to the class; -1 where there is none.
-        color_ids: For RGB label maps, from packed colour to the id.
+        classes: The names and colours of the classes.
+        pairs: Split name to its images with label files.
+        lookup: 256 or 65536 numbers, from the id in a label file to the class; -1 where there is
+            none.
+        color_ids: For label files of colours, from packed colour to the id.
+        channels: Channels of the images.
+        bits: How many bits 16-bit images use; None decides it image by image.
     """
 
     source: Path
@@ -37,6 +35,10 @@ class Data:
     pairs: dict[str, tuple[Pair, ...]]
     lookup: np.ndarray = field(repr=False, compare=False)
     color_ids: dict[int, int] = field(default_factory=dict, repr=False)
+    channels: int = 3
+    bits: int | None = None
+    # The splits whose labels were looked at, so that each warning comes once.
+    looked_at: set[str] = field(default_factory=set, init=False, repr=False, compare=False)
 
     def split(
         self,
@@ -53,11 +55,11 @@ class Data:
             name: "train", "val" or "test".
             size: (height, width) that images are fitted into, aspect kept; None keeps their own.
             batch_size: Images in a batch.
-            seed: Of the order and of augmentation; None keeps the order of the files.
+            seed: Sets the order and the augmentation; None keeps the order of the files.
             augment: How images are varied; None leaves them as they are.
 
         Returns:
-            Batches of images float32 (N, H, W, 3), 0..255, and label maps int32 (N, H, W).
+            Batches of images float32 (N, H, W, channels), 0..255, and label maps int32 (N, H, W).
 
         Raises:
             ValueError: If there is no such split.
@@ -84,30 +86,60 @@ class Data:
             count: How many at most.
 
         Returns:
-            Images, uint8 (H, W, 3).
+            Images, uint8 (H, W, channels).
         """
         pairs = self.files(split)
         picks = np.linspace(0, len(pairs) - 1, min(count, len(pairs))).round().astype(int)
-        return [np.asarray(read_image(pairs[index].image)) for index in picks]
+        decoded = (decode_image(pairs[pick].image, self.channels, self.bits) for pick in picks)
+        return [turn(image.pixels, image.tag) for image in decoded]
 
     def read(self, pair: Pair) -> tuple[np.ndarray, np.ndarray]:
-        """Returns an image, uint8 (H, W, 3), and its label map, uint8 (H, W), at their own size.
+        """Returns an image, uint8 (H, W, channels), and its label map, uint8 (H, W).
+
+        Both have the image's own size, and are turned as the image's EXIF tag says.
 
         Raises:
-            ValueError: If a file cannot be read; it is named.
+            ValueError: If a file cannot be read, or they do not match; the file is named.
         """
-        image, label_map = self._open(pair)
-        return np.asarray(image), np.asarray(label_map)
+        image = decode_image(pair.image, self.channels, self.bits)
+        labels = read_ids(pair.label_file, self.color_ids)
+        label_turn = matching_turn(pair, image, labels)
+        label_map = to_classes(pair.label_file, labels.ids, self.lookup)
+        return turn(image.pixels, image.tag), turn(label_map, label_turn)
 
-    def _open(self, pair):
-        image = read_image(pair.image)
-        label_map = read_label_map(pair.label_file, self.lookup, self.color_ids)
-        if image.size != label_map.size:
-            raise ValueError(
-                f"{pair.label_file}: it is {label_map.width} x {label_map.height} pixels and its "
-                f"image {pair.image.name} is {image.width} x {image.height}; they must be equal."
-            )
-        return image, label_map
+
+def matching_turn(pair: Pair, image: Decoded, labels: LabelIds) -> int:
+    """Returns the EXIF orientation by which a label file is turned to match its image.
+
+    Raises:
+        ValueError: If their sizes differ, or if nothing says whether the label file is turned.
+    """
+    size = turned_size(image.pixels.shape, image.tag)
+    # A label file was drawn either over the image as it is shown, or over its pixels as stored.
+    ways = {image.tag} if labels.tag == image.tag else {1, labels.tag, image.tag}
+    if labels.tag not in (1, image.tag):
+        ways = {1, labels.tag}
+    fitting = [way for way in sorted(ways) if turned_size(labels.ids.shape, way) == size]
+    if len(fitting) == 1:
+        return fitting[0]
+    if fitting:
+        tagged = pair.image if image.tag != 1 else pair.label_file
+        tag = image.tag if image.tag != 1 else labels.tag
+        raise ValueError(
+            f"{tagged}: its EXIF tag ({tag}) turns or mirrors it, and nothing says whether "
+            f"{(pair.label_file if tagged == pair.image else pair.image).name} is turned likewise; "
+            "save both as they are to be seen, without the tag."
+        )
+    height, width = labels.ids.shape
+    raise ValueError(
+        f"{pair.label_file}: it is {width} x {height} pixels and its image {pair.image.name} is "
+        f"{size[1]} x {size[0]}; they must be equal."
+    )
+
+
+def turned_size(shape: tuple[int, ...], tag: int) -> tuple[int, int]:
+    """Returns the (height, width) that an array has after it is turned."""
+    return (shape[1], shape[0]) if tag >= 5 else (shape[0], shape[1])
 
 
 class Split(keras.utils.PyDataset):
@@ -150,10 +182,10 @@ class Split(keras.utils.PyDataset):
         return stack([self._pair(pick, index, slot) for slot, pick in enumerate(picks)])
 
     def _pair(self, pick, index, slot):
-        image, label_map = self.data._open(self.pairs[pick])
+        image, label_map = self.data.read(self.pairs[pick])
         if self.augmentation is not None:
             rng = np.random.default_rng((self.seed or 0, index, slot))
             return augment(image, label_map, self.augmentation, self.size, rng)
-        size = fit_inside((image.height, image.width), self.size)
-        label_map = label_map.resize(size[::-1], 0)  # nearest
-        return np.asarray(resize_image(image, size)), np.asarray(label_map)
+        size = fit_inside(label_map.shape, self.size)
+        picked = Image.fromarray(label_map).resize(size[::-1], Image.Resampling.NEAREST)
+        return resize(image, size), np.asarray(picked)

@@ -1,128 +1,243 @@
-"""Reading one image or one label map with Pillow."""
+"""Reading one image as an array of bytes with as many channels as the network takes."""
 
 import functools
+import io
+import warnings
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps
+import tifffile
 
-from kseg.classes import IGNORE_CLASS
+from kseg.data.opening import Opened, open_image
+from kseg.safe_files import read_bytes
 
-MAX_PIXELS = 50_000_000
-_LOSSY = ("JPEG", "WEBP", "GIF")
-
-
-def _naming_the_file(read):
-    """Puts the file's name before what a reader says is wrong with it."""
-
-    @functools.wraps(read)
-    def reader(path, *arguments):
-        try:
-            return read(path, *arguments)
-        except ValueError as error:
-            raise ValueError(f"{path}: {error}.") from None
-
-    return reader
+_DEPTHS = (8, 10, 12, 14, 16)
+_LARGEST_TIFF = 1 << 30
 
 
-@_naming_the_file
-def read_image(path: Path) -> Image.Image:
-    """Reads an image, turned as its EXIF tag says.
+class Decoded(NamedTuple):
+    """An image as its file stores it.
+
+    Attributes:
+        pixels: uint8 (H, W, channels), not yet turned.
+        tag: The EXIF orientation, 1 to 8, that says how to turn it.
+        remarks: What of the file was left out or guessed, in half sentences.
+        bits: The bits that 16-bit numbers use; None for an image of 8 bits.
+    """
+
+    pixels: np.ndarray
+    tag: int
+    remarks: tuple[str, ...]
+    bits: int | None
+
+
+def read_image(path: str | Path, channels: int = 3, bits: int | None = None) -> np.ndarray:
+    """Reads an image, turned as its EXIF tag says; warns of what is left out.
 
     Args:
-        path: Any image file that Pillow reads.
+        path: A PNG, JPEG, WebP, BMP, TIFF, GIF or PPM file.
+        channels: 1 for gray, 3 for RGB, 4 for a fourth channel (near infrared, say), or the
+            number of pages or samples of a TIFF.
+        bits: How many bits the numbers of a 16-bit file use; None takes the fewest of 8, 10, 12,
+            14 and 16 that hold its largest number.
 
     Returns:
-        The image, RGB.
+        The image, uint8 (H, W, channels), 0..255.
 
     Raises:
-        ValueError: If the file is missing, no image, damaged, or larger than MAX_PIXELS.
+        ValueError: If the file is missing, of another format, damaged or too large, or has not
+            these channels.
     """
-    opened = _open(path)
+    decoded = decode_image(path, channels, bits)
+    for remark in decoded.remarks:
+        warnings.warn(f"{path}: {remark}.", stacklevel=2)
+    return turn(decoded.pixels, decoded.tag)
+
+
+def decode_image(path: str | Path, channels: int = 3, bits: int | None = None) -> Decoded:
+    """Reads an image as its file stores it, without turning it and without a warning.
+
+    Arguments and errors as `read_image`.
+    """
     try:
-        image = ImageOps.exif_transpose(opened)
-    except Exception as error:  # damaged EXIF data raises nearly anything
-        raise ValueError(f"its EXIF data cannot be read ({error})") from None
-    # What 1.0 or 2**31 is to look like, nobody can say; a 16-bit PGM has mode I too.
-    if image.mode == "F" or (image.mode == "I" and opened.format not in ("PPM", "PNG")):
+        if channels not in (1, 3, 4) and (planes := _tiff_planes(path, channels)) is not None:
+            return _from_planes(planes, bits)
+        opened = open_image(path)
+    except _Wrong as error:
+        raise ValueError(f"{path}: {error}.") from None
+    try:
+        return _decoded(opened, channels, bits)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}.") from None
+
+
+class _Wrong(ValueError):
+    """What is wrong with a file, still without the file's name."""
+
+
+def turn(pixels: np.ndarray, tag: int) -> np.ndarray:
+    """Turns an array (H, W, ...) as an EXIF orientation says; 1 leaves it as it is."""
+    if tag == 1:
+        return pixels
+    if tag >= 5:
+        pixels = pixels.swapaxes(0, 1)
+    down, right = tag in (3, 4, 7, 8), tag in (2, 3, 6, 7)
+    return np.ascontiguousarray(pixels[:: -1 if down else 1, :: -1 if right else 1])
+
+
+def _decoded(opened: Opened, channels: int, bits: int | None) -> Decoded:
+    image, tag, remarks = opened.image, opened.tag, []
+    if opened.pages > 1 and opened.pages == channels:
+        return _from_pages(opened, channels, bits, tag)
+    if opened.pages > 1:
+        more = f"; to take them as channels, write `channels: {opened.pages}`"
+        remarks.append(
+            f"it has {opened.pages} pages, and all but the first are left out"
+            + (more if image.format == "TIFF" else "")
+        )
+    if _is_deep(opened):
+        if channels not in (1, 3):
+            raise ValueError(f"it has 1 channel, and the data has `channels: {channels}`")
+        if image.format == "PPM" and opened.ppm_maximum() < 65535:
+            bits = 16  # the file says which number is white, and Pillow stretches it to 65535
+        gray, depth = _to_bytes(np.asarray(image).astype("uint16", copy=False), bits, remarks)
+        return Decoded(np.repeat(gray[..., None], channels, -1), tag, tuple(remarks), depth)
+    # What 1.0 or 2**31 is to look like, nobody can say.
+    if image.mode in ("F", "I"):
         raise ValueError(f"its numbers (mode {image.mode}) have no fixed range; store 8 or 16 bits")
-    if image.mode in ("I;16", "I;16B", "I"):  # Pillow would cut 16 bits at 255
-        image = Image.fromarray((np.asarray(image).astype("uint32") // 257).astype("uint8"))
-    return image.convert("RGB")
+    if opened.depth() == 16:
+        deep, used = _deep_colors(opened, bits, remarks)
+        pixels = _fitted(deep, channels)
+        return Decoded(pixels, tag, tuple(remarks), used)
+    return Decoded(_channels_of(image, channels, remarks), tag, tuple(remarks), None)
 
 
-@_naming_the_file
-def read_label_map(path: Path, lookup: np.ndarray, colors: dict[int, int]) -> Image.Image:
-    """Reads a label map as ids, whatever mode the file has.
+def _channels_of(image, channels: int, remarks: list[str]) -> np.ndarray:
+    """Returns the bytes of an image with 8 bits a sample."""
+    fourth = None
+    if image.has_transparency_data:
+        fourth = image.convert("RGBA").getchannel("A")
+    elif image.mode == "RGBX":
+        fourth = image.getchannel("X")
+    if channels in (1, 3):
+        if fourth is not None and len(set(fourth.getextrema())) > 1:
+            remarks.append(
+                "its fourth channel (transparency, or near infrared) is left out; to use it, "
+                "write `channels: 4`"
+            )
+        pixels = np.asarray(image.convert("RGB" if channels == 3 else "L"))
+        return pixels.reshape(*pixels.shape[:2], channels)
+    if channels == 4 and fourth is not None:
+        return np.asarray(image if image.mode == "RGBX" else image.convert("RGBA"))
+    return _fitted(np.asarray(image).reshape(image.height, image.width, -1), channels)
 
-    Args:
-        path: A PNG (or another lossless file): grey or palette (the ids are the grey values or
-            the palette's indices), 16-bit with ids under 256, two-valued, or RGB.
-        lookup: 256 numbers, from the id in the file to the class, -1 where there is none.
-        colors: For RGB files, from red * 65536 + green * 256 + blue to the id in the file.
 
-    Returns:
-        The label map, one byte a pixel: class ids, and IGNORE_CLASS where the lookup says so.
+def _fitted(pixels: np.ndarray, channels: int) -> np.ndarray:
+    have = pixels.shape[-1]
+    if have != channels and (channels, have) == (3, 4):
+        return pixels[..., :3]
+    if have != channels:
+        count = "1 channel" if have == 1 else f"{have} channels"
+        raise ValueError(f"it has {count}, and the data has `channels: {channels}`")
+    return pixels
 
-    Raises:
-        ValueError: If the file is missing, damaged or lossy, or holds an id without a class.
-    """
-    image = _open(path)
-    if image.format in _LOSSY:
+
+def _is_deep(opened: Opened) -> bool:
+    """Whether an image is gray with 16 bits; a 16-bit PGM or PNG may have mode I."""
+    image = opened.image
+    return image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PPM", "PNG"))
+
+
+def _deep_colors(opened: Opened, bits, remarks) -> tuple[np.ndarray, int | None]:
+    """Returns the bytes of a colour image with 16 bits a sample, which Pillow cuts to 8."""
+    if opened.image.format == "TIFF":
+        try:
+            return _to_bytes(tifffile.imread(io.BytesIO(opened.content)), bits, remarks)
+        except Exception as error:  # tifffile lacks some compressions
+            raise ValueError(f"its 16-bit colours cannot be read ({error})") from None
+    pixels = np.asarray(opened.image)
+    if bits not in (None, 16) or pixels[..., :3].max() < 64:
         raise ValueError(
-            f"it is a {image.format} file, which changes ids where classes meet; label maps must "
-            "be lossless, such as PNG"
+            "its colours have 16 bits of which fewer are used; store 8 bits a channel, or TIFF"
         )
-    if image.mode in ("L", "P", "1", "I", "I;16", "I;16B"):
-        ids = np.asarray(image).astype("int64")
-    elif image.mode in ("RGB", "RGBA"):
-        ids = _ids_of_colors(np.asarray(image.convert("RGB")), colors)
-    else:
-        raise ValueError(f"its mode {image.mode} is none that holds class ids (L, P, 1, I, RGB)")
-    outside = ids[(ids < 0) | (ids > 255)]
-    if outside.size:
-        raise ValueError(f"it holds the id {outside[0]}; ids must be from 0 to 255")
-    classes = lookup[ids]
-    if (classes < 0).any():
-        values, counts = np.unique(ids[classes < 0], return_counts=True)
-        found = ", ".join(f"{v} ({n} pixels)" for v, n in zip(values, counts, strict=True))
+    return pixels, 16
+
+
+def _to_bytes(values: np.ndarray, bits: int | None, remarks: list[str]) -> tuple[np.ndarray, int]:
+    """Scales 16-bit numbers to 0..255 by the bits that they use."""
+    largest = int(values.max(initial=0))
+    if bits is None:
+        bits = next(depth for depth in _DEPTHS if largest < 1 << depth)
+        if bits < 16:
+            remarks.append(
+                f"it has 16 bits and its largest number is {largest}, so it is read as one of "
+                f"{bits} bits; if that is wrong, write `bits: 16`"
+            )
+    elif largest >= 1 << bits:
         raise ValueError(
-            f"it holds ids that names does not list: {found}; add them to names or to ignore"
+            f"it holds the number {largest}, and the data has {bits} bits; write `bits: 16`"
         )
-    return Image.fromarray(classes.astype("uint8"))
+    return _scale(bits)[values], bits
 
 
-def _ids_of_colors(rgb: np.ndarray, colors: dict[int, int]) -> np.ndarray:
-    packed = (rgb.astype("int64") * (65536, 256, 1)).sum(-1)
-    values, inverse = np.unique(packed, return_inverse=True)
-    unknown = [value for value in values.tolist() if value not in colors]
-    if unknown:
-        found = ", ".join(f"({v >> 16}, {v >> 8 & 255}, {v & 255})" for v in unknown[:5])
-        raise ValueError(
-            f"it is an RGB file with colours that colors does not list: {found}; add them to "
-            "colors, or store ids"
-        )
-    return np.array([colors[value] for value in values.tolist()])[inverse].reshape(packed.shape)
+@functools.lru_cache(maxsize=len(_DEPTHS))
+def _scale(bits: int) -> np.ndarray:
+    numbers = np.arange(65536, dtype="uint32") * 255 // ((1 << bits) - 1)
+    return np.minimum(numbers, 255).astype("uint8")
 
 
-def _open(path: Path) -> Image.Image:
+def _from_pages(opened: Opened, channels: int, bits: int | None, tag: int) -> Decoded:
+    pages: list[np.ndarray] = []
+    remarks: list[str] = []
+    for page in range(channels):
+        opened.image.seek(page)
+        pages.append(np.asarray(opened.image))
+    if any(page.ndim != 2 for page in pages):
+        raise ValueError("its pages have colours; pages as channels must be gray")
+    pixels = np.stack(pages, -1)
+    if pixels.dtype == np.uint16:
+        pixels, used = _to_bytes(pixels, bits, remarks)
+        return Decoded(pixels, tag, tuple(remarks), used)
+    if pixels.dtype != np.uint8:
+        raise ValueError(f"its numbers ({pixels.dtype}) have no fixed range; store 8 or 16 bits")
+    return Decoded(pixels, tag, (), None)
+
+
+def _tiff_planes(path: str | Path, channels: int) -> np.ndarray | None:
+    """Returns a TIFF whose samples are the channels, (H, W, channels); None for other files."""
+    content = read_bytes(path, limit=_LARGEST_TIFF)
+    if content[:4] not in (b"II*\x00", b"MM\x00*"):
+        return None
     try:
-        with Image.open(path) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise ValueError(
-                    f"it has {image.width} x {image.height} pixels, over {MAX_PIXELS:,}"
-                )
-            image.load()
-    except FileNotFoundError:
-        raise ValueError("there is no such file") from None
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(f"it cannot be read as an image ({error})") from None
-    return image
+        with tifffile.TiffFile(io.BytesIO(content)) as file:
+            first: Any = file.pages[0]
+            if first.samplesperpixel in (1, 2, 3, 4) and first.samplesperpixel != channels:
+                return None
+            size = first.imagewidth * first.imagelength * first.samplesperpixel
+            if size * 2 > _LARGEST_TIFF:
+                raise _Wrong(f"it has {size:,} numbers, over {_LARGEST_TIFF // 2:,}")
+            planes = first.asarray()
+            if "S" in first.axes:
+                planes = np.moveaxis(planes, first.axes.index("S"), -1)
+    except _Wrong:
+        raise
+    except Exception as error:  # tifffile lacks some compressions
+        raise _Wrong(f"it cannot be read as a TIFF ({error})") from None
+    if planes.ndim != 3 or planes.shape[-1] != channels:
+        found = planes.shape[-1] if planes.ndim == 3 else 1
+        raise _Wrong(f"it has {found} channels, and the data has `channels: {channels}`")
+    return planes
 
 
-def default_lookup(num_classes: int) -> np.ndarray:
-    """Returns the lookup in which ids are classes and 255 is ignored."""
-    lookup = np.full(256, -1)
-    lookup[:num_classes] = np.arange(num_classes)
-    lookup[IGNORE_CLASS] = IGNORE_CLASS
-    return lookup
+def _from_planes(planes: np.ndarray, bits: int | None) -> Decoded:
+    remarks: list[str] = []
+    if planes.dtype == np.uint8:
+        return Decoded(planes, 1, (), None)
+    if planes.dtype != np.uint16:
+        raise _Wrong(f"its numbers ({planes.dtype}) have no fixed range; store 8 or 16 bits")
+    try:
+        pixels, used = _to_bytes(planes, bits, remarks)
+    except ValueError as error:
+        raise _Wrong(str(error)) from None
+    return Decoded(pixels, 1, tuple(remarks), used)

@@ -1,11 +1,12 @@
 """Resizing, cropping and colour changes of an image together with its label map.
 
 Images are interpolated, label maps never: they are only ever picked from (nearest). Where a crop
-reaches over the edge, images are filled with the grey that models pad with and label maps with
-the ignored class.
+reaches over the edge, images are filled with the gray that models pad with and label maps with
+the ignored class. A new augmentation is a function and a row in AUGMENTATIONS.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 from PIL import Image
@@ -14,6 +15,7 @@ from kseg.classes import IGNORE_CLASS
 
 FILL = 127  # becomes 0 in the model, as the padding of `kseg.layers.PadToStride`
 _LUMA = np.array([0.299, 0.587, 0.114])
+_BILINEAR = Image.Resampling.BILINEAR
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,7 @@ class Augmentation:
         aspect: Largest relative difference between the enlargements of height and width.
         flip: Whether half the images are mirrored left to right.
         color: Largest relative change of brightness, contrast and saturation; 0 for none.
+        more: The amounts of other rows of AUGMENTATIONS, by their names.
     """
 
     crop: tuple[int, int]
@@ -33,6 +36,23 @@ class Augmentation:
     aspect: float = 0.08
     flip: bool = True
     color: float = 0.3
+    more: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Checks the names of `more`.
+
+        Raises:
+            ValueError: If one is no row of AUGMENTATIONS.
+        """
+        for name in self.more:
+            if name not in AUGMENTATIONS:
+                known = ", ".join(AUGMENTATIONS)
+                raise ValueError(f"more takes the augmentations {known}; got {name!r}.")
+
+    def amounts(self) -> dict[str, float]:
+        """Returns the amount of each row of AUGMENTATIONS, in their order; 0 for none."""
+        given = {"color": self.color, "flip": float(self.flip), **self.more}
+        return {name: given.get(name, 0.0) for name in AUGMENTATIONS}
 
 
 def fit_inside(size: tuple[int, int], box: tuple[int, int] | None) -> tuple[int, int]:
@@ -56,8 +76,8 @@ def resize_image(image: Image.Image, size: tuple[int, int]) -> Image.Image:
 
 
 def augment(
-    image: Image.Image,
-    label_map: Image.Image,
+    image: np.ndarray,
+    label_map: np.ndarray,
     augmentation: Augmentation,
     size: tuple[int, int] | None,
     rng: np.random.Generator,
@@ -65,41 +85,64 @@ def augment(
     """Draws one variation of an image and its label map.
 
     Args:
-        image: The image, RGB.
-        label_map: Of the same size, one byte a pixel.
+        image: The image, uint8 (H, W, C).
+        label_map: The label map, uint8 (H, W).
         augmentation: What may be varied.
         size: The working size that images are fitted into, or None for their own.
         rng: Where chance comes from.
 
     Returns:
-        The image, uint8 (crop height, crop width, 3), and the label map, uint8
+        The image, uint8 (crop height, crop width, C), and the label map, uint8
         (crop height, crop width).
     """
-    fitted = fit_inside((image.height, image.width), size)
+    full = image.shape[:2]
+    fitted = fit_inside(full, size)
     zoom = np.exp(rng.uniform(*np.log(augmentation.scale)))
     stretch = 1 + rng.uniform(-augmentation.aspect, augmentation.aspect)
-    scale = (
-        fitted[0] / image.height * zoom * stretch,
-        fitted[1] / image.width * zoom / stretch,
-    )
+    scale = (fitted[0] / full[0] * zoom * stretch, fitted[1] / full[1] * zoom / stretch)
     crop, offset = augmentation.crop, rng.uniform(size=2)
     # The window of the image that becomes the crop, in the image's pixels; where it is larger
     # than the image, the image lies anywhere within it.
     extent = [crop[axis] / scale[axis] for axis in (0, 1)]
-    full = (image.height, image.width)
     start = [(full[axis] - extent[axis]) * offset[axis] for axis in (0, 1)]
     region, place = _window(full, start, scale, crop)
-    height, width = place[2:]
-    image = image.resize((width, height), Image.Resampling.BILINEAR, box=region)
-    label_map = label_map.resize((width, height), Image.Resampling.NEAREST, box=region)
-    if augmentation.color:
-        image = image.convert("RGB", _color_matrix(augmentation.color, rng))
-    image = _place(image, place, crop, (FILL,) * 3)
-    label_map = _place(label_map, place, crop, IGNORE_CLASS)
-    if augmentation.flip and rng.random() < 0.5:
-        image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-        label_map = label_map.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    return np.asarray(image), np.asarray(label_map)
+    image = resize(image, place[2:], region)
+    label_map = np.asarray(
+        Image.fromarray(label_map).resize(
+            (place[3], place[2]), Image.Resampling.NEAREST, box=region
+        )
+    )
+    for name, amount in augmentation.amounts().items():
+        if amount:
+            image, label_map = AUGMENTATIONS[name](image, label_map, amount, rng)
+    # The fill comes last, so that it is the gray that models pad with whatever was varied.
+    return _place(image, place, crop, FILL), _place(label_map, place, crop, IGNORE_CLASS)
+
+
+def resize(
+    image: np.ndarray,
+    size: tuple[int, int],
+    box: tuple[float, float, float, float] | None = None,
+) -> np.ndarray:
+    """Resizes an image of any number of channels, bilinear and anti-aliased.
+
+    Args:
+        image: The image, uint8 (H, W, C).
+        size: (height, width) to resize to.
+        box: (left, top, right, bottom) of the part to take, in pixels; None takes all.
+
+    Returns:
+        The image, uint8 (height, width, C).
+    """
+    if box is None and image.shape[:2] == tuple(size):
+        return image
+    bands = [image] if image.shape[-1] == 3 else np.moveaxis(image, -1, 0)
+    # Band by band: Pillow would take a fourth channel for transparency.
+    resized = [
+        np.asarray(Image.fromarray(np.ascontiguousarray(band)).resize(size[::-1], _BILINEAR, box))
+        for band in bands
+    ]
+    return resized[0] if image.shape[-1] == 3 else np.stack(resized, -1)
 
 
 def _window(full, start, scale, crop):
@@ -119,24 +162,45 @@ def _window(full, start, scale, crop):
     return (part[1][0], part[0][0], part[1][1], part[0][1]), (top, left, height, width)
 
 
-def _place(picture, place, crop, fill):
-    if picture.size == (crop[1], crop[0]):
-        return picture
-    canvas = Image.new(picture.mode, (crop[1], crop[0]), fill)
-    canvas.paste(picture, (place[1], place[0]))
+def _place(array, place, crop, fill):
+    top, left, height, width = place
+    if (height, width) == tuple(crop):
+        return array
+    canvas = np.full((*crop, *array.shape[2:]), fill, "uint8")
+    canvas[top : top + height, left : left + width] = array
     return canvas
 
 
-def _color_matrix(strength, rng):
-    """Returns brightness, contrast, saturation and a tint as one 3 x 4 colour matrix."""
+def _vary_color(image, label_map, strength, rng):
+    """Changes brightness and contrast, and in RGB saturation and a tint."""
     low, high = 1 - strength, 1 + strength
     brightness, contrast, saturation = rng.uniform(low, high, 3)
     tint = rng.uniform(-20 * strength, 20 * strength, 3)
+    if image.shape[-1] != 3:
+        # 256 numbers, looked up; channels beyond the visible have no saturation.
+        numbers = np.arange(256) * brightness * contrast + FILL * (1 - contrast) + tint[0]
+        return np.clip(np.rint(numbers), 0, 255).astype("uint8")[image], label_map
     colors = saturation * np.eye(3) + (1 - saturation) * _LUMA
     matrix = np.empty((3, 4))
     matrix[:, :3] = brightness * contrast * colors
     matrix[:, 3] = FILL * (1 - contrast) + tint
-    return tuple(matrix.ravel().tolist())
+    varied = Image.fromarray(image).convert("RGB", tuple(matrix.ravel().tolist()))
+    return np.asarray(varied), label_map
+
+
+def _mirror(image, label_map, _, rng):
+    """Mirrors half the images left to right."""
+    if rng.random() >= 0.5:
+        return image, label_map
+    return image[:, ::-1], label_map[:, ::-1]
+
+
+# From an image, its label map, an amount above 0 and a source of chance to both again. A row with
+# an amount in Augmentation.more is all that a new augmentation needs.
+AUGMENTATIONS: dict[str, Callable[..., tuple[np.ndarray, np.ndarray]]] = {
+    "color": _vary_color,
+    "flip": _mirror,
+}
 
 
 def stack(
@@ -145,14 +209,14 @@ def stack(
     """Stacks images and label maps, padded at the bottom and right to the largest.
 
     Args:
-        pairs: Images uint8 (H, W, 3) with label maps uint8 (H, W).
+        pairs: Images uint8 (H, W, C) with label maps uint8 (H, W).
 
     Returns:
-        Images float32 (N, H, W, 3), 0..255, and label maps int32 (N, H, W).
+        Images float32 (N, H, W, C), 0..255, and label maps int32 (N, H, W).
     """
     height = max(label_map.shape[0] for _, label_map in pairs)
     width = max(label_map.shape[1] for _, label_map in pairs)
-    images = np.full((len(pairs), height, width, 3), FILL, "float32")
+    images = np.full((len(pairs), height, width, pairs[0][0].shape[-1]), FILL, "float32")
     label_maps = np.full((len(pairs), height, width), IGNORE_CLASS, "int32")
     for index, (image, label_map) in enumerate(pairs):
         images[index, : image.shape[0], : image.shape[1]] = image

@@ -1,168 +1,137 @@
 """The YAML file that describes a data set."""
 
-import hashlib
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import yaml
 
 from kseg.classes import IGNORE_CLASS, Classes
-from kseg.data.dataset import Data, Pair
-from kseg.data.files import default_lookup
+from kseg.data.dataset import Data
+from kseg.data.labels import settle
+from kseg.data.lists import Pair, listed_pairs, matched_pairs, part_of
+from kseg.data.schema import Description, Folders, check_ignored, described
+from kseg.data.yaml_text import read_yaml
 
-_KEYS = ("path", "train", "val", "test", "names", "ignore", "colors")
 _SPLITS = ("train", "val", "test")
-_IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 
 
 def load_data(path: str | Path) -> Data:
-    """Reads the description of a data set; the images themselves are read when they are used.
+    """Reads the description of a data set, and looks into a few of its files.
 
     Args:
-        path: A YAML file with `path` (a folder, relative to the file; the file's own by default),
-            `train`, `val`, `test` (each a text file of `image label` lines relative to `path`, or
-            `{images: folder, labels: folder}` matched by stem; `val` may be a fraction of
-            train), `names` (a list, or id: name), `ignore` (an id or a list of them), `colors`
-            (one [red, green, blue] for each name).
+        path: A YAML file with `path` (a folder or a list of them, relative to the file; the
+            file's own by default), `train`, `val`, `test` (each a text file of `image label`
+            lines relative to `path`, or `{images: folder, labels: folder}` matched by stem;
+            `val` may be a fraction of train), `names` (a list, or id: name; an id may be a range
+            such as 1-255), `ignore` (an id or a colour, or a list of them), `colors` (one
+            [red, green, blue] for each name), `merge` (a new name: the names that it stands for),
+            `channels` (1 gray, 3 RGB, 4 or more) and `bits` (of 16-bit images).
 
     Returns:
         The data set.
 
     Raises:
-        ValueError: If the file, a folder or a label map is missing, or a key is wrong.
+        ValueError: If the file, a folder or a list is missing, or a key is wrong.
     """
     source = Path(path)
+    content = read_yaml(source, as_written=("names", "merge"))
     try:
-        content = yaml.safe_load(source.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ValueError(f"{source} cannot be read: {error.strerror}.") from None
-    except (yaml.YAMLError, ValueError) as error:  # a date of no calendar is a ValueError
-        raise ValueError(f"{source} is not YAML: {' '.join(str(error).split())}.") from None
-    try:
-        return _data(source, content)
+        description = described(content)
+        check_ignored(description)
+        data = _data(source, description)
     except ValueError as error:
         raise ValueError(f"{source}: {error}") from None
+    return settle(data, ignores_255=IGNORE_CLASS in (description.ignore or ()))
 
 
-def _data(source: Path, content: Any) -> Data:
-    if not isinstance(content, dict):
-        raise ValueError("a data file has lines such as `train: train.txt`.")
-    unknown = set(map(str, content)) - set(_KEYS)
-    if unknown:
-        raise ValueError(f"unknown key {sorted(unknown)[0]!r}; keys are {', '.join(_KEYS)}.")
-    for key in ("train", "names"):
-        if key not in content:
-            raise ValueError(f"the key {key!r} is missing.")
-    ids, names = _names(content["names"])
-    colors = content.get("colors") or ()
-    if not isinstance(colors, list | tuple) or not all(isinstance(c, list) for c in colors):
-        raise ValueError("colors must be a list of [red, green, blue], one for each name.")
-    if isinstance(content["names"], dict) and len(colors) == len(ids):
-        # Colours come in the order in which names are written, classes in that of their ids.
-        colors = [color for _, color in sorted(zip(content["names"], colors, strict=True))]
-    classes = Classes(names, tuple(tuple(color) for color in colors))
-    lookup = default_lookup(0)
-    lookup[ids] = np.arange(len(ids))
-    lookup[_ignored(content.get("ignore"), ids)] = IGNORE_CLASS
-    if len(set(classes.colors)) < len(classes.colors):
-        raise ValueError("colors must differ; two names have the same.")
-    packed = [red << 16 | green << 8 | blue for red, green, blue in classes.colors]
-    color_ids = {0: IGNORE_CLASS, **dict(zip(packed, ids, strict=True))} if colors else {}
-    root = source.parent / str(content.get("path", "."))
-    if not root.is_dir():
-        raise ValueError(f"path names the folder {root}, which does not exist.")
-    pairs = {
-        name: _pairs(root, name, content[name])
-        for name in _SPLITS
-        if name in content and not (name == "val" and isinstance(content[name], float))
-    }
-    if isinstance(content.get("val"), float):
-        pairs["train"], pairs["val"] = _part(pairs["train"], content["val"])
-    return Data(source, classes, pairs, lookup, color_ids)
+def _data(source: Path, description: Description) -> Data:
+    classes, lookup = _classes(description)
+    color_ids: dict[int, int] = {}
+    if description.colors:
+        # The lowest id of a class stands for its colour.
+        colors = zip(description.colors, description.names, strict=True)
+        color_ids = {_packed(color): min(ids) for color, (ids, _) in colors}
+        ignored = [value for value in description.ignore or () if isinstance(value, list)]
+        color_ids |= {_packed(color): _ignored_id(lookup) for color in ignored}
+        if lookup[IGNORE_CLASS] == IGNORE_CLASS:
+            color_ids.setdefault(0, IGNORE_CLASS)
+    roots = [source.parent / part for part in description.path]
+    for root in roots:
+        if not root.is_dir():
+            raise ValueError(f"path names the folder {root}, which does not exist.")
+    entries = {name: getattr(description, name) for name in _SPLITS}
+    entries = {name: e for name, e in entries.items() if isinstance(e, Folders | str)}
+    for root in roots[1:] and roots:
+        if not any(_has(root, entry) for entry in entries.values()):
+            raise ValueError(f"path lists the folder {root}, in which no split is.")
+    pairs = {name: _pairs(roots, name, entry) for name, entry in entries.items()}
+    if isinstance(description.val, float):
+        pairs["train"], pairs["val"] = part_of(pairs["train"], description.val)
+    return Data(source, classes, pairs, lookup, color_ids, description.channels, description.bits)
 
 
-def _names(names: Any) -> tuple[list[int], tuple[str, ...]]:
-    if isinstance(names, list):
-        names = dict(enumerate(names))
-    if not isinstance(names, dict) or not all(
-        type(key) is int and 0 <= key <= 255 for key in names
-    ):
-        raise ValueError("names must be a list, or id: name with ids from 0 to 255.")
-    ids = sorted(names)
-    return ids, tuple(str(names[key]) for key in ids)
+def _packed(color: list[int]) -> int:
+    return color[0] << 16 | color[1] << 8 | color[2]
 
 
-def _ignored(ignore: Any, ids: list[int]) -> list[int]:
-    ignored = [] if ignore is None else ignore if isinstance(ignore, list) else [ignore]
-    for value in ignored:
-        if type(value) is not int or not 0 <= value <= 255 or value in ids:
-            raise ValueError(
-                f"ignore must be ids from 0 to 255 that names does not list; got {value!r}."
-            )
-    return ignored
+def _ignored_id(lookup: np.ndarray) -> int:
+    """Returns an id that stands for ignored colours, other than 255, which black may have."""
+    ignored = [i for i in np.flatnonzero(lookup == IGNORE_CLASS).tolist() if i != IGNORE_CLASS]
+    if ignored:
+        return ignored[0]
+    free = int(np.flatnonzero(lookup < 0)[-1])
+    lookup[free] = IGNORE_CLASS
+    return free
 
 
-def _pairs(root: Path, name: str, entry: Any) -> tuple[Pair, ...]:
-    if isinstance(entry, str):
-        pairs = _listed(root, name, root / entry)
-    elif isinstance(entry, dict) and set(entry) == {"images", "labels"}:
-        pairs = _matched(root / str(entry["images"]), root / str(entry["labels"]))
-    else:
+def _classes(description: Description) -> tuple[Classes, np.ndarray]:
+    """Returns the classes in the order of their ids, merged, and the lookup from ids to them."""
+    names = description.names
+    if description.colors and len(description.colors) != len(names):
         raise ValueError(
-            f"{name} must be a list file or {{images: folder, labels: folder}}; got {entry!r}."
+            f"colors must be as many as names: {len(names)}; got {len(description.colors)}."
         )
-    if not pairs:
+    order = sorted(range(len(names)), key=lambda index: names[index][0])
+    Classes(tuple(names[index][1] for index in order))  # refuses names that differ too little
+    merged = {part: new for new, parts in description.merge.items() for part in parts}
+    for part in set(merged) - {name for _, name in names}:
+        raise ValueError(f"merge names the class {part!r}, which names does not list.")
+    if len(merged) < sum(map(len, description.merge.values())):
+        raise ValueError("merge names a class twice.")
+    for new in set(description.merge) & ({name for _, name in names} - set(merged)):
+        raise ValueError(f"merge makes a class {new!r}, and names has another of that name.")
+    largest = max(max(ids) for ids, _ in names)
+    ignored = [value for value in description.ignore or () if isinstance(value, int)]
+    lookup = np.full(256 if max(largest, *ignored, 0) < 256 else 65536, -1)
+    lookup[IGNORE_CLASS] = IGNORE_CLASS
+    found: dict[str, tuple[int, int, int] | None] = {}
+    for index in order:
+        ids, name = names[index]
+        name = merged.get(name, name)
+        red, green, blue = description.colors[index] if description.colors else (0, 0, 0)
+        found.setdefault(name, (red, green, blue))
+        lookup[list(ids)] = list(found).index(name)
+    lookup[ignored] = IGNORE_CLASS
+    colors = tuple(color for color in found.values() if color) if description.colors else ()
+    return Classes(tuple(found), colors), lookup
+
+
+def _pairs(roots: list[Path], name: str, entry: Folders | str) -> tuple[Pair, ...]:
+    """Returns the pairs of a split from all folders that have it; one must."""
+    found: list[Pair] = []
+    having = [root for root in roots if _has(root, entry)]
+    for root in having or roots[:1]:
+        if isinstance(entry, Folders):
+            found += matched_pairs(root / entry.images, root / entry.labels)
+        elif not having:
+            raise ValueError(f"{name} names the list {root / entry}, which does not exist.")
+        else:
+            found += listed_pairs(root, root / entry)
+    if not found:
         raise ValueError(f"the split {name!r} is empty.")
-    return tuple(pairs)
+    return tuple(found)
 
 
-def _listed(root: Path, name: str, path: Path) -> list[Pair]:
-    if not path.is_file():
-        raise ValueError(f"{name} names the list {path}, which does not exist.")
-    pairs = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        if line.strip():
-            # Two paths; with a tab between them they may hold spaces.
-            parts = line.strip().split("\t" if "\t" in line else None)
-            if len(parts) != 2:
-                raise ValueError(f"{path}, line {number} must be `image label`; got {line!r}.")
-            pairs.append(Pair(root / parts[0], root / parts[1]))
-    return pairs
-
-
-def _matched(images: Path, labels: Path) -> list[Pair]:
-    found = []
-    for folder in (images, labels):
-        if not folder.is_dir():
-            raise ValueError(f"the folder {folder} does not exist.")
-        files = sorted(f for f in folder.iterdir() if f.suffix.lower() in _IMAGE_ENDINGS)
-        stems = {file.stem: file for file in files}
-        if len(stems) < len(files):
-            raise ValueError(f"{folder} has two files with one stem; stems match image to label.")
-        found.append(stems)
-    by_image, by_label = found
-    alone = sorted(by_image.keys() ^ by_label.keys())
-    if alone:
-        more = f" and {len(alone) - 5} more" if len(alone) > 5 else ""
-        raise ValueError(
-            f"images in {images} and label files in {labels} must have the same stems; only one "
-            f"folder has {', '.join(alone[:5])}{more}."
-        )
-    return [Pair(by_image[stem], by_label[stem]) for stem in sorted(by_image)]
-
-
-def _part(pairs: tuple[Pair, ...], fraction: float) -> tuple[tuple[Pair, ...], tuple[Pair, ...]]:
-    """Takes a fraction for validation.
-
-    Images are chosen by the hash of their names, so most stay where they are when more are added.
-    """
-    if not 0 < fraction < 1:
-        raise ValueError(f"val as a fraction must be between 0 and 1; got {fraction}.")
-    order = sorted(pairs, key=lambda pair: hashlib.sha256(pair.image.name.encode()).digest())
-    count = max(1, round(len(order) * fraction))
-    if count >= len(order):
-        raise ValueError(f"val takes {count} of {len(order)} images and leaves none to train on.")
-    chosen = set(order[:count])
-    rest = tuple(pair for pair in pairs if pair not in chosen)
-    return rest, tuple(pair for pair in pairs if pair in chosen)
+def _has(root: Path, entry: Folders | str) -> bool:
+    if isinstance(entry, Folders):
+        return (root / entry.images).is_dir() or (root / entry.labels).is_dir()
+    return (root / entry).exists() and not (root / entry).is_dir()

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from kseg.data import Data
+from kseg.data import Data, check_labels
 from kseg.data.transforms import FILL
 from kseg.inference import Segmenter, predict_logits
 from kseg.metrics import ConfusionMatrix, Scores
@@ -38,6 +38,7 @@ def evaluate(
         ValueError: If the split is missing, a file cannot be read, the model has another number
             of classes, or pad_to is smaller than an image.
     """
+    check_labels(data, [split])
     matrix = ConfusionMatrix(data.classes.num_classes)
     for pair in show(data.files(split), unit="image", label="scoring", shown=progress):
         image, label_map = data.read(pair)

@@ -24,7 +24,12 @@ def test_pixels_are_counted_per_split_and_class(yaml):
     label_map[:2], label_map[2:5] = 0, 2
     for index in (5, 6, 7):
         Image.fromarray(label_map).save(yaml.parent / f"labels/{index}.png")
-    report = check_data(load_data(yaml))
+    with pytest.warns(UserWarning) as said:
+        report = check_data(load_data(yaml))
+    assert [str(one.message).partition("data.yaml: ")[2] for one in said] == [
+        "in val, 'red' does not occur.",
+        "in val, 69 % of the pixels are ignored.",
+    ]
     assert report.pixels["val"].tolist() == [3 * 32, 0, 3 * 48]
     assert report.ignored["val"] == 3 * (256 - 80)
     assert report.pixels["train"].sum() == 5 * 256 and report.ignored["train"] == 0
@@ -39,10 +44,13 @@ def test_all_bad_files_are_listed_at_once(yaml):
     with pytest.raises(ValueError, match=r"data\.yaml: 4 files cannot be used:\n") as caught:
         check_data(load_data(yaml))
     _, *lines = str(caught.value).splitlines()
+    *lines, right = lines
+    assert right.startswith("All label files together hold the ids 0, 1, 2, 9; ")
+    assert right.endswith("write `ignore: [9]`.")
     assert len(lines) == 4
     expected = [
         ("images/0.png", "cannot be read as an image"),
-        ("labels/2.png", "there is no such file"),
+        ("labels/2.png", "No such file"),
         ("labels/3.png", "must be equal"),
         ("labels/6.png", r"9 (256 pixels)"),
     ]
@@ -52,7 +60,7 @@ def test_all_bad_files_are_listed_at_once(yaml):
 
 def test_one_bad_file_is_one_file(yaml):
     (yaml.parent / "images/0.png").unlink()
-    with pytest.raises(ValueError, match=r"data\.yaml: 1 file cannot be used:\n  .*no such file"):
+    with pytest.raises(ValueError, match=r"data\.yaml: 1 file cannot be used:\n  .*No such file"):
         check_data(load_data(yaml))
 
 
@@ -92,6 +100,7 @@ def test_fingerprint_changes_with_one_pixel(yaml, file):
     assert first != check_data(load_data(yaml)).fingerprint
 
 
+@pytest.mark.filterwarnings("ignore:.*'green' does not occur")
 @pytest.mark.parametrize(
     ("old", "new"),
     [

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile
 
-from kseg.data import files
-from kseg.data.files import default_lookup, read_image, read_label_map
+from kseg.data import opening
+from kseg.data.files import read_image
+from kseg.data.label_files import default_lookup, read_label_map
 
 IDS = np.array([[0, 1, 2, 1], [2, 2, 0, 0], [1, 0, 255, 2]], "uint8")
 COLORS = {0: (10, 20, 30), 1: (200, 0, 0), 2: (0, 0, 255), 255: (0, 0, 0)}
@@ -14,7 +15,7 @@ RGB = np.array([[COLORS[i] for i in row] for row in IDS.tolist()], "uint8")
 
 
 def label_map(path, num_classes=3, colors=None):
-    return np.asarray(read_label_map(path, default_lookup(num_classes), colors or {}))
+    return read_label_map(path, default_lookup(num_classes), colors or {})
 
 
 def palette_image():
@@ -56,11 +57,13 @@ def test_ids_are_looked_up(tmp_path):
     lookup = np.full(256, -1)
     lookup[[3, 7, 9]] = 0, 1, 255
     Image.fromarray(np.array([[3, 7, 9, 3]], "uint8")).save(tmp_path / "labels.png")
-    labels = np.asarray(read_label_map(tmp_path / "labels.png", lookup, {}))
+    labels = read_label_map(tmp_path / "labels.png", lookup, {})
     assert labels.tolist() == [[0, 1, 255, 0]]
 
 
-@pytest.mark.parametrize(("ending", "name"), [("jpg", "JPEG"), ("webp", "WEBP"), ("gif", "GIF")])
+@pytest.mark.parametrize(
+    ("ending", "name"), [("jpg", "JPEG"), ("webp", "lossy WebP"), ("gif", "GIF")]
+)
 def test_lossy_label_map_is_refused(tmp_path, ending, name):
     path = tmp_path / f"labels.{ending}"
     Image.fromarray(IDS).save(path)
@@ -81,16 +84,16 @@ def test_id_without_a_class_is_named_with_its_pixels(tmp_path):
         label_map(tmp_path / "labels.png", 2)
 
 
-@pytest.mark.parametrize(("dtype", "value"), [("uint16", 256), ("int32", 70000)])
-def test_id_beyond_a_byte_is_refused(tmp_path, dtype, value):
+@pytest.mark.parametrize(("dtype", "value"), [("int32", 65536), ("int32", 70000)])
+def test_id_beyond_two_bytes_is_refused(tmp_path, dtype, value):
     Image.fromarray(np.array([[0, value]], dtype)).save(tmp_path / "labels.tif")
-    with pytest.raises(ValueError, match=rf"it holds the id {value}; ids must be from 0 to 255"):
+    with pytest.raises(ValueError, match=rf"it holds the id {value}; ids must be from 0 to 65535"):
         label_map(tmp_path / "labels.tif")
 
 
 def test_id_below_0_is_refused_by_its_own_name(tmp_path):
     Image.fromarray(np.array([[0, -4]], "int32")).save(tmp_path / "labels.tif")
-    with pytest.raises(ValueError, match=r"it holds the id -4; ids must be from 0 to 255"):
+    with pytest.raises(ValueError, match=r"it holds the id -4; ids must be from 0 to 65535"):
         label_map(tmp_path / "labels.tif")
 
 
@@ -103,7 +106,7 @@ def test_color_without_a_name_is_refused(tmp_path):
         label_map(tmp_path / "labels.png", colors=COLOR_IDS)
 
 
-@pytest.mark.parametrize("mode", ["LA", "F", "CMYK"])
+@pytest.mark.parametrize("mode", ["F", "CMYK"])
 def test_mode_that_holds_no_ids_is_refused(tmp_path, mode):
     Image.fromarray(IDS).convert(mode).save(tmp_path / "labels.tif")
     with pytest.raises(ValueError, match=rf"its mode {mode} is none that holds class ids"):
@@ -112,7 +115,7 @@ def test_mode_that_holds_no_ids_is_refused(tmp_path, mode):
 
 @pytest.mark.parametrize("read", [read_image, label_map])
 def test_missing_file_is_refused_by_its_name(tmp_path, read):
-    with pytest.raises(ValueError, match=r"gone\.png: there is no such file\.$"):
+    with pytest.raises(ValueError, match=r"gone\.png cannot be read: No such file or directory\.$"):
         read(tmp_path / "gone.png")
 
 
@@ -125,7 +128,7 @@ def test_file_that_is_no_image_is_refused(tmp_path, read):
 
 @pytest.mark.parametrize("read", [read_image, label_map])
 def test_folder_is_refused(tmp_path, read):
-    with pytest.raises(ValueError, match="it cannot be read as an image"):
+    with pytest.raises(ValueError, match="cannot be read: it is a folder"):
         read(tmp_path)
 
 
@@ -137,7 +140,7 @@ def test_image_cut_short_is_refused(tmp_path, read):
     content = path.read_bytes()
     for length in (20, len(content) // 2, len(content) * 3 // 4):
         path.write_bytes(content[:length])
-        with pytest.raises(ValueError, match="it cannot be read as an image"):
+        with pytest.raises(ValueError, match=r"it cannot be read as an image|it ends early"):
             read(path)
 
 
@@ -164,10 +167,10 @@ def test_damaged_image_is_read_or_refused_but_nothing_else(tmp_path, ending):
 
 @pytest.mark.parametrize("read", [read_image, label_map])
 def test_image_too_large_is_refused_before_its_pixels_are_read(tmp_path, monkeypatch, read):
-    monkeypatch.setattr(files, "MAX_PIXELS", 11)
+    monkeypatch.setattr(opening, "MAX_PIXELS", 11)
     Image.fromarray(IDS).save(tmp_path / "labels.png")
     monkeypatch.setattr(ImageFile.ImageFile, "load", None)
-    with pytest.raises(ValueError, match="it has 4 x 3 pixels, over 11"):
+    with pytest.raises(ValueError, match="it has 4 x 3 pixels, over 11; make it smaller"):
         read(tmp_path / "labels.png")
 
 
@@ -207,7 +210,7 @@ def test_image_with_damaged_exif_data_is_refused(tmp_path):
 def test_image_is_rgb_whatever_its_mode(tmp_path, mode):
     Image.fromarray(RGB).convert(mode).save(tmp_path / "image.tif")
     image = read_image(tmp_path / "image.tif")
-    assert image.mode == "RGB" and image.size == (4, 3)
+    assert image.dtype == np.uint8 and image.shape == (3, 4, 3)
 
 
 def test_default_lookup_keeps_ids_and_255():

@@ -143,7 +143,7 @@ def test_file_that_cannot_be_used_is_named_with_the_reason(tmp_path, write_recta
     with pytest.raises(ValueError, match=match):
         data.read(pair)
     pair.label_file.unlink()
-    with pytest.raises(ValueError, match=r"labels/0\.png: there is no such file\."):
+    with pytest.raises(ValueError, match=r"labels/0\.png cannot be read: No such file"):
         data.split("train")[0]
     pair.image.write_bytes(b"no image")
     with pytest.raises(ValueError, match=r"images/0\.png: it cannot be read as an image"):

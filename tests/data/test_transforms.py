@@ -3,7 +3,7 @@ import pytest
 from PIL import Image
 
 from kseg.data import Augmentation, fit_inside
-from kseg.data.transforms import FILL, augment, resize_image, stack
+from kseg.data.transforms import AUGMENTATIONS, FILL, augment, resize, resize_image, stack
 
 IDS = (0, 3, 7, 200)
 
@@ -20,7 +20,7 @@ def scene(size=(48, 64), seed=0):
     image = np.zeros((*size, 3), "uint8")
     image[..., 0], image[..., 2] = label_map, 255 - label_map
     image[..., 1] = np.arange(size[1]) * 2
-    return Image.fromarray(image), Image.fromarray(label_map)
+    return image, label_map
 
 
 def draws(augmentation, size=None, count=30, image_size=(48, 64)):
@@ -57,7 +57,7 @@ def test_fit_inside(size, box, expected):
 
 
 def test_resizing_to_the_same_size_is_no_resizing():
-    image = scene()[0]
+    image = Image.fromarray(scene()[0])
     assert resize_image(image, (48, 64)) is image
     assert resize_image(image, (24, 16)).size == (16, 24)
 
@@ -165,19 +165,18 @@ def test_colors_change_within_limits_and_only_the_image():
 
 def test_color_change_by_hand():
     """One pixel through brightness, contrast, saturation and tint as their words say."""
-    from kseg.data.transforms import _color_matrix
 
     class Fixed:
         def uniform(self, low, high, count):
             # brightness 1.1, contrast 0.8, saturation 0.5; then a tint of 4, 0 and -4
             return np.array([1.1, 0.8, 0.5] if low > 0 else [4.0, 0.0, -4.0])
 
-    image = Image.fromarray(np.array([[[200, 100, 50]]], "uint8"))
+    image = np.array([[[200, 100, 50]]], "uint8")
     pixel = np.array([200, 100, 50.0])
     luma = 0.299 * 200 + 0.587 * 100 + 0.114 * 50
     saturated = luma + 0.5 * (pixel - luma)
     expected = FILL + 0.8 * (1.1 * saturated - FILL) + np.array([4, 0, -4])
-    changed = np.asarray(image.convert("RGB", _color_matrix(0.3, Fixed())))[0, 0]
+    changed = AUGMENTATIONS["color"](image, None, 0.3, Fixed())[0][0, 0]
     np.testing.assert_allclose(changed, expected, atol=0.6)
 
 
@@ -199,3 +198,37 @@ def test_the_fill_becomes_0_in_a_model():
     from kseg.backbones.endpoints import scale_to_unit
 
     assert not np.asarray(scale_to_unit(np.full((1, 1, 1, 3), FILL, "float32"))).any()
+
+
+@pytest.mark.parametrize("channels", [1, 2, 4, 5])
+def test_images_of_other_channels_are_varied_like_those_of_three(channels):
+    image, label_map = scene()
+    bands = np.repeat(image[..., :1], channels, -1)
+    varied, labels = augment(
+        bands, label_map, Augmentation((32, 40)), (30, 40), np.random.default_rng(1)
+    )
+    assert varied.shape == (32, 40, channels) and varied.dtype == np.uint8
+    assert all((varied[..., 0] == varied[..., band]).all() for band in range(channels))
+    _, same = augment(image, label_map, Augmentation((32, 40)), (30, 40), np.random.default_rng(1))
+    np.testing.assert_array_equal(labels, same)
+
+
+def test_a_fourth_channel_is_not_taken_for_transparency():
+    """Pillow weighs colours with the alpha channel when it resizes."""
+    image = np.full((8, 8, 4), 200, "uint8")
+    image[:4, :, 3] = 0
+    resized = resize(image, (4, 4))
+    assert (resized[..., :3] == 200).all() and resized[0, 0, 3] == 0
+
+
+def test_a_new_augmentation_is_a_function_and_a_row(monkeypatch):
+    def invert(image, label_map, amount, rng):
+        return (255 - image * amount).astype("uint8"), label_map
+
+    with pytest.raises(ValueError, match="more takes the augmentations color, flip; got 'invert'"):
+        Augmentation((48, 64), more={"invert": 1.0})
+    monkeypatch.setitem(AUGMENTATIONS, "invert", invert)
+    image, label_map = scene()
+    plain = Augmentation((48, 64), (1, 1), 0.0, flip=False, color=0.0, more={"invert": 1.0})
+    varied, _ = augment(image, label_map, plain, None, np.random.default_rng(0))
+    np.testing.assert_array_equal(varied, 255 - image)

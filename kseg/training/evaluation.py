@@ -1,12 +1,12 @@
 """Scoring a model on a split, at the images' own size."""
 
 import numpy as np
-from tqdm import tqdm
 
 from kseg.data import Data
 from kseg.data.transforms import FILL
 from kseg.inference import Segmenter, predict_logits
 from kseg.metrics import ConfusionMatrix, Scores
+from kseg.progress import progress as show
 
 
 def evaluate(
@@ -29,7 +29,7 @@ def evaluate(
         pad_to: (height, width) to which images are padded with grey at the bottom and right
             before the model sees them, to test how far size matters; the padding is not scored.
         crop_to: (height, width) to which images and label maps are cut at the bottom and right.
-        progress: Whether to show a progress bar.
+        progress: Whether to show on standard error how far it is.
 
     Returns:
         The scores.
@@ -39,7 +39,7 @@ def evaluate(
             of classes, or pad_to is smaller than an image.
     """
     matrix = ConfusionMatrix(data.classes.num_classes)
-    for pair in tqdm(data.files(split), unit="image", leave=False, disable=not progress):
+    for pair in show(data.files(split), unit="image", label="scoring", shown=progress):
         image, label_map = data.read(pair)
         if crop_to is not None:
             image, label_map = (a[: crop_to[0], : crop_to[1]] for a in (image, label_map))

@@ -150,7 +150,7 @@ class Keeper(keras.callbacks.Callback):
             row |= {"mean_iou": scores.mean_iou, "pixel_accuracy": scores.pixel_accuracy}
         self.interruption.deferred = True  # until all of it is written
         self.history.append(row)
-        self.batch = 0
+        self.batch, self.metrics = 0, []
         self._save(current, row["mean_iou"])
         write_atomically(self.path / "history.csv", _table(self.history))
         if hasattr(self, "bar"):

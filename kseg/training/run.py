@@ -11,7 +11,7 @@ from kseg.classes import Classes
 from kseg.models import TRAINED, TrainedRecord, build
 from kseg.training.checkpoints import read_checkpoint
 from kseg.training.files import to_json, write_atomically
-from kseg.training.records import read_run_record, sealed
+from kseg.training.records import DamagedFileError, read_run_record, sealed
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,12 @@ def load(
                 f"{run.path} was trained from a model that kseg did not build; pass it to "
                 "kseg.load(run, model=...)."
             )
-        model = build(spec["builder"], {**spec["arguments"], "weights": None})
+        try:
+            model = build(spec["builder"], {**spec["arguments"], "weights": None})
+        except (TypeError, ValueError) as error:
+            raise DamagedFileError(
+                f"{run.path / 'run.json'} names a network that kseg cannot build: {error}"
+            ) from None
     shapes = {"average": shapes_of(model.variables)}
     _, _, arrays = read_checkpoint(run.path, checkpoint, shapes)
     assign(model.variables, arrays["average"], run.path)

@@ -21,12 +21,15 @@ def predict(
     """Labels every pixel of an image.
 
     Args:
-        model: A Keras model, or a callable from images float32 (N, H, W, 3), 0..255, to logits
+        model: A Keras model, or a callable from images float32 (N, H, W, C), 0..255, to logits
             (N, h, w, num_classes), such as `export.load_tflite` returns. One with an attribute
             `input_size` takes images up to that size; larger images are fitted into it.
-        image: RGB, 0..255, uint8 or float, (H, W, 3), or the path of an image.
+        image: RGB, 0..255, uint8 or float, (H, W, 3), or the path of an image. For a model with
+            another number of channels, (H, W, C) or, of one channel, (H, W).
         size: (height, width) that the image is fitted into before the model sees it, aspect
-            kept; None for its own size.
+            kept. None takes the working size that the model carries, `model.kseg_size`, as
+            models from `kseg.fit`, `kseg.load` and trained weights do; a model without one sees
+            the image at its own size. Pass the image's own size to have that from any model.
 
     Returns:
         The label map, uint8 (H, W), at the image's own size.
@@ -35,7 +38,7 @@ def predict(
         ValueError: If the image has another shape or range, or cannot be read.
     """
     if isinstance(image, str | Path):
-        image = np.asarray(read_image(Path(image)))
+        image = _read(Path(image), channels_of(model))
     return np.argmax(predict_logits(model, image, size), axis=-1).astype("uint8")
 
 
@@ -46,15 +49,16 @@ def predict_logits(
 
     Arguments as `predict`, the image as an array.
     """
-    image = check_image(image)
+    image = check_image(image, channels_of(model))
     own = image.shape[:2]
+    if size is None:
+        size = working_size(model)
     limit = getattr(model, "input_size", None)
     if size is None and limit is not None and (own[0] > limit[0] or own[1] > limit[1]):
         size = limit
     fitted = fit_inside(own, size)
     if fitted != own:
-        picture = Image.fromarray(np.clip(np.rint(image), 0, 255).astype("uint8"))
-        image = np.asarray(resize_image(picture, fitted))
+        image = _resized(image, fitted)
     logits = _call(model, np.asarray(image, "float32")[None])
     if logits.shape[1:3] != own:
         logits = keras.ops.convert_to_numpy(
@@ -63,21 +67,75 @@ def predict_logits(
     return logits[0]
 
 
-def check_image(image: np.ndarray) -> np.ndarray:
-    """Refuses what is no RGB image with values 0..255.
+def working_size(model: Segmenter) -> tuple[int, int] | None:
+    """Returns the (height, width) that a model carries as the scale it works at, or None."""
+    size = getattr(model, "kseg_size", None)
+    return None if size is None else (size[0], size[1])
+
+
+def channels_of(model: Segmenter) -> int:
+    """Returns how many channels the images of a model have; 3 where it does not say."""
+    if isinstance(model, keras.Model):
+        inputs = getattr(model, "inputs", None)
+        return (inputs[0].shape[-1] if inputs else None) or 3
+    return getattr(model, "channels", None) or 3
+
+
+def check_image(image: np.ndarray, channels: int = 3) -> np.ndarray:
+    """Refuses an array that is not an image with values 0..255.
+
+    Args:
+        image: The array; one of shape (H, W) is an image of one channel.
+        channels: How many channels the model takes.
+
+    Returns:
+        The image, (H, W, channels).
 
     Raises:
-        ValueError: If the shape is not (H, W, 3) or values leave 0..255.
+        ValueError: If it has another shape, or values that are not from 0 to 255 or that were
+            scaled to 0..1.
     """
     image = np.asarray(image)
-    if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
-        raise ValueError(f"image must be RGB of shape (H, W, 3); got shape {image.shape}.")
-    if image.dtype != np.uint8 and not (0 <= image.min() and image.max() <= 255):
+    if channels == 1 and image.ndim == 2:
+        image = image[..., None]
+    if image.ndim != 3 or image.shape[2] != channels or 0 in image.shape:
+        kind = "RGB of shape (H, W, 3)" if channels == 3 else f"of shape (H, W, {channels})"
+        why = "" if channels == 3 else ", the channels that the model takes"
+        raise ValueError(f"image must be {kind}{why}; got shape {image.shape}.")
+    if image.dtype.kind not in "uifb":
+        raise ValueError(f"image must hold real numbers, 0..255; got {image.dtype}.")
+    if image.dtype == np.uint8:
+        return image
+    low, high = image.min(), image.max()
+    if not (0 <= low and high <= 255):
         raise ValueError(
             "image must have values 0..255 (the scaling is in the model); got values from "
-            f"{image.min():.4g} to {image.max():.4g}."
+            f"{low:.4g} to {high:.4g}."
+        )
+    if image.dtype.kind in "fb" and 0 < high <= 1:
+        raise ValueError(
+            f"image must have values 0..255; its largest is {high:.4g}, as if it had been scaled "
+            "to 0..1. The scaling is in the model: pass the image as it is, or image * 255. (A "
+            "nearly black image passes as uint8.)"
         )
     return image
+
+
+def _read(path: Path, channels: int) -> np.ndarray:
+    """Reads an image file for a model of one or three channels."""
+    image = read_image(path)
+    if channels == 1:
+        return np.asarray(image.convert("L"))
+    return np.asarray(image)
+
+
+def _resized(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Returns an image of another (height, width), channel by channel where it is not RGB."""
+    image = np.clip(np.rint(image), 0, 255).astype("uint8")
+    if image.shape[2] == 3:
+        return np.asarray(resize_image(Image.fromarray(image), size))
+    channels = [Image.fromarray(image[..., index]) for index in range(image.shape[2])]
+    return np.stack([np.asarray(resize_image(channel, size)) for channel in channels], -1)
 
 
 def _call(model: Segmenter, images: np.ndarray) -> np.ndarray:

@@ -1,6 +1,6 @@
 """Losses on logits, blind to the ignored class."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import keras
 import numpy as np
@@ -133,6 +133,64 @@ class CrossEntropyDice(keras.losses.Loss):
     def get_config(self):
         """Returns the arguments that make this loss."""
         return {**self.cross_entropy.get_config(), "dice": self.dice, "name": self.name}
+
+
+class OnLabelMaps(keras.losses.Loss):
+    """A loss of Keras on label maps and logits, blind to the ignored class.
+
+    A loss whose name begins with "Sparse" is given class ids, any other one-hot classes; one that
+    takes scores is given the softmax of the logits. A loss that gives a value for each pixel is
+    averaged over the pixels that are not ignored. For another one, such as `keras.losses.Dice`,
+    ignored pixels are 0 in the classes and in the scores.
+    """
+
+    def __init__(self, loss: keras.losses.Loss, ignore_class: int = IGNORE_CLASS):
+        """Makes the loss.
+
+        Args:
+            loss: Of `keras.losses`.
+            ignore_class: Label of the pixels that do not count.
+        """
+        super().__init__(name=loss.name, reduction="sum")
+        self.loss, self.ignore_class = loss, ignore_class
+        self.sparse = type(loss).__name__.startswith("Sparse")
+        # A loss of Keras keeps its options in a wrapped function's arguments.
+        options = getattr(loss, "_fn_kwargs", {})
+        self.takes_logits = bool(getattr(loss, "from_logits", options.get("from_logits", False)))
+
+    def call(self, y_true, y_pred):
+        """Returns the loss; arguments as `SparseCrossEntropy.call`."""
+        labels, valid = _labels(y_true, self.ignore_class)
+        valid = ops.cast(valid, y_pred.dtype)
+        scores = y_pred if self.takes_logits else ops.softmax(y_pred)
+        if not self.sparse:
+            labels = ops.one_hot(labels, y_pred.shape[-1], dtype=y_pred.dtype)
+            labels = labels * ops.expand_dims(valid, -1)
+            if not self.takes_logits:
+                scores = scores * ops.expand_dims(valid, -1)
+        values = self.loss.call(labels, scores)
+        if len(values.shape) != 3:
+            return ops.mean(values)
+        return ops.sum(values * valid) / ops.maximum(ops.sum(valid), 1.0)
+
+
+LOSSES: dict[str, Callable[[Sequence[float] | None, float], keras.losses.Loss]] = {
+    "cross_entropy_dice": CrossEntropyDice,
+    "cross_entropy": lambda class_weights, dice: SparseCrossEntropy(class_weights),
+    "dice": lambda class_weights, dice: SoftDice(),
+}
+"""Name to a function of class weights and the weight of the Dice part, each of which a loss may
+pass over."""
+
+
+def loss_on_label_maps(loss: keras.losses.Loss) -> keras.losses.Loss:
+    """Returns a loss that takes label maps (N, H, W) and logits (N, H, W, num_classes).
+
+    Args:
+        loss: One of Keras is made to; any other is taken to do so as it is.
+    """
+    known = type(loss).__module__.startswith("keras.")
+    return OnLabelMaps(loss) if known else loss
 
 
 def _labels(label_maps, ignore_class):

@@ -72,7 +72,7 @@ def _steps(arguments: argparse.Namespace) -> list[float]:
     import kseg
     from kseg.data import check_data
     from kseg.models import build
-    from kseg.training.compile import compile_model, frozen
+    from kseg.training.compile import compile_model, frozen, make_loss
 
     parts = importlib.import_module("kseg.training.fitting")
     row, data = arguments.row, kseg.load_data(arguments.data)
@@ -96,7 +96,8 @@ def _steps(arguments: argparse.Namespace) -> list[float]:
         frozen(model, recipe.freeze),
         contextlib.nullcontext() if plain_norms else parts._quick_norms(model),
     ):
-        compile_model(model, recipe, len(split), check_data(data).pixels["train"])
+        loss = make_loss(recipe, check_data(data).pixels["train"])
+        compile_model(model, recipe, len(split), loss)
         model.jit_compile = row == "xla"
         model.fit(batches, steps_per_epoch=arguments.steps + _WARM, callbacks=[clock], verbose=0)
     return [after - before for before, after in zip(ends[_WARM - 1 :], ends[_WARM:], strict=False)]

@@ -170,16 +170,23 @@ class Split(keras.utils.PyDataset):
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Returns batch `index`, counted from the start of the first epoch."""
+        return stack(
+            [self._pair(pick, index, slot) for slot, pick in enumerate(self._picks(index))]
+        )
+
+    def files(self, index: int) -> list[Pair]:
+        """Returns the images and label files of batch `index`."""
+        return [self.pairs[pick] for pick in self._picks(index)]
+
+    def _picks(self, index):
         epoch, batch = divmod(index, len(self))
         order = np.arange(len(self.pairs))
         if self.seed is not None:
             order = np.random.default_rng((self.seed, epoch)).permutation(order)
         first = batch * self.batch_size
         if self.augmentation is None:
-            picks = order[first : first + self.batch_size]
-        else:
-            picks = order.take(range(first, first + self.batch_size), mode="wrap")
-        return stack([self._pair(pick, index, slot) for slot, pick in enumerate(picks)])
+            return order[first : first + self.batch_size]
+        return order.take(range(first, first + self.batch_size), mode="wrap")
 
     def _pair(self, pick, index, slot):
         image, label_map = self.data.read(self.pairs[pick])

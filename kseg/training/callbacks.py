@@ -2,7 +2,6 @@
 
 import csv
 import io
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -10,14 +9,16 @@ from pathlib import Path
 
 import keras
 import numpy as np
-from tqdm import tqdm
 
 from kseg.metrics import Scores
-from kseg.training.run import write_atomically, write_checkpoint
+from kseg.progress import progress
+from kseg.training.checkpoints import write_checkpoint
+from kseg.training.files import write_atomically
+from kseg.training.interruption import Interruption
 
 
 class TrainingDivergedError(RuntimeError):
-    """The loss is no longer a number; `exit_code` is what the command line ends with."""
+    """Loss or weights are no longer finite; `exit_code` is what the command line ends with."""
 
     exit_code = 3
 
@@ -68,89 +69,149 @@ class Keeper(keras.callbacks.Callback):
         path: The run folder.
         average: The running average.
         score: Scores the model as it stands; None where no image was left to judge by.
-        epochs: Of the whole training.
-        steps: Of an epoch.
+        length: (epochs of the whole training, steps of an epoch).
         validate_every: Epochs between evaluations.
+        files: Names the files of a batch, by its number.
+        interruption: Whether somebody asked to stop.
         history: A row for each epoch so far.
+        batch: Steps done in the epoch that runs; a resumed one may begin in its middle.
+        metrics: What Keras had summed up over those steps; empty at the beginning of an epoch.
     """
 
     path: Path
     average: WeightAverage
     score: Callable[[keras.Model], Scores] | None
-    epochs: int
-    steps: int
+    length: tuple[int, int]
     validate_every: int
+    files: Callable[[int], str]
+    interruption: Interruption
     history: list[dict] = field(default_factory=list)
+    batch: int = 0
+    metrics: list[np.ndarray] = field(default_factory=list)
+    loss: float = 0.0
 
     def __post_init__(self) -> None:
         super().__init__()
+        self.started = time.monotonic()
+
+    @property
+    def steps_done(self) -> int:
+        """Steps of the whole training that are done."""
+        return len(self.history) * self.length[1] + self.batch
 
     def on_train_begin(self, logs=None):
-        """Shows the progress bar."""
-        self.bar = tqdm(
-            total=self.epochs * self.steps,
-            initial=len(self.history) * self.steps,
-            unit="step",
-            # A log file wants a line now and then, not ten a second.
-            mininterval=0.2 if sys.stderr.isatty() else 60,
-        )
+        """Shows the progress."""
+        self.bar = progress(total=self.length[0] * self.length[1], initial=self.steps_done)
 
     def on_train_end(self, logs=None):
-        """Ends the progress bar."""
+        """Ends the progress."""
         self.bar.close()
 
     def on_epoch_begin(self, epoch, logs=None):
-        """Starts the clock."""
+        """Starts the clock, and gives Keras back what it had summed up before a stop."""
         self.started = time.monotonic()
+        if self.metrics:
+            write(self.model.metrics_variables, self.metrics)
+            self.metrics = []
+        self.interruption.deferred = True
 
     def on_train_batch_end(self, batch, logs=None):
-        """Moves the bar.
+        """Moves the bar, and saves where somebody asked to stop.
 
         Raises:
-            TrainingDivergedError: If the loss is not finite.
+            TrainingDivergedError: If the loss or a weight is not finite.
+            KeyboardInterrupt: If somebody asked to stop.
         """
         self.loss = float(logs["loss"])
-        if not np.isfinite(self.loss):
-            start = f", from the weights of {self.path}" if self.history else ""
-            raise TrainingDivergedError(
-                f"The loss is {self.loss} after {self.bar.n + 1} steps; try a smaller learning "
-                f"rate, in another folder{start}."
-            )
+        self._check_finite(self.loss, self.average.values)
+        self.batch += 1
         self.bar.set_postfix_str(self._summary(), refresh=False)
         self.bar.update()
+        if self.interruption.asked:
+            synchronize(self.model)
+            self._save(read(self.model.variables), None)
+            self.interruption.end()
 
     def on_epoch_end(self, epoch, logs=None):
-        """Evaluates where it is time, and writes a checkpoint and the history."""
+        """Evaluates where it is time, and writes a checkpoint and the history.
+
+        Raises:
+            TrainingDivergedError: If a weight is not finite.
+            KeyboardInterrupt: If somebody asked to stop; all steps are saved by then.
+        """
         synchronize(self.model)
         seconds = time.monotonic() - self.started
-        row = {"epoch": epoch + 1, "step": (epoch + 1) * self.steps, "loss": self.loss}
+        row = {"epoch": epoch + 1, "step": (epoch + 1) * self.length[1], "loss": self.loss}
         row |= {"mean_iou": None, "pixel_accuracy": None, "seconds": round(seconds, 2)}
         current = read(self.model.variables)
-        due = (epoch + 1) % self.validate_every == 0 or epoch + 1 == self.epochs
+        due = (epoch + 1) % self.validate_every == 0 or epoch + 1 == self.length[0]
         if self.score and due:
-            write(self.model.variables, self.average.values)
-            scores = self.score(self.model)
-            write(self.model.variables, current)
+            scores = self._scores(self.score, current)
             row |= {"mean_iou": scores.mean_iou, "pixel_accuracy": scores.pixel_accuracy}
+        self.interruption.deferred = True  # until all of it is written
         self.history.append(row)
+        self.batch, self.metrics = 0, []
+        self._save(current, row["mean_iou"])
+        write_atomically(self.path / "history.csv", _table(self.history))
+        if hasattr(self, "bar"):
+            self.bar.set_postfix_str(self._summary())
+        self.interruption.deferred = False
+        self.interruption.end()
+
+    def _scores(self, score: Callable[[keras.Model], Scores], current: list[np.ndarray]) -> Scores:
+        """Scores the average; the model holds its own weights again afterwards.
+
+        This may take minutes, so a signal does not wait for its end: a checkpoint is written from
+        which a resumed training scores again.
+        """
+        try:
+            self.interruption.deferred = False
+            self.interruption.end()
+            write(self.model.variables, self.average.values)
+            scores = score(self.model)
+        except KeyboardInterrupt:
+            self._save(current, None)
+            raise
+        write(self.model.variables, current)
+        return scores
+
+    def _save(self, weights: list[np.ndarray], mean_iou: float | None) -> None:
+        """Writes a checkpoint from which the training goes on exactly."""
         groups = {
-            "model": current,
+            "model": weights,
             "average": self.average.values,
             "optimizer": read(self.model.optimizer.variables),
         }
+        for arrays in groups.values():
+            self._check_finite(self.loss, arrays)
+        if self.batch:
+            groups["metrics"] = read(self.model.metrics_variables)
         facts = {
-            "epoch": epoch + 1,
-            "mean_iou": row["mean_iou"],
+            "epoch": len(self.history),
+            "batch": self.batch,
+            "loss": self.loss,
+            "mean_iou": mean_iou,
             "average_steps": self.average.steps,
             "history": self.history,
         }
-        write_checkpoint(self.path, row["step"], groups, facts)
-        write_atomically(self.path / "history.csv", _table(self.history))
-        self.bar.set_postfix_str(self._summary())
+        write_checkpoint(self.path, self.steps_done, groups, facts)
+
+    def _check_finite(self, loss: float, arrays: list[np.ndarray]) -> None:
+        finite = all(np.isfinite(array).all() for array in arrays if array.dtype.kind == "f")
+        if np.isfinite(loss) and finite:
+            return
+        number = self.average.steps - 1
+        start = f", from the weights of {self.path}" if self.history else ""
+        what = "A weight is no longer finite" if np.isfinite(loss) else f"The loss is {loss}"
+        raise TrainingDivergedError(
+            f"{what} after {number + 1} steps; try a smaller learning rate, in another "
+            f"folder{start}. The last batch was {self.files(number)}."
+        )
 
     def _summary(self):
+        epochs, steps = self.length
         scored = [row["mean_iou"] for row in self.history if row["mean_iou"] is not None]
-        text = f"epoch {min(self.bar.n // self.steps + 1, self.epochs)}/{self.epochs}"
+        text = f"epoch {min(self.steps_done // steps + 1, epochs)}/{epochs}"
         text += f", loss {self.loss:.3f}"
         return text + (f", val mIoU {scored[-1]:.4f}, best {max(scored):.4f}" if scored else "")
 

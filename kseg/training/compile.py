@@ -6,19 +6,19 @@ from collections.abc import Iterator
 import keras
 import numpy as np
 
-from kseg.losses import CrossEntropyDice, balanced_class_weights
+from kseg.losses import LOSSES, balanced_class_weights
 from kseg.training.recipe import Recipe
 from kseg.training.schedule import WarmupDecay
 
 
-def compile_model(model: keras.Model, recipe: Recipe, steps: int, pixels: np.ndarray) -> None:
+def compile_model(model: keras.Model, recipe: Recipe, steps: int, loss: keras.losses.Loss) -> None:
     """Compiles a model as a recipe says.
 
     Args:
         model: The network; if it was built on a backbone, that learns at its own rate.
         recipe: The recipe.
-        steps: Of an epoch.
-        pixels: Of each class in the training label maps, (num_classes,).
+        steps: How many steps an epoch has.
+        loss: Takes label maps and logits.
     """
     total = steps * recipe.epochs
 
@@ -45,17 +45,22 @@ def compile_model(model: keras.Model, recipe: Recipe, steps: int, pixels: np.nda
         chosen = keras.optimizers.MultiOptimizer(keras.optimizers.OptimizerMap(chosen, slow))
     # On CPUs XLA is several times slower than TensorFlow's own kernels.
     jit = False if keras.backend.backend() == "tensorflow" else "auto"
-    model.compile(optimizer=chosen, loss=make_loss(recipe, pixels), jit_compile=jit)
+    model.compile(optimizer=chosen, loss=loss, jit_compile=jit)
     model.optimizer.build(model.trainable_variables)
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = recipe.suited(recipe.norm_momentum, total)
 
 
-def make_loss(recipe: Recipe, pixels: np.ndarray) -> CrossEntropyDice:
-    """Returns the loss of a recipe; pixels as `compile_model`."""
+def make_loss(recipe: Recipe, pixels: np.ndarray) -> keras.losses.Loss:
+    """Returns the loss that a recipe names.
+
+    Args:
+        recipe: The recipe.
+        pixels: How many pixels of each class the training label maps have, (num_classes,).
+    """
     balanced = recipe.class_weights == "auto"
-    return CrossEntropyDice(balanced_class_weights(pixels) if balanced else None, recipe.dice)
+    return LOSSES[recipe.loss](balanced_class_weights(pixels) if balanced else None, recipe.dice)
 
 
 @contextlib.contextmanager

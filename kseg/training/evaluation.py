@@ -4,7 +4,7 @@ import numpy as np
 
 from kseg.data import Data, check_labels
 from kseg.data.transforms import FILL
-from kseg.inference import Segmenter, predict_logits
+from kseg.inference import Segmenter, channels_of, predict_logits
 from kseg.metrics import ConfusionMatrix, Scores
 from kseg.progress import progress as show
 
@@ -25,7 +25,8 @@ def evaluate(
         model: As for `kseg.predict`.
         data: The data set.
         split: "train", "val" or "test".
-        size: Working size, as for `kseg.predict`; the metric is taken at each image's own size.
+        size: Working size, as for `kseg.predict`: None takes the one that the model carries. The
+            metric is taken at each image's own size.
         pad_to: (height, width) to which images are padded with grey at the bottom and right
             before the model sees them, to test how far size matters; the padding is not scored.
         crop_to: (height, width) to which images and label maps are cut at the bottom and right.
@@ -35,9 +36,16 @@ def evaluate(
         The scores.
 
     Raises:
+        TypeError: If data is not a data set.
         ValueError: If the split is missing, a file cannot be read, the model has another number
-            of classes, or pad_to is smaller than an image.
+            of classes or channels, or pad_to is smaller than an image.
     """
+    if not isinstance(data, Data):
+        raise TypeError(
+            f"data must be what kseg.load_data returns; got {type(data).__name__}. For one array, "
+            "kseg.predict labels an image."
+        )
+    check_channels(model, data)
     check_labels(data, [split])
     matrix = ConfusionMatrix(data.classes.num_classes)
     for pair in show(data.files(split), unit="image", label="scoring", shown=progress):
@@ -64,6 +72,20 @@ def check_classes(num_classes: int, data: Data) -> None:
             f"The model has {num_classes} classes and {data.source} has "
             f"{data.classes.num_classes} names; build the model with "
             f"num_classes={data.classes.num_classes}."
+        )
+
+
+def check_channels(model: Segmenter, data: Data) -> None:
+    """Refuses a model whose images have another number of channels than those of the data.
+
+    Raises:
+        ValueError: If they have.
+    """
+    takes, has = channels_of(model), getattr(data, "channels", 3)
+    if takes != has:
+        raise ValueError(
+            f"The model takes images of {takes} channel{'s' * (takes > 1)} and those of "
+            f"{data.source} have {has}; build the model with input_shape=(None, None, {has})."
         )
 
 

@@ -5,6 +5,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from kseg.data.files import MAX_PIXELS
+from kseg.losses import LOSSES
+
 _Rule = tuple[Callable[[Any], bool], str]  # whether a value is right, and what it must be
 
 
@@ -13,14 +16,17 @@ def _one_of(*choices: str) -> _Rule:
 
 
 def _whole(least: int) -> _Rule:
-    return lambda value: isinstance(value, int) and value >= least, f"a whole number from {least}"
+    return lambda value: type(value) is int and value >= least, f"a whole number from {least}"
 
 
 _AT_LEAST_1 = _whole(1)
 _ABOVE_0: _Rule = (lambda value: 0 < value < math.inf, "a number above 0")
 _NOT_NEGATIVE: _Rule = (lambda value: value >= 0, "0 or more")
 _FRACTION: _Rule = (lambda value: 0 <= value < 1, "from 0 to under 1")
-_SIZE: _Rule = (lambda value: len(value) == 2 and min(value) >= 1, "(height, width) in pixels")
+_SIZE: _Rule = (
+    lambda value: len(value) == 2 and all(type(side) is int and side >= 1 for side in value),
+    "(height, width) in pixels",
+)
 _YES_OR_NO: _Rule = (lambda value: isinstance(value, bool), "True or False")
 _RANGE: _Rule = (
     lambda value: len(value) == 2 and 0 < value[0] <= value[1],
@@ -44,6 +50,7 @@ _RULES: dict[str, _Rule] = {
     "average": _FRACTION,
     "norm_momentum": _FRACTION,
     "class_weights": _one_of("auto"),
+    "loss": _one_of(*LOSSES),
     "dice": _NOT_NEGATIVE,
     "distillation": _NOT_NEGATIVE,
     "scale": _RANGE,
@@ -56,6 +63,20 @@ _RULES: dict[str, _Rule] = {
 }
 
 
+# What is larger is a slip, and would take all memory or make every number infinite.
+_MOST: dict[str, float] = {
+    "epochs": 100_000,
+    "minutes": 1_000_000,
+    "batch_size": 100_000,
+    "seed": 2**63 - 1,
+    "learning_rate": 1000,
+    "backbone_rate": 1000,
+    "weight_decay": 1000,
+    "dice": 1000,
+    "distillation": 1_000_000,
+    "validate_every": 100_000,
+    "workers": 1000,
+}
 _OPTIONAL = ("minutes", "size", "crop", "clip_norm", "freeze", "class_weights")
 # Steps times (1 - decay): how often a running average is renewed within a training.
 _FORGETTING = 20
@@ -73,7 +94,7 @@ class Recipe:
         size: Working size, (height, width) that images are fitted into; None keeps their own.
         crop: (height, width) of training crops, multiples of 32; None takes the working size, or
             the first image's, rounded up to 32.
-        seed: Of weights that start at random is the caller's; this one orders and varies images.
+        seed: Seeds image order and augmentation; seed the weights yourself.
         optimizer: "adamw" or "sgd" (momentum 0.9).
         learning_rate: Highest rate, of the decoder.
         backbone_rate: Rate of the backbone as a fraction of learning_rate; 1 suits random weights.
@@ -89,7 +110,8 @@ class Recipe:
             Keras's 0.99 statistics need a thousand steps, and a run of a hundred scores nothing.
         class_weights: "auto" raises rare classes (`kseg.losses.balanced_class_weights`); None
             weighs pixels alike.
-        dice: Weight of the soft Dice loss beside cross entropy.
+        loss: Name of a loss in `kseg.losses.LOSSES`; `kseg.fit(..., loss=)` takes any other.
+        dice: Weight of the soft Dice loss beside cross entropy in "cross_entropy_dice".
         distillation: Weight of a teacher's logits beside that, where `kseg.fit` has a teacher.
         scale: Smallest and largest random enlargement.
         flip: Whether half the images are mirrored.
@@ -120,6 +142,7 @@ class Recipe:
     average: float = 0.99
     norm_momentum: float = 0.97
     class_weights: str | None = "auto"
+    loss: str = "cross_entropy_dice"
     dice: float = 0.5
     distillation: float = 1.0
     scale: tuple[float, float] = (0.7, 1.6)
@@ -137,7 +160,7 @@ class Recipe:
             ValueError: If one is out of range; it is named.
         """
         for name, (holds, rule) in _RULES.items():
-            value = getattr(self, name)
+            value: Any = getattr(self, name)
             # A list stands for a tuple, as JSON gives it back.
             value = tuple(value) if isinstance(value, list) else value
             object.__setattr__(self, name, value)
@@ -148,7 +171,11 @@ class Recipe:
             except TypeError:  # a number for a pair, or a word for a number
                 right = False
             if not right:
-                raise ValueError(f"{name} must be {rule}; got {value!r}.")
+                raise ValueError(f"{name} must be {rule}; got {_short(value)}.")
+            if name in _MOST and value > _MOST[name]:
+                raise ValueError(f"{name} must be at most {_MOST[name]:,}; got {_short(value)}.")
+            if name in ("size", "crop") and value[0] * value[1] > MAX_PIXELS:
+                raise ValueError(f"{name} must be at most {MAX_PIXELS:,} pixels; got {value}.")
         if self.crop and (self.crop[0] % 32 or self.crop[1] % 32):
             up = tuple(side + -side % 32 for side in self.crop)
             raise ValueError(
@@ -164,3 +191,11 @@ class Recipe:
             steps: Of the whole training.
         """
         return min(limit, max(0.5, 1 - _FORGETTING / steps))
+
+
+def _short(value: Any) -> str:
+    """Returns how a value is written, cut where it is long; Python refuses 5,000 digits."""
+    if type(value) is int and abs(value) >= 10**40:
+        return "a number of over 40 digits"
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:80]}..."

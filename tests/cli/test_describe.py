@@ -7,7 +7,8 @@ import pytest
 import kseg
 from kseg.analysis import costs_table, describe, describe_networks
 from kseg.cli import main
-from kseg.training.run import write_checkpoint, write_json
+from kseg.training.checkpoints import write_checkpoint
+from kseg.training.run import Run
 
 
 def _printed(capsys, *arguments):
@@ -30,8 +31,8 @@ def run(tmp_path_factory):
     """A run folder, untrained."""
     folder = tmp_path_factory.mktemp("run")
     model = kseg.build_fcn32s(3, backbone="separable", weights=None)
-    write_json(
-        folder / "run.json",
+    Run.write(
+        folder,
         {
             "format": 1,
             "spec": model.kseg_spec,

@@ -10,14 +10,9 @@ import numpy as np
 import pytest
 
 from kseg.training import load
-from kseg.training.run import (
-    assign,
-    open_run,
-    read_checkpoint,
-    write_atomically,
-    write_checkpoint,
-    write_json,
-)
+from kseg.training.checkpoints import read_checkpoint, write_checkpoint
+from kseg.training.files import write_atomically
+from kseg.training.run import Run, assign, open_run
 
 
 def checkpoint(path, step, mean_iou=None):
@@ -195,18 +190,19 @@ def test_atomic_write_that_fails_leaves_the_old_content(tmp_path, monkeypatch):
 
 
 def test_json_is_returned_as_it_would_be_read(tmp_path):
-    record = write_json(tmp_path / "run.json", {"size": (3, 4)})
-    assert record == {"size": [3, 4]} == json.loads((tmp_path / "run.json").read_text())
-    assert write_json(None, {"size": (3, 4)}) == record
+    run = Run.write(tmp_path, {"size": (3, 4)})
+    written = json.loads((tmp_path / "run.json").read_text())
+    assert len(written.pop("checksum")) == 64
+    assert run.record == {"size": [3, 4]} == written
 
 
 @pytest.mark.parametrize("content", [None, b"", b"{}", b"[]", b"\xff", b"7"])
 def test_folder_without_a_record_is_no_run(tmp_path, content):
     if content is not None:
         (tmp_path / "run.json").write_bytes(content)
-    with pytest.raises(ValueError, match=r"is no run folder of kseg: it has no readable run\.json"):
+    with pytest.raises(ValueError, match=r"is not a kseg run folder: it has no readable run\.json"):
         open_run(tmp_path)
-    with pytest.raises(ValueError, match="is no run folder of kseg"):
+    with pytest.raises(ValueError, match="is not a kseg run folder"):
         load(tmp_path)
 
 
@@ -221,12 +217,13 @@ def test_run_knows_its_classes_and_size(tmp_path):
         "format": 1,
         "classes": {"names": ["a", "b"], "colors": [[1, 2, 3], [4, 5, 6]]},
         "size": [360, 480],
+        "spec": None,
     }
-    write_json(tmp_path / "run.json", record)
+    Run.write(tmp_path, record)
     run = open_run(str(tmp_path))
     assert run.classes.names == ("a", "b") and run.classes.colors == ((1, 2, 3), (4, 5, 6))
     assert run.size == (360, 480)
-    write_json(tmp_path / "run.json", {**record, "size": None})
+    Run.write(tmp_path, {**record, "size": None})
     assert open_run(tmp_path).size is None
 
 

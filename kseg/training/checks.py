@@ -1,0 +1,170 @@
+"""What `kseg.fit` refuses before a run folder exists."""
+
+from pathlib import Path
+
+import keras
+
+from kseg.data import Data
+from kseg.data.transforms import fit_inside
+from kseg.training.checkpoints import has_checkpoints
+from kseg.training.evaluation import check_channels, check_classes
+
+# What may stand between a softmax and the output without undoing it.
+_PASSED_THROUGH = (
+    "Activation", "Concatenate", "CropLike", "Cropping2D", "Dropout", "Identity", "Reshape",
+    "Resize", "Resizing", "UpSampling2D", "ZeroPadding2D",
+)  # fmt: skip
+_SCORES = ("softmax", "sigmoid", "hard_sigmoid", "log_softmax")
+# What a training may leave in a folder before its first checkpoint.
+_OWN = ("run.lock", "run.json", "checkpoints")
+
+
+def check_folder(path: Path) -> None:
+    """Refuses a folder for a new training that has a checkpoint or files of other origin.
+
+    Raises:
+        ValueError: If it has.
+    """
+    if path.exists() and not path.is_dir():
+        raise ValueError(f"{path} is a file; run_dir must name a folder.")
+    if not path.is_dir():
+        return
+    others = [f.name for f in path.iterdir() if f.name not in _OWN and f.suffix != ".tmp"]
+    if others or has_checkpoints(path):
+        raise ValueError(f"{path} is not empty; resume the run in it, or name another folder.")
+
+
+def check_arguments(model: keras.Model, data: Data, teacher: keras.Model | None) -> None:
+    """Refuses a model or data that `kseg.fit` cannot train with.
+
+    Raises:
+        TypeError: If an argument is of another type.
+        ValueError: If the model is not one from an image to logits of the classes of the data.
+    """
+    if not isinstance(data, Data):
+        raise TypeError(
+            f"data must be what kseg.load_data returns; got {type(data).__name__}. Store images "
+            "and label maps as files, and name their folders in a YAML file."
+        )
+    for name, network in (("model", model), ("teacher", teacher)):
+        if network is not None:
+            check_graph(name, network)
+            check_classes(network.output_shape[-1], data)
+            check_channels(network, data)
+
+
+def check_graph(name: str, model: keras.Model) -> None:
+    """Refuses a model that is not one graph from an image (N, H, W, C) to a map of the same size.
+
+    Raises:
+        TypeError: If it is not a Keras model.
+        ValueError: If its inputs, outputs or precision are of another kind.
+    """
+    if not isinstance(model, keras.Model):
+        raise TypeError(f"{name} must be a keras.Model; got {type(model).__name__}.")
+    functional = hasattr(model, "_run_through_graph")
+    if not functional and not (isinstance(model, keras.Sequential) and model.built):
+        raise ValueError(
+            f"{name} must be a functional or a built Sequential model, whose inputs and output are "
+            "known; write: image = keras.Input((None, None, 3)); "
+            f"{name} = keras.Model(image, {name}(image))."
+        )
+    for what, tensors in (("input", model.inputs), ("output", model.outputs)):
+        if len(tensors) != 1:
+            names = ", ".join(t.name for t in tensors)
+            raise ValueError(
+                f"{name} must have one {what}; it has {len(tensors)} ({names}). Write "
+                f"keras.Model with the one that is to be trained."
+            )
+    first = any(
+        getattr(x, "data_format", None) == "channels_first" for x in model._flatten_layers()
+    )
+    if first or keras.config.image_data_format() == "channels_first":
+        raise ValueError(
+            f"{name} must be channels_last, with images (N, H, W, C); build it after "
+            'keras.config.set_image_data_format("channels_last").'
+        )
+    for what, shape in (("images", model.input_shape), ("logits", model.output_shape)):
+        if len(shape) != 4 or shape[-1] is None:
+            raise ValueError(f"{name} must have {what} of shape (N, H, W, C); got {shape}.")
+    mixed = {x.compute_dtype for x in model._flatten_layers()} - {"float32", "uint8", "int32"}
+    if mixed:
+        raise ValueError(
+            f"{name} must compute in float32; it has layers in {', '.join(sorted(mixed))}. Build "
+            'it after keras.config.set_dtype_policy("float32").'
+        )
+
+
+def check_logits(model: keras.Model) -> None:
+    """Refuses a model that ends in scores where the loss is taken from logits.
+
+    Raises:
+        ValueError: If it ends in a softmax or a sigmoid.
+    """
+    if (found := _ending(model)) is not None:
+        raise ValueError(
+            f"model must end in logits, from which the loss is taken; it ends in {found}. Leave "
+            'that out (an exported file has it with head="softmax"), or pass a loss= that takes '
+            "scores."
+        )
+    if model.output_shape[-1] == 1:
+        raise ValueError(
+            "model must have a channel for each class, background included; it has one. Take two "
+            "channels for two classes."
+        )
+
+
+def _ending(model: keras.Model) -> str | None:
+    """Returns the softmax or sigmoid that a model ends in."""
+    operation, node, _ = model.outputs[0]._keras_history
+    while True:
+        if isinstance(operation, keras.Model):
+            return _ending(operation)
+        kind = type(operation).__name__
+        activation = getattr(getattr(operation, "activation", None), "__name__", kind.lower())
+        if activation in _SCORES:
+            return f"{activation} (the layer {operation.name!r})"
+        if kind not in _PASSED_THROUGH:
+            return None
+        before = operation._inbound_nodes[node].input_tensors[0]._keras_history
+        operation, node = before.operation, before.node_index
+
+
+def check_sizes(
+    model: keras.Model, data: Data, crop: tuple[int, int], size: tuple[int, int] | None
+) -> None:
+    """Refuses a model that does not take the crops or images, or gives a map of another size.
+
+    Args:
+        model: The model.
+        data: The data set.
+        crop: (height, width) of training crops.
+        size: Working size.
+
+    Raises:
+        ValueError: If it does not.
+    """
+    fixed = model.input_shape[1:3]
+    sizes = {"crop": crop, **(_working_sizes(data, size) if fixed != (None, None) else {})}
+    for what, (height, width) in sizes.items():
+        if not all(a in (None, b) for a, b in zip(fixed, (height, width), strict=True)):
+            raise ValueError(
+                f"model takes images of {fixed[0]} x {fixed[1]} only, and {what} is {height} x "
+                f"{width}; build it with an input of shape (None, None, {model.input_shape[-1]}), "
+                "or take images, size and crop of that size."
+            )
+    given = model.compute_output_shape((1, *crop, model.input_shape[-1]))
+    if tuple(given[1:3]) != tuple(crop):
+        raise ValueError(
+            f"model must give logits of the image's size; for {crop[0]} x {crop[1]} they are "
+            f"{given[1]} x {given[2]}. Upsample them, say with keras.layers.UpSampling2D."
+        )
+
+
+def _working_sizes(data: Data, size: tuple[int, int] | None) -> dict[str, tuple[int, int]]:
+    """Returns, by name, the sizes at which the images of "val" are scored."""
+    found = {}
+    for pair in data.pairs.get("val", ()):
+        height, width = data.read(pair)[1].shape
+        found[f"{pair.image.name} at the working size"] = fit_inside((height, width), size)
+    return found

@@ -1,0 +1,74 @@
+"""The images of a training: which, in what order, and how large."""
+
+from dataclasses import replace
+
+import keras
+from PIL import Image
+
+from kseg.data import Augmentation, Data, Split
+from kseg.data.transforms import fit_inside
+from kseg.training.recipe import Recipe
+
+
+def trained_splits(recipe: Recipe) -> tuple[str, ...]:
+    """Returns the names of the splits that a recipe trains on."""
+    return ("train", "val") if recipe.with_val else ("train",)
+
+
+def training_split(data: Data, recipe: Recipe) -> Split:
+    """Returns the training images as a recipe orders and varies them."""
+    pairs = sum((data.files(name) for name in trained_splits(recipe)), ())
+    return replace(data, pairs={"train": pairs}).split(
+        "train",
+        size=recipe.size,
+        batch_size=recipe.batch_size,
+        seed=recipe.seed,
+        augment=Augmentation(
+            crop_of(recipe, data), recipe.scale, flip=recipe.flip, color=recipe.color
+        ),
+    )
+
+
+class Stream(keras.utils.PyDataset):
+    """A split without end: batch numbers run on over the epochs.
+
+    With an end, Keras would start each epoch at number 0, and with the same variations.
+    """
+
+    def __init__(self, split: Split, start: int, workers: int):
+        """Makes the stream.
+
+        Args:
+            split: The images.
+            start: Number of the first batch.
+            workers: Threads that prepare batches.
+        """
+        super().__init__(workers=workers)
+        self.split, self.start = split, start
+
+    @property
+    def num_batches(self):
+        """None: there is no end."""
+        return None
+
+    def __getitem__(self, index):
+        """Returns batch `index`, counted from the start."""
+        return self.split[self.start + index]
+
+
+def largest_of(data: Data, size: tuple[int, int] | None) -> tuple[int, int]:
+    """Returns the (height, width) at which the largest image of "val" is scored."""
+    found = (1, 1)
+    for pair in data.pairs.get("val", ()):
+        with Image.open(pair.image) as header:  # its pixels are not read
+            height, width = fit_inside((header.height, header.width), size)
+        found = max(found, (height, width), key=lambda sides: sides[0] * sides[1])
+    return found
+
+
+def crop_of(recipe: Recipe, data: Data) -> tuple[int, int]:
+    """Returns the (height, width) of training crops: the recipe's, or one that suits the images."""
+    if recipe.crop is not None:
+        return recipe.crop
+    height, width = recipe.size or data.read(data.files("train")[0])[1].shape
+    return height + -height % 32, width + -width % 32

@@ -117,6 +117,6 @@ def _efficientnet_lite(image, width, depth, output_stride, cut=False):
             if strides == 2:
                 maps.append(wide)
             if cut and len(maps) == 4:
-                return Endpoints(*maps, wide)
+                return Endpoints._make((*maps, wide))
             index += 1
-    return Endpoints(*maps, conv_norm_act(x, 1280, 1, name="head"))
+    return Endpoints._make((*maps, conv_norm_act(x, 1280, 1, name="head")))

@@ -73,7 +73,7 @@ def _mobilenet_v1(image, width, output_stride):
         )(x)
         x = _norm_relu(x, name)
         x = _conv(x, int(filters * width), 1, 1, f"conv_pw_{block}")
-    return Endpoints(*maps, x)
+    return Endpoints._make((*maps, x))
 
 
 def _conv(x, filters, kernel_size, strides, name):

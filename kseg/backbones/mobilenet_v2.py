@@ -86,7 +86,7 @@ def _mobilenet_v2(image, width, output_stride):
                 x = layers.Add(name=f"{name}_add")([shortcut, x])
             block += 1
     x = _conv(x, round_filters(1280 * max(1.0, width)), 1, 1, "Conv_1")
-    return Endpoints(*maps, _relu(_norm(x, "Conv_1_bn"), "out_relu"))
+    return Endpoints._make((*maps, _relu(_norm(x, "Conv_1_bn"), "out_relu")))
 
 
 def _conv(x, filters, kernel_size, strides, name):

@@ -123,7 +123,7 @@ def _mobilenet_v3(image, blocks, output_stride):
         if block.strides == 1 and shortcut.shape[-1] == block.filters:
             x = layers.Add(name=f"{name}_add")([shortcut, x])
     x = _conv(x, 6 * x.shape[-1], 1, 1, "conv_1")
-    return Endpoints(*maps, _act(x, swish, "conv_1"))
+    return Endpoints._make((*maps, _act(x, swish, "conv_1")))
 
 
 def _squeeze_and_excite(x, name):

@@ -9,6 +9,7 @@ import numpy as np
 
 from export.devices.placement import place
 from export.errors import GateError
+from export.graph.acceptance import heads_of
 from export.graph.calibration import calibration
 from export.graph.converter import Calibration, draft
 from export.graph.ends import strides
@@ -37,10 +38,12 @@ def alternatives(
         options: As for `export.convert`.
     """
     recipe = candidate.recipe
-    heads = [h for h in HEADS if (recipe.activations, h) != ("int16", "argmax")]
+    graph = trace(model, size)
+    heads = {h: heads_of(graph, h) for h in HEADS if (recipe.activations, h) != ("int16", "argmax")}
+    added = {shown: put for shown, put in heads.values()}
     chosen = (candidate.head, candidate.stride)
-    ends = sorted(strides(trace(model, size)))
-    pairs = [chosen, *((h, s) for s in ends for h in heads if (h, s) != chosen)]
+    ends = sorted(strides(graph))
+    pairs = [chosen, *((h, s) for s in ends for h in added if (h, s) != chosen)]
     with TemporaryDirectory() as name:
         folder, files = Path(name), [candidate.path]
         for head, stride in pairs[1:]:
@@ -48,7 +51,7 @@ def alternatives(
             few = recipe.images[:_DRAFT_IMAGES]
             images = partial(calibration, few, size, fixed.scaling, options.working_size)
             files.append(folder / f"{head}-{stride}.tflite")
-            files[-1].write_bytes(_draft(fixed, candidate, head, images))
+            files[-1].write_bytes(_draft(fixed, candidate, added[head], images))
         timed = benchmark(files, runs=_DRAFT_RUNS)
         return tuple(
             _choice(candidate, head, stride, path, times)

@@ -14,6 +14,7 @@ import numpy as np
 
 from export.alternatives import alternatives
 from export.errors import GateError
+from export.graph.acceptance import heads_of
 from export.graph.calibration import calibration, stand_ins
 from export.graph.comparison import check_fixed
 from export.graph.converter import to_tflite
@@ -23,12 +24,14 @@ from export.graph.rewrites import for_device
 from export.options import ExportOptions, ExportResult
 from export.proof.describing import Explanation, describe
 from export.proof.judging import Candidate, judge, judged_on, put, workshop
+from export.proof.preprocessing import check_preprocessing
 from export.proof.verification import check_gate, check_model, verify
 from export.proof.writing import write
 from export.recipes import QuantizationRecipe
 from export.refusals import check_options, check_request
 from export.targets import TARGETS
 from export.tflite.runtime import load_tflite
+from kseg.analysis.graph import trace
 from kseg.data import Data
 
 _COMPARED_IMAGES = 2
@@ -52,47 +55,42 @@ def convert(
         target: A name of `export.targets.TARGETS`.
         input_size: (height, width) of the file's input, in pixels.
         path: The .tflite file; X.json, X.html and X.labels.txt are written beside X.tflite.
-        validation: Labelled images; on the split "val" the model and the file are scored, and the
-            file must pass the gate. Without, it is compared with the model on images (the
-            recipe's, or random ones) and not certified.
+        validation: Labelled images; on the split "val" model and file are scored, and the file
+            must pass the gate. Without, both are compared on the recipe's or on random images.
         options: Head, stride, gate, overwriting and more.
 
     Returns:
         What was written.
 
     Raises:
-        ValueError: If an argument is wrong or a file exists.
+        TypeError, ValueError: If an argument or a layer cannot be taken, or a file exists.
         GateError: If what is converted differs from the model, or the file has ops that the target
             does not take, or fails the gate. Nothing is written then, and what was there stays.
     """
-    options, path, size = options or ExportOptions(), Path(path), (input_size[0], input_size[1])
-    check_request(model, recipe, target, size, path)
+    options, path = options or ExportOptions(), Path(path)
+    model = check_request(model, recipe, target, input_size, path)
+    size = (input_size[0], input_size[1])
     check_options(model, recipe, target, size, path, validation, options)
     fixed = fix_model(model, size, keep_scaling=recipe.keeps_scaling, stride=options.stride)
     check_fixed(model, fixed, compared_on(validation, recipe, size, options))
     original = Original(model, size)
+    if validation is not None:
+        check_preprocessing(original, validation, options.working_size)
     images = partial(calibration, recipe.images, size, fixed.scaling, options.working_size)
-    noisy = cache(partial(NoisyLayers, fixed, recipe, options.head, images))
-    content = for_device(to_tflite(fixed.model, recipe, options.head, images), TARGETS[target])
+    head, added = heads_of(trace(model, size), options.head)
+    noisy = cache(partial(NoisyLayers, fixed, recipe, added, images))
+    content = for_device(to_tflite(fixed.model, recipe, added, images), TARGETS[target])
     kept: list[str] = []
-    if options.rescue and validation is not None:
-        passes = partial(_passes, original, validation, options)
-        if not passes(content):
-            content, kept = fewest_in_float(noisy(), passes)
+    passes = partial(_passes, original, validation, options)
+    if options.rescue and not passes(content):
+        content, kept = fewest_in_float(noisy(), passes)
     with workshop(path) as folder:
-        candidate = Candidate(
-            folder / path.name,
-            recipe,
-            TARGETS[target],
-            options.head,
-            fixed.stride,
-            fixed.scaling,
-            validation.classes if validation is not None else options.classes,
-            tuple(kept),
-        )
+        names = options.classes if validation is None else validation.classes
+        made = (recipe, TARGETS[target], head, fixed.stride, fixed.scaling, names, tuple(kept))
+        candidate = Candidate(folder / path.name, *made)
         put(candidate, content, options.working_size)
-        images_seen = judged_on(validation, recipe, size)
-        judgement = judge(candidate, original, images_seen, options, advice=_advice(candidate))
+        seen, advice = judged_on(validation, recipe, size), _advice(candidate)
+        judgement = judge(candidate, original, seen, options, advice=advice)
         explanation = Explanation()
         if options.explain:
             noise = tuple(noisy().layers) if recipe.activations == "int8" else ()
@@ -124,12 +122,14 @@ def _advice(candidate: Candidate) -> str:
     )
 
 
-def _passes(original: Original, validation: Data, options: ExportOptions, content: bytes) -> bool:
+def _passes(
+    original: Original, validation: Data | None, options: ExportOptions, content: bytes
+) -> bool:
     with TemporaryDirectory() as folder:
         path = Path(folder) / "candidate.tflite"
         path.write_bytes(content)
         with load_tflite(path) as file:
-            result = verify(file, original, validation, size=options.working_size)
+            result = verify(file, original, validation or (), size=options.working_size)
     check_model(result)
     try:
         check_gate(result, min_ratio=options.min_ratio, max_drop=options.max_drop)

@@ -15,7 +15,8 @@ class ExportOptions:
 
     Attributes:
         head: "logits" (1, h, w, num_classes); "argmax", a class map int32 (1, h, w); or
-            "softmax", scores (1, h, w, num_classes).
+            "softmax", scores (1, h, w, num_classes). A model that ends in a softmax itself gives
+            "softmax" for "logits".
         stride: 1 for an output of the model's own size; or a stride at which the network can end,
             for h = ceil(H / stride): the last upsampling is then left to the app.
         min_ratio: Smallest mean IoU of the file as a fraction of the model's.
@@ -27,6 +28,8 @@ class ExportOptions:
         classes: Names for labels.txt where there is no validation data to take them from.
         working_size: (height, width) that images are fitted into before the file sees them, for
             calibration, scores and the report; None leaves images that fit as they are.
+        recorded: Mean IoU that the training recorded for the validation images at this size; a
+            model far below it is not exported.
     """
 
     head: str = "logits"
@@ -38,6 +41,7 @@ class ExportOptions:
     explain: bool = False
     classes: Classes | None = None
     working_size: tuple[int, int] | None = None
+    recorded: float | None = None
 
     def __post_init__(self) -> None:
         """Checks the head.

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import keras
 
+from export.graph.acceptance import as_network
 from export.graph.ends import end_at
 from export.options import ExportOptions
 from export.proof.writing import taken
@@ -21,8 +22,17 @@ def check_request(
     target: str,
     input_size: tuple[int, int],
     path: Path,
-) -> None:
-    """Refuses what cannot be converted; arguments and errors as `export.convert`."""
+) -> keras.Model:
+    """Refuses what cannot be converted; arguments and errors as `export.convert`.
+
+    Returns:
+        The model as one whose layers can be followed; see `as_network`.
+    """
+    if not isinstance(recipe, QuantizationRecipe):
+        raise TypeError(
+            f"recipe must be what a function of export.recipes returns, such as "
+            f"full_integer(images); got {getattr(recipe, '__name__', type(recipe).__name__)}."
+        )
     if target not in TARGETS:
         raise ValueError(f"target must be one of {', '.join(TARGETS)}; got {target!r}.")
     if recipe.name not in TARGETS[target].recipes:
@@ -33,18 +43,13 @@ def check_request(
     sizes = tuple(input_size)
     if len(sizes) != 2 or not all(isinstance(side, int) and side > 0 for side in sizes):
         raise ValueError(f"input_size must be (height, width) in pixels; got {input_size}.")
-    one_in_one_out = len(getattr(model, "inputs", ())) == len(getattr(model, "outputs", ())) == 1
-    if not one_in_one_out or len(model.inputs[0].shape) != 4 or len(model.outputs[0].shape) != 4:
-        raise ValueError(
-            "convert needs a functional model from images (N, H, W, 3) to logits "
-            "(N, H, W, num_classes)."
-        )
     _check_place(path)
     if keras.backend.backend() != "tensorflow":
         raise ValueError(
             f"convert needs the TensorFlow backend; Keras runs on {keras.backend.backend()}. Set "
             "KERAS_BACKEND=tensorflow and load the run there."
         )
+    return as_network(model, (sizes[0], sizes[1]))
 
 
 def _check_place(path: Path) -> None:
@@ -76,6 +81,11 @@ def check_options(
         if not options.overwrite:
             raise ValueError(f"{existing} exists; export elsewhere, or allow it to be overwritten.")
     if validation is not None:
+        if not isinstance(validation, Data):
+            raise TypeError(
+                "validation must be a data set that kseg.load_data returns; got "
+                f"{type(validation).__name__}. Leave it out to compare on the recipe's images."
+            )
         check_classes(model.output_shape[-1], validation)
     end_at(trace(model, input_size), options.stride)
     if recipe.activations == "int16" and options.head == "argmax":

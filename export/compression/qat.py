@@ -28,6 +28,7 @@ from export.compression.qat_graph import Emulation
 from export.compression.qat_state import State, unpack
 from export.conversion import compared_on
 from export.errors import TrainingProcessError
+from export.graph.acceptance import heads_of
 from export.graph.comparison import check_fixed
 from export.graph.converter import SIGNATURE, serving
 from export.graph.fixed import Original, fix_model
@@ -41,6 +42,7 @@ from export.recipes import INT8
 from export.refusals import check_options, check_request
 from export.targets import TARGETS
 from export.tflite.runtime import load_tflite
+from kseg.analysis.graph import trace
 from kseg.data import Data, check_data
 from kseg.training import Recipe
 
@@ -99,14 +101,15 @@ class QuantizedModel:
             ended = fix_model(self.model, size, keep_scaling=True, stride=stride)
             check_fixed(self.model, ended, compared_on(validation, recipe, size, options))
             network = Emulation(ended.model, self.state, size).network
-        content = for_device(_to_tflite(network, options.head), TARGETS[target])
+        head, added = heads_of(trace(self.model, size), options.head)
+        content = for_device(_to_tflite(network, added), TARGETS[target])
         images = judged_on(validation, recipe, size)
         with workshop(path) as folder:
             candidate = Candidate(
                 folder / path.name,
                 recipe,
                 TARGETS[target],
-                options.head,
+                head,
                 max(stride, Original(self.model, size).stride),
                 emulation.scaling,
                 validation.classes if validation is not None else options.classes,
@@ -133,17 +136,18 @@ def check_conversion(
     path: Path,
     validation: Data | None,
     options: ExportOptions,
-) -> None:
+) -> keras.Model:
     """Refuses, before hours of training, what `QuantizedModel.convert` would refuse after them.
 
     Arguments and errors as there.
     """
-    check_request(model, INT8, target, input_size, path)
+    model = check_request(model, INT8, target, input_size, path)
     check_options(model, INT8, target, input_size, path, validation, options)
     if options.rescue or options.explain:
         raise ValueError(
             "rescue and explain are for networks quantized after training; leave them off."
         )
+    return model
 
 
 def _to_tflite(network: tf_keras.Model, head: str) -> bytes:
@@ -185,10 +189,8 @@ def quantization_aware(
         recipe: As for `kseg.fit`; a tenth of the learning rate of the training, or less, is
             right. All layers learn at `learning_rate`; `backbone_rate` and `norm_momentum` do
             not apply.
-        keep: "sparsity" keeps weights that are 0 at 0, "clusters" keeps the shared values of
-            `export.cluster`; None keeps neither.
-        per_channel: As for `export.full_integer`; transposed convolutions keep a scale for each
-            channel either way.
+        keep: "sparsity" keeps weights that are 0 at 0, "clusters" the shared values.
+        per_channel: As for `export.full_integer`; not for transposed convolutions.
 
     Returns:
         The quantized network; its `convert` makes the file.

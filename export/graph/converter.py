@@ -21,7 +21,7 @@ def serving(fixed: Any, head: str) -> Any:
 
     Args:
         fixed: With a batch of 1 and a fixed size.
-        head: Of `export.options.HEADS`.
+        head: Of `export.options.HEADS`, or "scores" for what is a softmax already.
     """
 
     @tf.function(input_signature=[tf.TensorSpec(fixed.inputs[0].shape, tf.float32, name="image")])
@@ -29,7 +29,9 @@ def serving(fixed: Any, head: str) -> Any:
         logits = fixed(image, training=False)
         if head == "argmax":  # keras.ops.argmax becomes ops that LiteRT lacks
             return {"labels": tf.argmax(logits, -1, output_type=tf.int32)}
-        return {"scores": tf.nn.softmax(logits)} if head == "softmax" else {"logits": logits}
+        if head == "softmax":
+            return {"scores": tf.nn.softmax(logits)}
+        return {head: logits}
 
     return serve
 

@@ -13,6 +13,7 @@ import numpy as np
 from export.devices.placement import Placement, place
 from export.graph.calibration import stand_ins
 from export.options import ExportOptions
+from export.proof.preprocessing import check_recorded
 from export.proof.verification import Verification, check_gate, check_graph, verify
 from export.recipes import QuantizationRecipe
 from export.targets import Target
@@ -143,6 +144,7 @@ def judge(
         comparison = verify(file, model, images, size=options.working_size)
         ends = file.input, file.output
     if comparison.scores is not None:
+        check_recorded(comparison, options.recorded)
         check_gate(
             comparison, min_ratio=options.min_ratio, max_drop=options.max_drop, advice=advice
         )

@@ -134,15 +134,20 @@ def check_model(result: Verification) -> None:
     before = result.scores_float
     if before is None:
         raise ValueError("check_gate needs a comparison with label maps.")
-    labelled = before.confusion.sum(1)
-    # IoU of the largest class if it were named everywhere; the other classes' are 0.
-    majority = labelled.max() / labelled.sum() / np.count_nonzero(labelled)
-    if before.mean_iou <= majority + _ABOVE_MAJORITY:
+    constant = majority(before)
+    if before.mean_iou <= constant + _ABOVE_MAJORITY:
         raise GateError(
             f"The float model has a mean IoU of {before.mean_iou:.4f}, hardly more than naming "
-            f"one class everywhere ({majority:.4f}); nothing can be certified from it. Train it "
+            f"one class everywhere ({constant:.4f}); nothing can be certified from it. Train it "
             "first."
         )
+
+
+def majority(scores: Scores) -> float:
+    """Returns the mean IoU of naming the most frequent class everywhere."""
+    labelled = scores.confusion.sum(1)
+    # The IoU of that class; the other classes' are 0.
+    return float(labelled.max() / labelled.sum() / np.count_nonzero(labelled))
 
 
 def check_gate(

@@ -26,6 +26,7 @@ class Step:
         repeated: Whether an earlier step has the same layer, and so the same weights.
         arguments: What the layer is called with, tensors and plain values in order.
         reference: Index of a tensor of which only the size is read; None for most layers.
+        training: Whether the model always calls it as in training.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Step:
     repeated: bool
     arguments: tuple[Any, ...] = field(default=(), repr=False)
     reference: int | None = None
+    training: bool = False
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,9 @@ def walk(model: keras.Model, inputs: Any, visit: Visit, *, prefix: str = "") -> 
         def call(*args: Any, **kwargs: Any) -> Any:
             # A model that is called for training is one call: what it does depends on the batch.
             if is_network(operation) and not kwargs.get("training"):
-                return walk(operation, args[0], visit, prefix=f"{name}/")
+                return walk(
+                    operation, args[0] if args else kwargs["inputs"], visit, prefix=f"{name}/"
+                )
             return visit(name, operation, args, kwargs)
 
         return call
@@ -164,9 +168,9 @@ class _Tracer:
         outputs = layer.compute_output_spec(*args, **kwargs)
         made = tuple(self._add(tensor) for tensor in keras.tree.flatten(outputs))
         repeated = id(layer) in self.seen
-        self.steps.append(
-            Step(name, layer, tuple(read), made, repeated, tuple(arguments), reference)
-        )
+        always = kwargs.get("training") is True
+        step = Step(name, layer, tuple(read), made, repeated, tuple(arguments), reference, always)
+        self.steps.append(step)
         self.seen.add(id(layer))
         return outputs
 

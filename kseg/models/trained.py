@@ -7,6 +7,7 @@ writes it.
 
 import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import resources
 from importlib.resources.abc import Traversable
@@ -118,9 +119,10 @@ def load_trained_weights(model: keras.Model, data: str) -> None:
 
 
 def copy_weights(source: keras.Model, target: keras.Model) -> int:
-    """Sets every weight of a model that another has under the same path and shape.
+    """Sets every weight of a model that another has in a layer of the same name and shape.
 
-    So a backbone that has learnt with one decoder starts the next one.
+    So a backbone that has learnt with one decoder starts the next one. Layers of models inside the
+    model are told apart by the names of both, because blocks often repeat the names inside them.
 
     Args:
         source: The trained model; it is not changed.
@@ -132,18 +134,28 @@ def copy_weights(source: keras.Model, target: keras.Model) -> int:
     Raises:
         ValueError: If there is none.
     """
-    weights = {variable.path: variable for variable in source.weights}
+    sources = dict(_layers(source))
     copied = 0
-    for variable in target.weights:
-        found = weights.get(variable.path)
-        if found is not None and found.shape == variable.shape:
-            variable.assign(found)
-            copied += 1
+    for name, layer in _layers(target):
+        given = sources[name].weights if name in sources else []
+        for variable, found in zip(layer.weights, given, strict=False):
+            if (found.name, found.shape) == (variable.name, variable.shape):
+                variable.assign(found)
+                copied += 1
     if not copied:
         raise ValueError(
             f"{source.name} shares no layer with {target.name}; its weights cannot start it."
         )
     return copied
+
+
+def _layers(model: keras.Model, prefix: str = "") -> Iterator[tuple[str, keras.Layer]]:
+    """Yields the layers of a model and of the models inside it, with "outer/inner" names."""
+    for layer in model.layers:
+        if isinstance(layer, keras.Model) and layer.layers:
+            yield from _layers(layer, f"{prefix}{layer.name}/")
+        else:
+            yield prefix + layer.name, layer
 
 
 def packaged(file: str, sha256: str) -> Traversable:

@@ -84,8 +84,8 @@ def _of_operator(step: Step) -> Scaling | None:
 
 
 def _pair(factor: object, offset: object) -> Scaling | None:
-    """Returns two numbers, or None where there is one for each channel."""
-    both = [np.asarray(value, "float64") for value in (factor, offset)]
-    if any(value.size != 1 for value in both):
+    """Returns two numbers, or None where channels differ."""
+    both = [np.asarray(value, "float64").ravel() for value in (factor, offset)]
+    if any((value != value[0]).any() for value in both):
         return None
-    return float(both[0].reshape(())), float(both[1].reshape(()))
+    return float(both[0][0]), float(both[1][0])

@@ -1,36 +1,40 @@
 """`convert`: a Keras 3 model and a recipe to a verified set of files.
 
-For integer files the scaling layer is left out: calibration sees scaled images, 0 and 255 among
-them, so that the input's quantization is the scaling, and an app hands over the camera's bytes.
+For integer files the scaling is left out: calibration sees scaled images, 0 and 255 among them, so
+that the input's quantization is the scaling, and an app hands over the camera's bytes.
 """
 
-import tempfile
-from dataclasses import asdict
+from collections.abc import Iterator
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
 
 import keras
 import numpy as np
 
-from export.devices.placement import place
+from export.alternatives import alternatives
 from export.errors import GateError
-from export.graph.calibration import calibration
-from export.graph.converter import HEADS, draft, to_tflite
-from export.graph.fixed import FixedModel, end_at, fix_model, strides
+from export.graph.acceptance import heads_of
+from export.graph.calibration import calibration, stand_ins
+from export.graph.comparison import check_fixed
+from export.graph.converter import to_tflite
+from export.graph.fixed import Original, fix_model
 from export.graph.rescue import NoisyLayers, fewest_in_float
-from export.graph.rewrites import unfuse_activations
-from export.proof.delivery import ExportOptions, ExportResult, Order, taken, verify_and_write
+from export.graph.rewrites import for_device
+from export.options import ExportOptions, ExportResult
+from export.proof.describing import Explanation, describe
+from export.proof.judging import Candidate, judge, judged_on, put, workshop
+from export.proof.preprocessing import check_preprocessing
 from export.proof.verification import check_gate, check_model, verify
+from export.proof.writing import write
 from export.recipes import QuantizationRecipe
+from export.refusals import check_options, check_request
 from export.targets import TARGETS
-from export.tflite.benchmark import benchmark
 from export.tflite.runtime import load_tflite
+from kseg.analysis.graph import trace
 from kseg.data import Data
-from kseg.training.evaluation import check_classes
 
-_DRAFT_IMAGES = 2  # a draft is timed, not looked at
-_DRAFT_RUNS = 10
+_COMPARED_IMAGES = 2
 
 
 def convert(
@@ -51,196 +55,84 @@ def convert(
         target: A name of `export.targets.TARGETS`.
         input_size: (height, width) of the file's input, in pixels.
         path: The .tflite file; X.json, X.html and X.labels.txt are written beside X.tflite.
-        validation: Labelled images; on the split "val" the float model and the file are scored,
-            and the file must pass the gate. Without, it is compared with the model on images
-            (the recipe's, or random ones) and not certified.
+        validation: Labelled images; on the split "val" model and file are scored, and the file
+            must pass the gate. Without, both are compared on the recipe's or on random images.
         options: Head, stride, gate, overwriting and more.
 
     Returns:
         What was written.
 
     Raises:
-        ValueError: If an argument is wrong or a file exists.
-        GateError: If the file has ops that the target does not take, or fails the gate. Nothing
-            is written then, and what was there stays.
+        TypeError, ValueError: If an argument or a layer cannot be taken, or a file exists.
+        GateError: If what is converted differs from the model, or the file has ops that the target
+            does not take, or fails the gate. Nothing is written then, and what was there stays.
     """
     options, path = options or ExportOptions(), Path(path)
-    check_request(model, recipe, target, input_size, path)
-    check_options(model, recipe, target, path, validation, options)
-    # int16 has no zero point, so that bytes would need arithmetic in the app.
-    keep_scaling = recipe.name != "full_integer"
+    model = check_request(model, recipe, target, input_size, path)
     size = (input_size[0], input_size[1])
-    fix = partial(fix_model, model, size, keep_scaling=keep_scaling)
-    ends = {stride: fix(stride=stride) for stride in {1, options.stride}}
-    reference, fixed = ends[1], ends[options.stride]
-    images = partial(calibration, recipe.images, size, reference.scaling, options.working_size)
-    network = getattr(model, "kseg_spec", None)
-    order = Order(network, recipe, target, path, validation, options, reference.scaling)
-    content = for_device(to_tflite(fixed.model, recipe, options.head, images), target)
-    noisy = cache(partial(NoisyLayers, fixed, recipe, options.head, images))
+    check_options(model, recipe, target, size, path, validation, options)
+    fixed = fix_model(model, size, keep_scaling=recipe.keeps_scaling, stride=options.stride)
+    check_fixed(model, fixed, compared_on(validation, recipe, size, options))
+    original = Original(model, size)
+    if validation is not None:
+        check_preprocessing(original, validation, options.working_size)
+    images = partial(calibration, recipe.images, size, fixed.scaling, options.working_size)
+    head, added = heads_of(trace(model, size), options.head)
+    noisy = cache(partial(NoisyLayers, fixed, recipe, added, images))
+    content = for_device(to_tflite(fixed.model, recipe, added, images), TARGETS[target])
     kept: list[str] = []
-    if options.rescue and not _passes(reference, order, content):
-        content, kept = fewest_in_float(noisy(), partial(_passes, reference, order))
+    passes = partial(_passes, original, validation, options)
+    if options.rescue and not passes(content):
+        content, kept = fewest_in_float(noisy(), passes)
+    with workshop(path) as folder:
+        names = options.classes if validation is None else validation.classes
+        made = (recipe, TARGETS[target], head, fixed.stride, fixed.scaling, names, tuple(kept))
+        candidate = Candidate(folder / path.name, *made)
+        put(candidate, content, options.working_size)
+        seen, advice = judged_on(validation, recipe, size), _advice(candidate)
+        judgement = judge(candidate, original, seen, options, advice=advice)
+        explanation = Explanation()
+        if options.explain:
+            noise = tuple(noisy().layers) if recipe.activations == "int8" else ()
+            explanation = Explanation(alternatives(candidate, model, size, options), noise)
+        report = describe(candidate, judgement, options, path.name, model, explanation)
+        return write(report, path)
 
-    def explain(file: Path) -> dict[str, Any]:
-        found: dict[str, Any] = {"choices": _choices(file, fix, sorted(strides(model)), order)}
-        layers = noisy().layers if recipe.name == "full_integer" else []
-        return found | {"noise": [asdict(layer) for layer in layers]}
 
-    return verify_and_write(
-        content,
-        reference,
-        order,
-        advice=_advice(order),
-        rescued=kept,
-        explain=explain if options.explain else None,
+def compared_on(
+    validation: Data | None,
+    recipe: QuantizationRecipe,
+    size: tuple[int, int],
+    options: ExportOptions,
+) -> Iterator[np.ndarray]:
+    """Yields the images on which what is converted is compared with the model, (1, H, W, 3)."""
+    if validation is not None:
+        images = [validation.read(pair)[0] for pair in validation.files("val")[:_COMPARED_IMAGES]]
+    else:
+        images = list(recipe.images[:_COMPARED_IMAGES]) or stand_ins(size, _COMPARED_IMAGES)
+    return (image for (image,) in calibration(images, size, (1.0, 0.0), options.working_size))
+
+
+def _advice(candidate: Candidate) -> str:
+    if candidate.recipe.activations != "int8":
+        return "Train longer."
+    rescue = candidate.target.takes_float
+    return "Calibrate with more images, train on with --qat-epochs" + (
+        ", or let --rescue keep some layers in float." if rescue else "."
     )
 
 
-def _advice(order: Order) -> str:
-    if order.recipe.name != "full_integer":
-        return "Train longer."
-    rescue = ", or let --rescue keep some layers in float" if order.target == "android" else ""
-    return f"Calibrate with more images, train on with --qat-epochs{rescue}."
-
-
-def check_request(model, recipe, target, input_size, path) -> None:
-    """Refuses what cannot be converted; arguments and errors as `convert`."""
-    if target not in TARGETS:
-        raise ValueError(f"target must be one of {', '.join(TARGETS)}; got {target!r}.")
-    if recipe.name not in TARGETS[target].recipes:
-        raise ValueError(
-            f"The target {target} takes {' or '.join(TARGETS[target].recipes)} files; got the "
-            f"recipe {recipe.name}."
-        )
-    sizes = tuple(input_size)
-    if len(sizes) != 2 or not all(isinstance(side, int) and side > 0 for side in sizes):
-        raise ValueError(f"input_size must be (height, width) in pixels; got {input_size}.")
-    one_in_one_out = len(getattr(model, "inputs", ())) == len(getattr(model, "outputs", ())) == 1
-    if not one_in_one_out or len(model.inputs[0].shape) != 4 or len(model.outputs[0].shape) != 4:
-        raise ValueError(
-            "convert needs a functional model from images (N, H, W, 3) to logits "
-            "(N, H, W, num_classes)."
-        )
-    if path.suffix != ".tflite":
-        raise ValueError(f"path must end in .tflite; got {path}.")
-    if not path.parent.is_dir():
-        raise ValueError(f"The folder {path.parent} does not exist.")
-    try:  # the rights of a folder do not say it: root has them everywhere
-        tempfile.TemporaryDirectory(dir=path.parent, prefix=".export-").cleanup()
-    except OSError as error:
-        raise ValueError(
-            f"Nothing can be written into the folder {path.parent}: {error.strerror}."
-        ) from error
-    if keras.backend.backend() != "tensorflow":
-        raise ValueError(
-            f"convert needs the TensorFlow backend; Keras runs on {keras.backend.backend()}. Set "
-            "KERAS_BACKEND=tensorflow and load the run there."
-        )
-
-
-def check_options(model, recipe, target, path, validation, options) -> None:
-    """Refuses options that do not fit; arguments and errors as `convert`."""
-    for existing in taken(path):
-        if not existing.is_file():
-            raise ValueError(f"{existing} is no file; export elsewhere.")
-        if not options.overwrite:
-            raise ValueError(f"{existing} exists; export elsewhere, or allow it to be overwritten.")
-    if validation is not None:
-        check_classes(model.output_shape[-1], validation)
-    end_at(model, options.stride)
-    if recipe.name == "int16x8" and options.head == "argmax":
-        raise ValueError(
-            "TensorFlow has no argmax of 16 bits; take the head logits or softmax with int16x8."
-        )
-    if options.rescue and (target, recipe.name) != ("android", "full_integer"):
-        raise ValueError(
-            "rescue keeps layers of an int8 file in float, which only the target android takes; "
-            f"got the target {target} and the recipe {recipe.name}."
-        )
-    if options.rescue and validation is None:
-        raise ValueError("rescue needs labelled images to know how many layers are enough.")
-
-
-def for_device(content: bytes, target: str) -> bytes:
-    """Takes out what a target's compiler cannot parse, and proves the outputs equal.
-
-    Args:
-        content: Of a .tflite file.
-        target: A name of `TARGETS`.
-
-    Returns:
-        The content for the target.
-
-    Raises:
-        RuntimeError: If the outputs are not equal: a bug.
-    """
-    if not TARGETS[target].op_versions:
-        return content
-    patched = unfuse_activations(content)
-    if patched == content:
-        return content
-    with tempfile.TemporaryDirectory() as folder:
-        outputs = []
-        for index, candidate in enumerate((content, patched)):
-            path = Path(folder) / f"{index}.tflite"
-            path.write_bytes(candidate)
-            with load_tflite(path) as file:
-                noise = np.random.default_rng(0).uniform(0, 255, file.input.shape)
-                outputs.append(file.run(file.quantize(noise))[0])
-    if not np.array_equal(outputs[0], outputs[1]):
-        raise RuntimeError("Taking activations out of transposed convolutions changed the output.")
-    return patched
-
-
-def _passes(reference: FixedModel, order: Order, content: bytes) -> bool:
-    with tempfile.TemporaryDirectory() as folder:
+def _passes(
+    original: Original, validation: Data | None, options: ExportOptions, content: bytes
+) -> bool:
+    with TemporaryDirectory() as folder:
         path = Path(folder) / "candidate.tflite"
         path.write_bytes(content)
         with load_tflite(path) as file:
-            result = verify(
-                file, reference, order.validation or (), size=order.options.working_size
-            )
+            result = verify(file, original, validation or (), size=options.working_size)
     check_model(result)
     try:
-        check_gate(result, min_ratio=order.options.min_ratio, max_drop=order.options.max_drop)
+        check_gate(result, min_ratio=options.min_ratio, max_drop=options.max_drop)
     except GateError:
         return False
     return True
-
-
-def _choices(file: Path, fix, ends: list[int], order: Order) -> list[dict[str, Any]]:
-    """Returns what each head at each stride would cost, the file's own first."""
-    device, chosen = TARGETS[order.target], (order.options.head, order.options.stride)
-    heads = [h for h in HEADS if (order.recipe.name, h) != ("int16x8", "argmax")]
-    pairs = [chosen, *((h, s) for s in ends for h in heads if (h, s) != chosen)]
-    with tempfile.TemporaryDirectory() as name:
-        folder, files, rows = Path(name), [file], []
-        for head, stride in pairs[1:]:
-            fixed: FixedModel = fix(stride=stride)
-            few = order.recipe.images[:_DRAFT_IMAGES]
-            size = fixed.input_size
-            images = partial(calibration, few, size, fixed.scaling, order.options.working_size)
-            files.append(folder / f"{head}-{stride}.tflite")
-            content = draft(fixed.model, order.recipe, head, images)
-            files[-1].write_bytes(for_device(content, order.target))
-        for (head, stride), path, timed in zip(
-            pairs, files, benchmark(files, runs=_DRAFT_RUNS), strict=True
-        ):
-            try:
-                placed = place(path, device, folder, with_compiler=False)
-            except GateError:  # its compiler refuses this one
-                placed = None
-            with load_tflite(path) as loaded:
-                nbytes = int(np.prod(loaded.output.shape)) * np.dtype(loaded.output.dtype).itemsize
-            rows.append(
-                {
-                    "head": head,
-                    "stride": stride,
-                    "output_bytes": nbytes,
-                    "median_ms": timed["median_ms"],
-                    "ratio": timed["ratio"],
-                    "off_device": placed["off_device"] if placed else None,
-                }
-            )
-    return rows

@@ -1,16 +1,16 @@
 """Quantization recipes: functions that return data.
 
-| recipe | weights | activations | input and output | needs images |
-|---|---|---|---|---|
-| `float32` | float32 | float32 | float32 | no |
-| `float16` | float16 | float32 | float32 | no |
-| `dynamic_range` | int8 | float32 | float32 | no |
-| `int16x8` | int8 | int16 | int16 | yes |
-| `full_integer` | int8 | int8 | uint8 | yes |
+| recipe | `--quantization` | weights | activations | input and output | needs images |
+|---|---|---|---|---|---|
+| `float32` | `none` | float32 | float32 | float32 | no |
+| `float16` | `float16` | float16 | float32 | float32 | no |
+| `dynamic_range` | `dynamic_range` | int8 | float32 | float32 | no |
+| `int16x8` | `int16x8` | int8 | int16 | int16 | yes |
+| `full_integer` | `int8` | int8 | int8 | uint8 | yes |
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -25,18 +25,27 @@ class QuantizationRecipe:
 
     Attributes:
         name: Of the function that made it.
+        weights: Kind of number of the kernels: "float32", "float16" or "int8".
+        activations: Likewise of what layers pass on: "float32", "int16" or "int8".
+        ends: Likewise of the file's input and output: "float32", "int16" or "uint8".
+        keeps_scaling: Whether the scaling of the image stays in the graph; else the input's
+            quantization does its work, and an app hands over the camera's bytes.
         images: Representative images, uint8 (H, W, 3), from which activation ranges are taken.
         per_channel: Whether each output channel of a kernel has a scale of its own.
     """
 
     name: str
+    weights: str = "float32"
+    activations: str = "float32"
+    ends: str = "float32"
+    keeps_scaling: bool = True
     images: tuple[np.ndarray, ...] = field(default=(), repr=False)
     per_channel: bool = True
 
     @property
     def is_integer(self) -> bool:
         """Whether no number of the file is a float."""
-        return self.name in ("full_integer", "int16x8")
+        return self.activations != "float32"
 
 
 def float32() -> QuantizationRecipe:
@@ -46,12 +55,12 @@ def float32() -> QuantizationRecipe:
 
 def float16() -> QuantizationRecipe:
     """Returns the recipe that halves the file; runs in float32 on CPUs, in float16 on GPUs."""
-    return QuantizationRecipe("float16")
+    return QuantizationRecipe("float16", weights="float16")
 
 
 def dynamic_range() -> QuantizationRecipe:
     """Returns the recipe with int8 weights and float activations: small, but slow on CPUs."""
-    return QuantizationRecipe("dynamic_range")
+    return QuantizationRecipe("dynamic_range", weights="int8")
 
 
 def int16x8(images: Sequence[np.ndarray]) -> QuantizationRecipe:
@@ -65,7 +74,13 @@ def int16x8(images: Sequence[np.ndarray]) -> QuantizationRecipe:
     Raises:
         ValueError: As `full_integer`.
     """
-    return QuantizationRecipe("int16x8", _representative(images, "int16x8"))
+    # int16 has no zero point, so that bytes would need arithmetic in the app.
+    checked = _representative(images, "int16x8")
+    return QuantizationRecipe("int16x8", "int8", "int16", "int16", images=checked)
+
+
+# Of a network that has its ranges already, so that no image is needed.
+INT8 = QuantizationRecipe("full_integer", "int8", "int8", "uint8", keeps_scaling=False)
 
 
 def full_integer(images: Sequence[np.ndarray], *, per_channel: bool = True) -> QuantizationRecipe:
@@ -82,7 +97,18 @@ def full_integer(images: Sequence[np.ndarray], *, per_channel: bool = True) -> Q
         ValueError: If there are fewer than 8 that are neither equal nor of one colour, or one is
             no image of this range.
     """
-    return QuantizationRecipe("full_integer", _representative(images, "full_integer"), per_channel)
+    checked = _representative(images, "full_integer")
+    return replace(INT8, images=checked, per_channel=per_channel)
+
+
+# By the words of `kseg export --quantization`; those of integers take images.
+RECIPES: dict[str, Callable[..., QuantizationRecipe]] = {
+    "int8": full_integer,
+    "int16x8": int16x8,
+    "float16": float16,
+    "dynamic_range": dynamic_range,
+    "none": float32,
+}
 
 
 def _representative(images: Sequence[np.ndarray], recipe: str) -> tuple[np.ndarray, ...]:

@@ -48,25 +48,41 @@ class Target:
     Attributes:
         name: As in `kseg export --target`.
         recipes: Quantization recipes it can use.
+        placer: "module:function" that says where the ops of a file run on it, as
+            `export.devices.placement.on_edgetpu`; None where all run on the CPU or GPU.
         op_versions: Op to the highest version it parses; empty where all are.
         refused_ops: Ops that an integer file must not have.
         accelerator: As Arm's compiler Vela names it; None where Vela is not for this device.
+        takes_metadata: Whether its apps read TFLite metadata.
     """
 
     name: str
-    recipes: tuple[str, ...]
+    recipes: tuple[str, ...] = ("full_integer",)
+    placer: str | None = None
     op_versions: dict[str, int] = field(default_factory=dict)
     refused_ops: frozenset[str] = _DYNAMIC_OPS
     accelerator: str | None = None
+    takes_metadata: bool = False
+
+    @property
+    def takes_float(self) -> bool:
+        """Whether a file may compute in float."""
+        return "float32" in self.recipes
 
 
+_EVERY_RECIPE = ("float32", "float16", "dynamic_range", "int16x8", "full_integer")
+_ON_ETHOS = "export.devices.placement:on_ethos"
 TARGETS: dict[str, Target] = {
-    "android": Target(
-        "android", ("float32", "float16", "dynamic_range", "int16x8", "full_integer")
-    ),
-    "edgetpu": Target("edgetpu", ("full_integer",), EDGETPU_VERSIONS),
-    **{
-        name: Target(name, ("full_integer",), accelerator=name)
-        for name in ("ethos-u55-128", "ethos-u65-256", "ethos-u85-256")
-    },
+    target.name: target
+    for target in (
+        Target("android", _EVERY_RECIPE, takes_metadata=True),
+        Target(
+            "edgetpu",
+            placer="export.devices.placement:on_edgetpu",
+            op_versions=EDGETPU_VERSIONS,
+        ),
+        Target("ethos-u55-128", placer=_ON_ETHOS, accelerator="ethos-u55-128"),
+        Target("ethos-u65-256", placer=_ON_ETHOS, accelerator="ethos-u65-256"),
+        Target("ethos-u85-256", placer=_ON_ETHOS, accelerator="ethos-u85-256"),
+    )
 }

@@ -6,10 +6,9 @@ from typing import Any
 
 import keras
 import numpy as np
-from PIL import Image
 
 from kseg.data.files import read_image
-from kseg.data.transforms import fit_inside, resize_image
+from kseg.data.transforms import fit_inside, resize
 
 # A keras.Model is called through `predict_on_batch`, anything else as it is.
 Segmenter = Callable[[np.ndarray], Any]
@@ -38,7 +37,7 @@ def predict(
         ValueError: If the image has another shape or range, or cannot be read.
     """
     if isinstance(image, str | Path):
-        image = _read(Path(image), channels_of(model))
+        image = read_image(Path(image), channels_of(model))
     return np.argmax(predict_logits(model, image, size), axis=-1).astype("uint8")
 
 
@@ -58,7 +57,7 @@ def predict_logits(
         size = limit
     fitted = fit_inside(own, size)
     if fitted != own:
-        image = _resized(image, fitted)
+        image = resize(np.clip(np.rint(image), 0, 255).astype("uint8"), fitted)
     logits = _call(model, np.asarray(image, "float32")[None])
     if logits.shape[1:3] != own:
         logits = keras.ops.convert_to_numpy(
@@ -119,23 +118,6 @@ def check_image(image: np.ndarray, channels: int = 3) -> np.ndarray:
             "nearly black image passes as uint8.)"
         )
     return image
-
-
-def _read(path: Path, channels: int) -> np.ndarray:
-    """Reads an image file for a model of one or three channels."""
-    image = read_image(path)
-    if channels == 1:
-        return np.asarray(image.convert("L"))
-    return np.asarray(image)
-
-
-def _resized(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Returns an image of another (height, width), channel by channel where it is not RGB."""
-    image = np.clip(np.rint(image), 0, 255).astype("uint8")
-    if image.shape[2] == 3:
-        return np.asarray(resize_image(Image.fromarray(image), size))
-    channels = [Image.fromarray(image[..., index]) for index in range(image.shape[2])]
-    return np.stack([np.asarray(resize_image(channel, size)) for channel in channels], -1)
 
 
 def _call(model: Segmenter, images: np.ndarray) -> np.ndarray:

@@ -15,8 +15,10 @@ import tf_keras
 
 from export.compression.bridge_layers import translate
 from export.compression.bridge_own import OWN
+from export.errors import GateError
+from export.graph.comparison import difference, tolerance
+from kseg.analysis.graph import Step, trace
 
-_TOLERANCE = 1e-4
 # With tfmot's own names a layer of the network would be taken for one that tfmot adds.
 _PREFIX = "k_"
 # Of kernels, where it is not the last one: where the output channels are.
@@ -45,7 +47,7 @@ class Node:
 
 
 @dataclass(frozen=True)
-class Graph:
+class Network:
     """A network as a list of nodes, each after those it takes tensors of; tensor 0 is the image.
 
     Attributes:
@@ -89,7 +91,7 @@ def to_tf_keras(
     Raises:
         ValueError: If a layer or a setting is not in the table of
             `export.compression.bridge_layers`; the layer is named.
-        RuntimeError: If the outputs differ: a bug in the table.
+        GateError: If the outputs differ: a bug in the table.
     """
     graph = fold_norms(read_graph(model, input_size), kinds=("Conv2DTranspose",))
     made = build(graph)
@@ -103,24 +105,24 @@ def check_equal(model: keras.Model, made: Callable[[np.ndarray], Any], images: n
     """Compares a network with its copy.
 
     Args:
-        model: The network.
+        model: The network, as it was handed in.
         made: The copy.
         images: Float32 (N, H, W, channels), 0..255.
 
     Raises:
-        RuntimeError: If an output differs by more than 1e-4 of its largest value, or of 1.
+        GateError: If an output differs by more than 1e-4 of its largest value.
     """
     pairs = zip(_list(model(images, training=False)), _list(made(images)), strict=True)
     for expected, got in ((np.asarray(a), np.asarray(b)) for a, b in pairs):
-        difference = float(np.abs(expected - got).max())
-        if not difference <= _TOLERANCE * max(1.0, float(np.abs(expected).max())):
-            raise RuntimeError(
-                f"The tf_keras copy of {model.name} differs from it by {difference:.2g}; this is "
-                "a bug in export/compression/bridge_layers.py."
+        share = difference(expected, got)
+        if not share <= tolerance(model):
+            raise GateError(
+                f"The tf_keras copy of {model.name} differs from it by {share:.2g} of the largest "
+                "value; this is a bug in export/compression/bridge_layers.py."
             )
 
 
-def read_graph(model: keras.Model, input_size: tuple[int, int]) -> Graph:
+def read_graph(model: keras.Model, input_size: tuple[int, int]) -> Network:
     """Reads a model at a fixed size.
 
     Args:
@@ -135,61 +137,48 @@ def read_graph(model: keras.Model, input_size: tuple[int, int]) -> Graph:
             "The bridge to tf_keras needs a functional model of one image; got "
             f"{type(model).__name__} {model.name}."
         )
+    graph = trace(model, input_size)
     nodes: list[Node] = []
-    numbers: dict[int, int] = {}  # id of a Keras 3 tensor to the number of its counterpart
-    kept = []  # an id is only good while its tensor lives
-
-    def enter(model, tensors, prefix):
-        """Clones a model on the given tensors and returns the clone's outputs."""
-        images = []
-        for tensor in tensors:
-            images.append(keras.Input(batch_shape=(2, *tensor.shape[1:]), dtype=tensor.dtype))
-            numbers[id(images[-1])] = numbers[id(tensor)]
-        kept.extend(images)
-        # A compiled model would be cloned with its optimizer and loss; a view of it is not.
-        plain = keras.Model(model.inputs, model.outputs)
-        sources = {layer.name: layer for layer in plain.layers}
-
-        def call(layer, *args, **kwargs):
-            source = sources.get(layer.name)
-            inputs = [a for a in keras.tree.flatten(args) if isinstance(a, keras.KerasTensor)]
-            if isinstance(source, keras.Model):
-                ends = enter(source, inputs, f"{prefix}{layer.name}_")
-                output = layer(*args, **kwargs)
-                for tensor, end in zip(keras.tree.flatten(output), ends, strict=True):
-                    numbers[id(tensor)] = numbers[id(end)]
-                    kept.append(tensor)
-                return output
-            if source is None or set(kwargs) - {"training", "mask"} or len(args) != 1:
-                raise ValueError(
-                    f"The network calls {layer.name} ({type(layer).__name__}) directly or with "
-                    "further arguments, which the bridge to tf_keras does not take. Use a layer "
-                    "of keras.layers that does the same, called on tensors alone."
-                )
-            output = layer(*args, **kwargs)
-            number = tuple(numbers[id(tensor)] for tensor in inputs)
-            for step in translate(source, [tensor.shape for tensor in inputs]):
-                name = f"{_PREFIX}{prefix}{layer.name}{step.suffix}"
-                if step.kind == "Cropping2D":  # what CropLike takes the size of is known by now
-                    number = number[:1]
-                made = len(nodes) + 1
-                nodes.append(Node(name, step.kind, step.config, step.weights, number, made))
-                number = (made,)
-            numbers[id(output)] = number[0]  # for a layer without steps, its first input
-            kept.append(output)
-            return output
-
-        clone = keras.models.clone_model(plain, input_tensors=images, call_function=call)
-        return clone.outputs
-
-    shape = (*input_size, model.inputs[0].shape[-1])
-    image = keras.Input(batch_shape=(2, *shape), dtype=model.inputs[0].dtype)
-    numbers[id(image)] = 0
-    outputs = enter(model, [image], "")
-    return Graph(tuple(nodes), shape, tuple(numbers[id(output)] for output in outputs))
+    numbers = {graph.image: 0}  # of a tensor of the model: of its counterpart
+    names: dict[int, str] = {}
+    for step in graph.steps:
+        if not isinstance(step.layer, keras.Layer) or _is_called_oddly(step):
+            raise ValueError(
+                f"The network calls {step.name} ({type(step.layer).__name__}) directly or with "
+                "further arguments, which the bridge to tf_keras does not take. Use a layer of "
+                "keras.layers that does the same, called on tensors alone."
+            )
+        if id(step.layer) not in names:
+            names[id(step.layer)] = _free_name(step.name, set(names.values()))
+        taken = tuple(numbers[index] for index in step.inputs)
+        sizes = (*step.inputs, *(() if step.reference is None else (step.reference,)))
+        for part in translate(step.layer, list(graph.shapes_of(sizes))):
+            made = len(nodes) + 1
+            name = f"{_PREFIX}{names[id(step.layer)]}{part.suffix}"
+            nodes.append(Node(name, part.kind, part.config, part.weights, taken, made))
+            taken = (made,)
+        numbers[step.outputs[0]] = taken[0]  # for a layer without parts, its first input
+    outputs = tuple(numbers[index] for index in graph.outputs)
+    return Network(tuple(nodes), graph.shapes[graph.image][1:], outputs)
 
 
-def fold_norms(graph: Graph, *, kinds: tuple[str, ...]) -> Graph:
+def _is_called_oddly(step: Step) -> bool:
+    """Whether a layer is called with more than tensors."""
+    return any(
+        not (keras.backend.is_keras_tensor(value) or value is None or isinstance(value, bool))
+        for value in step.arguments
+    )
+
+
+def _free_name(name: str, taken: set[str]) -> str:
+    """Returns a name that no other layer has, also where nested models repeat theirs."""
+    name = name.replace("/", "_")
+    while name in taken:
+        name += "_again"
+    return name
+
+
+def fold_norms(graph: Network, *, kinds: tuple[str, ...]) -> Network:
     """Multiplies batch norms into the convolutions before them.
 
     Args:
@@ -236,7 +225,7 @@ def norm_as_scale(node: Node) -> tuple[np.ndarray, np.ndarray]:
 
 
 def build(
-    graph: Graph,
+    graph: Network,
     *,
     batch_size: int | None = None,
     wrap: Callable[[Node, tf_keras.layers.Layer], Any] = lambda node, layer: layer,
@@ -265,5 +254,5 @@ def build(
     return tf_keras.Model(image, outputs if len(outputs) > 1 else outputs[0])
 
 
-def _list(value) -> list:
+def _list(value: Any) -> list[Any]:
     return list(value) if isinstance(value, list | tuple) else [value]

@@ -1,7 +1,7 @@
 """What each Keras 3 layer is in tf_keras: the table of `export.compression.bridge`.
 
 To add a layer, add a line to `_RULES`: its class name, the settings that are carried over, and a
-function that returns its steps. A step is one tf_keras layer: (suffix of its name, class, config,
+function that returns its parts. A part is one tf_keras layer: (suffix of its name, class, config,
 weights). Settings that act only in training (initializers, regularizers, constraints) are left
 out; any other that is not in a rule is refused.
 """
@@ -18,7 +18,7 @@ from export.compression.bridge_own import hard_sigmoid, hard_swish, swish
 Shape = tuple[int | None, ...]
 
 
-class Step(NamedTuple):
+class Part(NamedTuple):
     """One tf_keras layer.
 
     Attributes:
@@ -56,17 +56,17 @@ class _Rule:
     """How a layer crosses.
 
     Attributes:
-        steps: From (layer, its settings, shapes of its inputs) to its steps.
+        parts: From (layer, its settings, shapes of its inputs) to its parts.
         keys: Settings that are carried over.
         fixed: Settings that must have this value (or another of these, in a tuple).
     """
 
-    steps: Callable[[keras.layers.Layer, dict[str, Any], list[Shape]], list[Step]]
+    parts: Callable[[keras.layers.Layer, dict[str, Any], list[Shape]], list[Part]]
     keys: tuple[str, ...] = ()
     fixed: dict[str, Any] = field(default_factory=dict)
 
 
-def translate(layer: keras.layers.Layer, shapes: list[Shape]) -> list[Step]:
+def translate(layer: keras.layers.Layer, shapes: list[Shape]) -> list[Part]:
     """Returns a Keras 3 layer as tf_keras layers that follow each other; none for no change.
 
     Args:
@@ -97,7 +97,7 @@ def translate(layer: keras.layers.Layer, shapes: list[Shape]) -> list[Step]:
                 f"tf_keras does not know. Build it with {_wanted(rule, key)}, or add the setting "
                 "to its rule in export/compression/bridge_layers.py."
             )
-    return rule.steps(layer, {key: config[key] for key in rule.keys if key in config}, shapes)
+    return rule.parts(layer, {key: config[key] for key in rule.keys if key in config}, shapes)
 
 
 def _ignored(key: str) -> bool:
@@ -114,8 +114,8 @@ def _weights(layer) -> list[np.ndarray]:
     return [np.asarray(variable).copy() for variable in layer.weights]
 
 
-def _activation(layer, value) -> list[Step]:
-    """Returns the steps of an activation, given as Keras saves it."""
+def _activation(layer, value) -> list[Part]:
+    """Returns the parts of an activation, given as Keras saves it."""
     if value in (None, "linear"):
         return []
     if not isinstance(value, str) or value not in _ACTIVATIONS:
@@ -124,17 +124,17 @@ def _activation(layer, value) -> list[Step]:
             f"does not know. Use one of {', '.join(sorted(_ACTIVATIONS))}."
         )
     kind, config = _ACTIVATIONS[value]
-    return [Step("_act", kind, config, [])]
+    return [Part("_act", kind, config, [])]
 
 
 def _same(layer, config, _):
-    return [Step("", type(layer).__name__, config, _weights(layer))]
+    return [Part("", type(layer).__name__, config, _weights(layer))]
 
 
 def _convolution(layer, config, _):
     activation = config.pop("activation")
     kind = type(layer).__name__
-    return [Step("", kind, config, _weights(layer)), *_activation(layer, activation)]
+    return [Part("", kind, config, _weights(layer)), *_activation(layer, activation)]
 
 
 def _separable(layer, config, _):
@@ -143,8 +143,8 @@ def _separable(layer, config, _):
     filters, activation = config.pop("filters"), config.pop("activation")
     config["use_bias"], use_bias = False, config["use_bias"]
     return [
-        Step("_depthwise", "DepthwiseConv2D", config, [depthwise]),
-        Step(
+        Part("_depthwise", "DepthwiseConv2D", config, [depthwise]),
+        Part(
             "",
             "Conv2D",
             {"filters": filters, "kernel_size": 1, "use_bias": use_bias},
@@ -160,7 +160,7 @@ def _norm(layer, config, shapes):
             f"The layer {layer.name} normalizes axis {layer.axis}; the bridge to tf_keras takes "
             "the last one only (channels_last)."
         )
-    return [Step("", "BatchNormalization", config, _weights(layer))]
+    return [Part("", "BatchNormalization", config, _weights(layer))]
 
 
 def _named_activation(layer, config, _):
@@ -168,19 +168,19 @@ def _named_activation(layer, config, _):
 
 
 def _leaky_relu(layer, config, _):
-    return [Step("", "LeakyReLU", {"alpha": config["negative_slope"]}, [])]
+    return [Part("", "LeakyReLU", {"alpha": config["negative_slope"]}, [])]
 
 
 def _rescaling(layer, config, _):
     # As plain numbers or arrays: Keras saves tuples, for which tf_keras has no broadcasting.
     config = {key: np.asarray(value, "float32") for key, value in config.items()}
-    return [Step("", "Rescaling", config, [])]
+    return [Part("", "Rescaling", config, [])]
 
 
 def _normalization(layer, config, shapes):
     mean, variance = (np.asarray(v, "float32").ravel() for v in (layer.mean, layer.variance))
     scale = 1 / np.maximum(np.sqrt(variance), keras.config.epsilon())
-    return [Step("", "Rescaling", {"scale": scale, "offset": -mean * scale}, [])]
+    return [Part("", "Rescaling", {"scale": scale, "offset": -mean * scale}, [])]
 
 
 def _nothing(*_):
@@ -188,24 +188,24 @@ def _nothing(*_):
 
 
 def _foreign(layer, *_):
-    return [Step("", "Foreign", {"layer": layer}, [])]
+    return [Part("", "Foreign", {"layer": layer}, [])]
 
 
 def _pad(layer, _, shapes):
     bottom, right = (-size % layer.stride for size in shapes[0][1:3])
     padding = ((0, bottom), (0, right))
-    return [Step("", "ZeroPadding2D", {"padding": padding}, [])] if bottom or right else []
+    return [Part("", "ZeroPadding2D", {"padding": padding}, [])] if bottom or right else []
 
 
 def _crop(layer, _, shapes):
     bottom, right = (shapes[0][axis] - shapes[1][axis] for axis in (1, 2))
     cropping = ((0, bottom), (0, right))
-    return [Step("", "Cropping2D", {"cropping": cropping}, [])] if bottom or right else []
+    return [Part("", "Cropping2D", {"cropping": cropping}, [])] if bottom or right else []
 
 
 def _resize(layer, config, _):
     settings = {"size": config["scale"], "interpolation": config["interpolation"]}
-    return [Step("", "UpSampling2D", settings, [])]
+    return [Part("", "UpSampling2D", settings, [])]
 
 
 _LAST = {"data_format": "channels_last"}

@@ -12,7 +12,7 @@ import pickle
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,15 +26,23 @@ from tqdm import tqdm
 from export.compression.bridge import read_graph
 from export.compression.qat_graph import Emulation
 from export.compression.qat_state import State, unpack
-from export.conversion import check_options, check_request, for_device
+from export.conversion import compared_on
 from export.errors import TrainingProcessError
-from export.graph.calibration import stand_ins
+from export.graph.acceptance import heads_of
+from export.graph.comparison import check_fixed
 from export.graph.converter import SIGNATURE, serving
-from export.graph.fixed import fix_model
-from export.proof.delivery import ExportOptions, ExportResult, Order, verify_and_write
+from export.graph.fixed import Original, fix_model
+from export.graph.rewrites import for_device
+from export.options import ExportOptions, ExportResult
+from export.proof.describing import Explanation, describe
+from export.proof.judging import Candidate, judge, judged_on, put, workshop
 from export.proof.verification import verify
-from export.recipes import QuantizationRecipe
+from export.proof.writing import write
+from export.recipes import INT8
+from export.refusals import check_options, check_request
+from export.targets import TARGETS
 from export.tflite.runtime import load_tflite
+from kseg.analysis.graph import trace
 from kseg.data import Data, check_data
 from kseg.training import Recipe
 
@@ -85,44 +93,61 @@ class QuantizedModel:
         network. Its report says how it compares with the rounded network, too.
         """
         options, path = options or ExportOptions(), Path(path)
-        recipe = QuantizationRecipe("full_integer", per_channel=self.state.per_channel)
-        check_conversion(self.model, target, input_size, path, validation, options)
-        reference = fix_model(self.model, input_size, keep_scaling=False)
-        emulation = self.at(input_size)
-        network = emulation.network
-        if options.stride > 1:
-            fixed = fix_model(
-                self.model, emulation.input_size, keep_scaling=True, stride=options.stride
+        size = (input_size[0], input_size[1])
+        check_conversion(self.model, target, size, path, validation, options)
+        recipe, emulation = replace(INT8, per_channel=self.state.per_channel), self.at(size)
+        stride, network = options.stride, emulation.network
+        if stride > 1:
+            ended = fix_model(self.model, size, keep_scaling=True, stride=stride)
+            check_fixed(self.model, ended, compared_on(validation, recipe, size, options))
+            network = Emulation(ended.model, self.state, size).network
+        head, added = heads_of(trace(self.model, size), options.head)
+        content = for_device(_to_tflite(network, added), TARGETS[target])
+        images = judged_on(validation, recipe, size)
+        with workshop(path) as folder:
+            candidate = Candidate(
+                folder / path.name,
+                recipe,
+                TARGETS[target],
+                head,
+                max(stride, Original(self.model, size).stride),
+                emulation.scaling,
+                validation.classes if validation is not None else options.classes,
             )
-            network = Emulation(fixed.model, self.state, emulation.input_size).network
-        spec = getattr(self.model, "kseg_spec", None)
-        order = Order(spec, recipe, target, path, validation, options, emulation.scaling)
-
-        def explain(written: Path) -> dict[str, Any]:
-            images = stand_ins(emulation.input_size) if validation is None else validation
-            with load_tflite(written) as file:
+            put(candidate, content, options.working_size)
+            original, advice = Original(self.model, size), "Train for more epochs."
+            judgement = judge(candidate, original, images, options, advice=advice)
+            with load_tflite(candidate.path) as file:
                 found = verify(file, emulation, images, size=options.working_size)
-            facts = {"agreement": found.agreement, "history": self.history}
-            return {"quantization_aware": facts | {"mean_iou_float": self.mean_iou_float}}
+            training = {
+                "agreement": found.agreement,
+                "history": self.history,
+                "mean_iou_float": self.mean_iou_float,
+            }
+            explanation = Explanation(training=training)
+            report = describe(candidate, judgement, options, path.name, self.model, explanation)
+            return write(report, path)
 
-        content = for_device(_to_tflite(network, options.head), target)
-        return verify_and_write(
-            content, reference, order, advice="Train for more epochs.", explain=explain
-        )
 
-
-def check_conversion(model, target, input_size, path, validation, options) -> None:
+def check_conversion(
+    model: keras.Model,
+    target: str,
+    input_size: tuple[int, int],
+    path: Path,
+    validation: Data | None,
+    options: ExportOptions,
+) -> keras.Model:
     """Refuses, before hours of training, what `QuantizedModel.convert` would refuse after them.
 
     Arguments and errors as there.
     """
-    recipe = QuantizationRecipe("full_integer")
-    check_request(model, recipe, target, input_size, path)
-    check_options(model, recipe, target, path, validation, options)
+    model = check_request(model, INT8, target, input_size, path)
+    check_options(model, INT8, target, input_size, path, validation, options)
     if options.rescue or options.explain:
         raise ValueError(
             "rescue and explain are for networks quantized after training; leave them off."
         )
+    return model
 
 
 def _to_tflite(network: tf_keras.Model, head: str) -> bytes:
@@ -164,10 +189,8 @@ def quantization_aware(
         recipe: As for `kseg.fit`; a tenth of the learning rate of the training, or less, is
             right. All layers learn at `learning_rate`; `backbone_rate` and `norm_momentum` do
             not apply.
-        keep: "sparsity" keeps weights that are 0 at 0, "clusters" keeps the shared values of
-            `export.cluster`; None keeps neither.
-        per_channel: As for `export.full_integer`; transposed convolutions keep a scale for each
-            channel either way.
+        keep: "sparsity" keeps weights that are 0 at 0, "clusters" the shared values.
+        per_channel: As for `export.full_integer`; not for transposed convolutions.
 
     Returns:
         The quantized network; its `convert` makes the file.

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from export.compression.bridge import (
     CHANNEL_AXES,
-    Graph,
+    Network,
     Node,
     build,
     fold_norms,
@@ -23,6 +23,7 @@ from export.compression.bridge import (
 )
 from export.compression.bridge_own import hard_sigmoid, one_scale
 from export.compression.qat_state import Range, State
+from export.graph.scaling import fits_bytes
 from export.tflite.runtime import FixedSize
 
 CONVOLUTIONS = ("Conv2D", "Conv2DTranspose", "DepthwiseConv2D")
@@ -52,7 +53,7 @@ _MOVERS = (
 _FUSING = ("Add", "Conv2D", "Dense", "DepthwiseConv2D")
 
 
-def lower(graph: Graph) -> tuple[Graph, tuple[float, float]]:
+def lower(graph: Network) -> tuple[Network, tuple[float, float]]:
     """Rewrites a network into what its integer file computes.
 
     Args:
@@ -75,14 +76,14 @@ def lower(graph: Graph) -> tuple[Graph, tuple[float, float]]:
     return replace(graph, nodes=tuple(nodes)), scaling
 
 
-def _without_scaling(graph: Graph) -> tuple[Graph, tuple[float, float]]:
+def _without_scaling(graph: Network) -> tuple[Network, tuple[float, float]]:
     for node in graph.nodes:
         if node.kind != "Rescaling" or node.inputs != (0,):
             continue
         scale, offset = node.config["scale"], node.config["offset"]
         if scale.ndim == offset.ndim == 0:
-            if graph.uses()[0] > 1:
-                break  # the image itself is used, too
+            if graph.uses()[0] > 1 or not fits_bytes((float(scale), float(offset))):
+                break  # the image itself is used, too; or bytes cannot stand for it
             nodes = tuple(
                 replace(n, inputs=tuple(0 if i == node.output else i for i in n.inputs))
                 for n in graph.nodes
@@ -135,7 +136,7 @@ def _step(node: Node, name: str, value: float) -> Node:
     return replace(node, name=name, kind="Activation", config=config, inputs=node.inputs[:1])
 
 
-def quantized_outputs(graph: Graph) -> dict[str, Range | None]:
+def quantized_outputs(graph: Network) -> dict[str, Range | None]:
     """Returns the layers whose outputs are quantized, with their range where it is fixed."""
     uses = graph.uses()
     readers = {number: node for node in graph.nodes for number in node.inputs}
@@ -148,7 +149,7 @@ def quantized_outputs(graph: Graph) -> dict[str, Range | None]:
     return found
 
 
-def _averages(graph: Graph) -> dict[str, str]:
+def _averages(graph: Network) -> dict[str, str]:
     """Returns layers that average and round at the scale of their input, with its layer."""
     makers = {node.output: node for node in graph.nodes}
     ranged = quantized_outputs(graph)
@@ -162,7 +163,7 @@ def _averages(graph: Graph) -> dict[str, str]:
     return found
 
 
-def _is_fused(readers, node):
+def _is_fused(readers: dict[int, Node], node: Node) -> bool:
     reader = readers.get(node.output)
     return (
         reader is not None
@@ -173,7 +174,7 @@ def _is_fused(readers, node):
     )
 
 
-def calibrate(graph: Graph, batches: list[np.ndarray]) -> dict[str, Range]:
+def calibrate(graph: Network, batches: list[np.ndarray]) -> dict[str, Range]:
     """Returns the average range of each output that is rounded, over scaled batches."""
     makers = {node.name: node.output for node in graph.nodes}
     names = list(quantized_outputs(graph))
@@ -205,7 +206,7 @@ def round_kernel(kernel: np.ndarray, kind: str, per_channel: bool = True) -> np.
     return np.rint(kernel / np.where(step == 0, 1, step)) * step
 
 
-def rounded(graph: Graph, state: State, scaling: tuple[float, float]) -> Graph:
+def rounded(graph: Network, state: State, scaling: tuple[float, float]) -> Network:
     """Returns a network with all roundings of its integer file.
 
     Args:

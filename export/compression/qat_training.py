@@ -20,7 +20,7 @@ import tensorflow as tf
 import tf_keras
 
 import kseg.layers  # noqa: F401  registers what a model may hold
-from export.compression.bridge import Graph, build, check_equal, read_graph
+from export.compression.bridge import Network, build, check_equal, read_graph
 from export.compression.pruning import keeper
 from export.compression.qat_graph import KERNELS, Emulation, calibrate, lower
 from export.compression.qat_state import State, pack
@@ -107,7 +107,7 @@ def train(model: keras.Model, job: dict[str, Any], say: Callable[..., None]) -> 
     return judge.best[1]
 
 
-def _start(model, job, split) -> tuple[Graph, Trained, tuple[float, float]]:
+def _start(model, job, split) -> tuple[Network, Trained, tuple[float, float]]:
     """Returns the lowered network, and in tfmot's wrappers with calibrated ranges."""
     images = np.asarray(split[0][0], "float32")
     graph, (factor, offset) = lower(read_graph(model, images.shape[1:3]))
@@ -183,7 +183,7 @@ def _stepper(trained: Trained, job, scaling, steps_per_epoch: int):
     return step
 
 
-def _keepers(graph: Graph, keep: str | None):
+def _keepers(graph: Network, keep: str | None):
     """Returns (layer, what brings its kernel back to the weights that are kept)."""
     return [
         (node.name, keeper(node.weights[0], node.kind, keep))

@@ -15,7 +15,7 @@ import tensorflow as tf
 import tensorflow_model_optimization as tfmot
 import tf_keras
 
-from export.compression.bridge import CHANNEL_AXES, Graph, Node, build
+from export.compression.bridge import CHANNEL_AXES, Network, Node, build
 from export.compression.bridge_own import kernel_name
 from export.compression.qat_graph import KERNELS, has_one_scale, quantized_outputs
 from export.compression.qat_state import Range, State
@@ -122,7 +122,7 @@ class Trained:
 
 
 def wrapped(
-    graph: Graph, ranges: dict[str, Range], batch_size: int, per_channel: bool = True
+    graph: Network, ranges: dict[str, Range], batch_size: int, per_channel: bool = True
 ) -> Trained:
     """Returns a network whose kernels and outputs tfmot rounds.
 

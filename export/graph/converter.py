@@ -3,6 +3,7 @@
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import keras
 import numpy as np
@@ -11,17 +12,16 @@ from tensorflow.python.framework.convert_to_constants import convert_variables_t
 
 from export.recipes import QuantizationRecipe
 
-HEADS = ("logits", "argmax", "softmax")
 Calibration = Callable[[], Iterator[list[np.ndarray]]]
 SIGNATURE = "serving_default"
 
 
-def serving(fixed: keras.Model, head: str):
+def serving(fixed: Any, head: str) -> Any:
     """Returns a tf.function from the model's image to what the head makes of its logits.
 
     Args:
         fixed: With a batch of 1 and a fixed size.
-        head: Of `HEADS`.
+        head: Of `export.options.HEADS`, or "scores" for what is a softmax already.
     """
 
     @tf.function(input_signature=[tf.TensorSpec(fixed.inputs[0].shape, tf.float32, name="image")])
@@ -29,7 +29,9 @@ def serving(fixed: keras.Model, head: str):
         logits = fixed(image, training=False)
         if head == "argmax":  # keras.ops.argmax becomes ops that LiteRT lacks
             return {"labels": tf.argmax(logits, -1, output_type=tf.int32)}
-        return {"scores": tf.nn.softmax(logits)} if head == "softmax" else {"logits": logits}
+        if head == "softmax":
+            return {"scores": tf.nn.softmax(logits)}
+        return {head: logits}
 
     return serve
 
@@ -42,7 +44,7 @@ def to_tflite(
     Args:
         fixed: With a batch of 1 and a fixed size.
         recipe: What to compute with.
-        head: Of `HEADS`.
+        head: Of `export.options.HEADS`.
         calibration: Gives the images to take ranges from.
 
     Returns:
@@ -82,23 +84,23 @@ def draft(
         return converter.convert()
 
 
-def set_up(converter, recipe: QuantizationRecipe, calibration: Calibration) -> None:
+def set_up(
+    converter: tf.lite.TFLiteConverter, recipe: QuantizationRecipe, calibration: Calibration
+) -> None:
     """Tells a TFLiteConverter what a recipe means."""
-    if recipe.name == "float32":
+    if recipe.weights == "float32":
         return
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     # TensorFlow has no public name for it.
     converter._experimental_disable_per_channel = not recipe.per_channel
-    if recipe.name == "float16":
+    if recipe.weights == "float16":
         converter.target_spec.supported_types = [tf.float16]
     if recipe.is_integer:
         sets = tf.lite.OpsSet
-        small = recipe.name == "full_integer"
         converter.representative_dataset = calibration
         converter.target_spec.supported_ops = [
             sets.TFLITE_BUILTINS_INT8
-            if small
+            if recipe.activations == "int8"
             else sets.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
         ]
-        converter.inference_input_type = tf.uint8 if small else tf.int16
-        converter.inference_output_type = tf.uint8 if small else tf.int16
+        converter.inference_input_type = converter.inference_output_type = tf.as_dtype(recipe.ends)

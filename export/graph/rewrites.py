@@ -9,6 +9,10 @@
 Google's Edge TPU compiler refuses a whole file for one op of a version it does not know.
 """
 
+import tempfile
+from pathlib import Path
+from typing import Any
+
 import keras
 import numpy as np
 from ai_edge_litert.schema_py_generated import (
@@ -19,18 +23,20 @@ from ai_edge_litert.schema_py_generated import (
 )
 from keras import layers, ops
 
+from export.targets import Target
+from export.tflite.runtime import load_tflite
+
 # Field numbers of the schema, as FlatBuffers counts them in bytes: 4 + 2 * number.
 _ACTIVATION_FIELD = 4 + 2 * 3  # of TransposeConvOptions
 _VERSION_FIELD = 4 + 2 * 2  # of OperatorCode
 _RELU6_TOP = 6.0
 
 
-def rewrite(layer: keras.layers.Layer, source: keras.layers.Layer, args: tuple):
+def rewrite(layer: keras.Operation, args: tuple) -> keras.KerasTensor | None:
     """Calls another layer in place of one that converts badly.
 
     Args:
-        layer: Without weights yet.
-        source: The same layer with its weights.
+        layer: With its weights.
         args: What the layer is called with.
 
     Returns:
@@ -40,14 +46,14 @@ def rewrite(layer: keras.layers.Layer, source: keras.layers.Layer, args: tuple):
         height, width = (side * by for side, by in zip(args[0].shape[1:3], layer.size, strict=True))
         return ops.image.resize(args[0], (height, width), interpolation="nearest")
     if isinstance(layer, layers.Conv2D) and layer.groups > 1:
-        return _ungroup(layer, source, args[0])
+        return _ungroup(layer, args[0])
     return None
 
 
-def _ungroup(layer, source, x):
-    kernel = np.asarray(source.kernel).copy()  # (h, w, channels in a group, filters)
-    bias = np.asarray(source.bias).copy() if source.use_bias else None
-    same = {
+def _ungroup(layer: layers.Conv2D, x: keras.KerasTensor) -> keras.KerasTensor:
+    kernel = np.asarray(layer.kernel).copy()  # (h, w, channels in a group, filters)
+    bias = np.asarray(layer.bias).copy() if layer.use_bias else None
+    same: dict[str, Any] = {
         "strides": layer.strides,
         "padding": layer.padding,
         "dilation_rate": layer.dilation_rate,
@@ -72,6 +78,37 @@ def _ungroup(layer, source, x):
         weights = [kernel[..., own]] + ([] if bias is None else [bias[own]])
         convolution.set_weights(weights)
     return layers.Concatenate(name=f"{layer.name}_concat")(results)
+
+
+def for_device(content: bytes, target: Target) -> bytes:
+    """Takes out what a target's compiler cannot parse, and proves the outputs equal.
+
+    Args:
+        content: Of a .tflite file.
+        target: What it is for.
+
+    Returns:
+        The content for the target.
+
+    Raises:
+        RuntimeError: If the outputs are not equal: a bug.
+    """
+    if not target.op_versions:
+        return content
+    patched = unfuse_activations(content)
+    if patched == content:
+        return content
+    with tempfile.TemporaryDirectory() as folder:
+        outputs = []
+        for index, candidate in enumerate((content, patched)):
+            path = Path(folder) / f"{index}.tflite"
+            path.write_bytes(candidate)
+            with load_tflite(path) as file:
+                noise = np.random.default_rng(0).uniform(0, 255, file.input.shape)
+                outputs.append(file.run(file.quantize(noise))[0])
+    if not np.array_equal(outputs[0], outputs[1]):
+        raise RuntimeError("Taking activations out of transposed convolutions changed the output.")
+    return patched
 
 
 def unfuse_activations(content: bytes) -> bytes:
@@ -114,7 +151,7 @@ def unfuse_activations(content: bytes) -> bytes:
     return bytes(patched)
 
 
-def _does_nothing(activation: int, quantization) -> bool:
+def _does_nothing(activation: int, quantization: Any) -> bool:
     info = np.iinfo("int8")
     if quantization.ZeroPointLength() != 1 or quantization.ZeroPoint(0) != info.min:
         return False

@@ -30,7 +30,7 @@ def make_page(report: dict[str, Any], examples: Sequence[Example], classes: Clas
     """Returns the page.
 
     Args:
-        report: As `export.proof.report.make_report` makes it.
+        report: What the .json file says.
         examples: Images to show.
         classes: Colours; other ones where it is None.
     """

@@ -1,90 +1,9 @@
-"""The report beside a file: what it is, how it was made, and how good it is."""
+"""The report beside a file as lines and tables, for the page and the terminal."""
 
-import hashlib
-from dataclasses import asdict
-from importlib.metadata import version
 from typing import Any
-
-from export.proof.verification import Verification
-from export.tflite.reader import ModelFile
-from export.tflite.runtime import TFLiteModel
 
 CHOICES = ("head", "stride", "output bytes", "median ms", "ratio", "ops off the accelerator")
 _NOISIEST = 10  # layers that are shown
-
-
-def describe_file(name: str, content: bytes, graph: ModelFile, file: TFLiteModel) -> dict[str, Any]:
-    """Returns the part of a report that is about the file itself.
-
-    Args:
-        name: Of the file.
-        content: Of the file.
-        graph: Its graph.
-        file: It, loaded.
-    """
-    digest = hashlib.sha256(content).hexdigest()
-    return {
-        "format": 1,
-        "file": {"name": name, "bytes": len(content), "sha256": digest},
-        "input": asdict(file.input),
-        "output": asdict(file.output),
-        "ops": graph.op_counts(),
-    }
-
-
-def compare(result: Verification, head: str) -> dict[str, Any]:
-    """Returns the part of a report that is about how a file, with its head, compares."""
-    compared: dict[str, Any] = {
-        "images": result.images,
-        "agreement": result.agreement,
-        "max_difference": result.max_difference if head == "logits" else None,
-        "saturated": result.saturated,
-        "certified": result.scores is not None,
-    }
-    if result.scores is not None and result.scores_float is not None:
-        before, after = result.scores_float.iou_per_class, result.scores.iou_per_class
-        compared |= {
-            "mean_iou_float": result.scores_float.mean_iou,
-            "mean_iou": result.scores.mean_iou,
-            "iou_per_class": {name: [before[name], after[name]] for name in before},
-        }
-    return compared
-
-
-def versions() -> dict[str, str]:
-    """Returns the versions of the packages that a file depends on."""
-    packages = ("kseg", "keras", "tensorflow", "ai-edge-litert", "numpy")
-    return {package: version(package) for package in packages}
-
-
-def op_table(graph: ModelFile, placement: dict[str, Any] | None) -> list[dict[str, Any]]:
-    """Returns a row for each op, in execution order.
-
-    Args:
-        graph: Of the file.
-        placement: As `export.devices.placement.place` returns it.
-    """
-    rows = [
-        {
-            "index": op.index,
-            "name": op.name,
-            "version": op.version,
-            "output": list(graph.tensors[op.outputs[0]].shape),
-            "tensor": graph.tensors[op.outputs[0]].name,
-            "placement": "cpu or gpu" if placement is None else "",
-            "reason": "",
-            "advice": "",
-        }
-        for op in graph.ops
-    ]
-    for op in (placement or {}).get("ops", ()):  # the Edge TPU, by index
-        rows[op["index"]] |= {key: op[key] or "" for key in ("placement", "reason", "advice")}
-    left = {op["tensor"]: op["reason"] for op in (placement or {}).get("cpu", ())}
-    if (placement or {}).get("available"):  # Vela names what it leaves, by tensor
-        for row in rows:
-            row["placement"] = "cpu" if row["tensor"] in left else "npu"
-            row["reason"] = left.get(row["tensor"], "")
-    return rows
 
 
 def summary(report: dict[str, Any]) -> list[tuple[str, str]]:

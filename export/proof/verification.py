@@ -21,6 +21,7 @@ from kseg.metrics import ConfusionMatrix, Scores
 _ABOVE_MAJORITY = 0.05
 _WORST = 3  # images that are kept to be looked at
 _INT16_STEPS = 32767  # from 0 to the largest
+_ROUNDING = 1e-3  # of a zero point computed in float32
 
 
 @dataclass(frozen=True)
@@ -133,15 +134,20 @@ def check_model(result: Verification) -> None:
     before = result.scores_float
     if before is None:
         raise ValueError("check_gate needs a comparison with label maps.")
-    labelled = before.confusion.sum(1)
-    # IoU of the largest class if it were named everywhere; the other classes' are 0.
-    majority = labelled.max() / labelled.sum() / np.count_nonzero(labelled)
-    if before.mean_iou <= majority + _ABOVE_MAJORITY:
+    constant = majority(before)
+    if before.mean_iou <= constant + _ABOVE_MAJORITY:
         raise GateError(
             f"The float model has a mean IoU of {before.mean_iou:.4f}, hardly more than naming "
-            f"one class everywhere ({majority:.4f}); nothing can be certified from it. Train it "
+            f"one class everywhere ({constant:.4f}); nothing can be certified from it. Train it "
             "first."
         )
+
+
+def majority(scores: Scores) -> float:
+    """Returns the mean IoU of naming the most frequent class everywhere."""
+    labelled = scores.confusion.sum(1)
+    # The IoU of that class; the other classes' are 0.
+    return float(labelled.max() / labelled.sum() / np.count_nonzero(labelled))
 
 
 def check_gate(
@@ -214,18 +220,21 @@ def check_graph(
         )
 
 
-def _wrong_input(graph: ModelFile, recipe: QuantizationRecipe, scaling) -> list[str]:
+def _wrong_input(
+    graph: ModelFile, recipe: QuantizationRecipe, scaling: tuple[float, float]
+) -> list[str]:
     """Says where the input's quantization is not what (x * factor + offset) makes of a byte x."""
     image = graph.tensors[graph.inputs[0]]
-    if recipe.name == "int16x8":  # symmetric
-        dtype, expected = "int16", (255 * scaling[0] / _INT16_STEPS, 0)
+    if recipe.ends == "int16":  # symmetric
+        scale, zero_point = 255 * scaling[0] / _INT16_STEPS, 0.0
     else:
-        dtype, expected = "uint8", (scaling[0], round(-scaling[1] / scaling[0]))
+        scale, zero_point = scaling[0], -scaling[1] / scaling[0]
     got = (image.scales[0], image.zero_points[0]) if image.scales else (0.0, 0)
-    right = np.isclose(got[0], expected[0], rtol=1e-4) and got[1] == expected[1]
-    if image.dtype == dtype and right:
+    # Halfway between two whole numbers, both are right: of 1 / 127.5 and -1, 127 and 128.
+    near = abs(got[1] - zero_point) <= 0.5 + _ROUNDING
+    if image.dtype == recipe.ends and near and np.isclose(got[0], scale, rtol=1e-4):
         return []
     return [
         f"an input of {image.dtype}, scale {got[0]:.6g} and zero point {got[1]}, where "
-        f"bytes need {dtype}, {expected[0]:.6g} and {expected[1]}"
+        f"bytes need {recipe.ends}, {scale:.6g} and {round(zero_point)}"
     ]

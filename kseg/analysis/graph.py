@@ -1,11 +1,17 @@
 """A functional model as steps over tensors of known size, without running it."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
 
 import keras
 from keras import layers
+from keras.src.models.functional import Functional
 
 from kseg.layers import CropLike
+
+# From (name, operation, positional arguments, keyword arguments) of a call to its outputs.
+Visit = Callable[[str, keras.Operation, tuple, dict[str, Any]], Any]
 
 
 @dataclass(frozen=True)
@@ -18,6 +24,9 @@ class Step:
         inputs: Indices of the tensors whose values it reads.
         outputs: Indices of tensors.
         repeated: Whether an earlier step has the same layer, and so the same weights.
+        arguments: What the layer is called with, tensors and plain values in order.
+        reference: Index of a tensor of which only the size is read; None for most layers.
+        training: Whether the model always calls it as in training.
     """
 
     name: str
@@ -25,6 +34,9 @@ class Step:
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
     repeated: bool
+    arguments: tuple[Any, ...] = field(default=(), repr=False)
+    reference: int | None = None
+    training: bool = False
 
 
 @dataclass(frozen=True)
@@ -55,6 +67,48 @@ class Graph:
                 found[index].append(number)
         return found
 
+    def makers(self) -> dict[int, int]:
+        """Returns tensor to the number of the step that makes it."""
+        return {index: number for number, step in enumerate(self.steps) for index in step.outputs}
+
+
+def is_network(operation: Any) -> bool:
+    """Whether something is a functional or built Sequential model, whose layers can be followed."""
+    if isinstance(operation, keras.Sequential):
+        return operation.built and type(operation).call is keras.Sequential.call
+    return isinstance(operation, Functional) and type(operation).call is Functional.call
+
+
+def walk(model: keras.Model, inputs: Any, visit: Visit, *, prefix: str = "") -> Any:
+    """Sends tensors through a model call by call; models inside the model are entered.
+
+    Args:
+        model: One that `is_network`.
+        inputs: Its input, or a list of them: whatever `visit` works on.
+        visit: Makes each call. Layers of a model inside the model are named "inner/layer".
+        prefix: Of the names.
+
+    Returns:
+        What the calls made of the model's outputs.
+    """
+    network = model._functional if isinstance(model, keras.Sequential) else model
+
+    def enter(operation: keras.Operation) -> Callable:
+        name = prefix + operation.name
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            # A model that is called for training is one call: what it does depends on the batch.
+            if is_network(operation) and not kwargs.get("training"):
+                return walk(
+                    operation, args[0] if args else kwargs["inputs"], visit, prefix=f"{name}/"
+                )
+            return visit(name, operation, args, kwargs)
+
+        return call
+
+    # Keras's own walk: it knows shared layers, several outputs, and arguments by name.
+    return network._run_through_graph(inputs, operation_fn=enter)
+
 
 def trace(model: keras.Model, size: tuple[int, int]) -> Graph:
     """Follows an image of a size through a model by shapes alone.
@@ -71,9 +125,7 @@ def trace(model: keras.Model, size: tuple[int, int]) -> Graph:
     Raises:
         ValueError: If the model is not of this kind, or takes no images of this size.
     """
-    if isinstance(model, keras.Sequential):
-        model = model._functional
-    if not hasattr(model, "_run_through_graph"):
+    if not is_network(model):
         raise ValueError(
             "The model must be a functional or a built Sequential one, so that its layers can be "
             "followed; write it as keras.Model(inputs, outputs)."
@@ -96,42 +148,33 @@ def trace(model: keras.Model, size: tuple[int, int]) -> Graph:
 class _Tracer:
     """Gives tensors indices and keeps them alive, so that `id` tells them apart."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.tensors: list[keras.KerasTensor] = []
         self.numbers: dict[int, int] = {}
         self.steps: list[Step] = []
         self.seen: set[int] = set()
 
-    def trace(self, model, image) -> Graph:
+    def trace(self, model: keras.Model, image: keras.KerasTensor) -> Graph:
         self._add(image)
-        outputs = keras.tree.flatten(self._run(model, image, prefix=""))
+        outputs = keras.tree.flatten(walk(model, image, self._step))
         shapes = tuple(tuple(tensor.shape) for tensor in self.tensors)
         return Graph(shapes, tuple(self.steps), 0, tuple(self.numbers[id(x)] for x in outputs))
 
-    def _run(self, model, inputs, prefix):
-        # Keras's own walk through a functional model; a layer's `compute_output_spec` neither
-        # computes nor adds to the model's graph.
-        return model._run_through_graph(
-            inputs,
-            operation_fn=lambda layer: lambda *a, **k: self._step(layer, prefix, a, k),
-        )
-
-    def _step(self, layer, prefix, args, kwargs):
-        inner = layer._functional if isinstance(layer, keras.Sequential) else layer
-        if hasattr(inner, "_run_through_graph"):
-            return self._run(inner, args[0], f"{prefix}{layer.name}/")
-        read = keras.tree.flatten((args, kwargs))
-        inputs = tuple(self.numbers[id(x)] for x in read if keras.backend.is_keras_tensor(x))
-        if isinstance(layer, CropLike):
-            inputs = inputs[:1]  # it reads no value of its reference, only the size
+    def _step(self, name: str, layer: keras.Operation, args: tuple, kwargs: dict[str, Any]) -> Any:
+        arguments = keras.tree.flatten((args, kwargs))
+        read = [self.numbers[id(x)] for x in arguments if keras.backend.is_keras_tensor(x)]
+        reference = read.pop() if isinstance(layer, CropLike) else None
+        # Neither computes nor adds to the model's graph, as a call would.
         outputs = layer.compute_output_spec(*args, **kwargs)
         made = tuple(self._add(tensor) for tensor in keras.tree.flatten(outputs))
-        name, repeated = f"{prefix}{layer.name}", id(layer) in self.seen
-        self.steps.append(Step(name, layer, inputs, made, repeated))
+        repeated = id(layer) in self.seen
+        always = kwargs.get("training") is True
+        step = Step(name, layer, tuple(read), made, repeated, tuple(arguments), reference, always)
+        self.steps.append(step)
         self.seen.add(id(layer))
         return outputs
 
-    def _add(self, tensor) -> int:
+    def _add(self, tensor: keras.KerasTensor) -> int:
         self.numbers[id(tensor)] = len(self.tensors)
         self.tensors.append(tensor)
         return self.numbers[id(tensor)]

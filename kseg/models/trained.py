@@ -6,6 +6,7 @@ the commands that trained it. `scripts/publish.py` writes it.
 
 import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import resources
 from importlib.resources.abc import Traversable
@@ -121,9 +122,11 @@ def load_trained_weights(model: keras.Model, data: str) -> None:
 
 
 def copy_weights(source: keras.Model, target: keras.Model) -> int:
-    """Sets every weight of a model that another model has under the same path and shape.
+    """Sets every weight of a model that another has in a layer of the same name and shape.
 
-    In this way a backbone that was trained with one decoder starts a network with another.
+    In this way a backbone that was trained with one decoder starts a network with another. Layers
+    of models inside the model are told apart by the names of both, because blocks often repeat the
+    names inside them.
 
     Args:
         source: The trained model; it is not changed.
@@ -133,20 +136,30 @@ def copy_weights(source: keras.Model, target: keras.Model) -> int:
         How many weights were set.
 
     Raises:
-        ValueError: If the models share no weight, or two weights of a model have the same path.
+        ValueError: If the models share no weight.
     """
-    weights = _by_path(source)
+    sources = dict(_layers(source))
     copied = 0
-    for path, variable in _by_path(target).items():
-        found = weights.get(path)
-        if found is not None and found.shape == variable.shape:
-            variable.assign(found)
-            copied += 1
+    for name, layer in _layers(target):
+        given = sources[name].weights if name in sources else []
+        for variable, found in zip(layer.weights, given, strict=False):
+            if (found.name, found.shape) == (variable.name, variable.shape):
+                variable.assign(found)
+                copied += 1
     if not copied:
         raise ValueError(
             f"{source.name} shares no layer with {target.name}; its weights cannot start it."
         )
     return copied
+
+
+def _layers(model: keras.Model, prefix: str = "") -> Iterator[tuple[str, keras.Layer]]:
+    """Yields the layers of a model and of the models inside it, with "outer/inner" names."""
+    for layer in model.layers:
+        if isinstance(layer, keras.Model) and layer.layers:
+            yield from _layers(layer, f"{prefix}{layer.name}/")
+        else:
+            yield prefix + layer.name, layer
 
 
 def packaged(file: str, sha256: str) -> Traversable:

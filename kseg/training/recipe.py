@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from kseg.data.files import MAX_PIXELS
+from kseg.data.opening import MAX_PIXELS
 from kseg.losses import LOSSES
 
 _Rule = tuple[Callable[[Any], bool], str]  # whether a value is right, and what it must be

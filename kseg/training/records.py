@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
-from kseg.data.files import MAX_PIXELS
+from kseg.data.opening import MAX_PIXELS
 from kseg.safe_files import read_json, read_text
 
 FORMAT = 1

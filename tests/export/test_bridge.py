@@ -8,7 +8,8 @@ import tf_keras
 from keras import layers
 
 import kseg
-from export import bridge_layers, to_tf_keras
+from export import to_tf_keras
+from export.compression import bridge_layers
 from export.compression.bridge import build, check_equal, fold_norms, read_graph
 from kseg.layers import BedOfNails, CropLike, MaxUnpooling, PadToStride, Resize
 from kseg.models import MODELS

@@ -71,7 +71,7 @@ def test_file_set(int8):
         "bytes": len(content),
         "sha256": hashlib.sha256(content).hexdigest(),
     }
-    assert report["recipe"] == {"name": "full_integer", "pictures": 12, "per_channel": True}
+    assert report["recipe"] == {"name": "full_integer", "images": 12, "per_channel": True}
     assert report["verification"]["mean_iou"] == int8.mean_iou
     assert report["verification"]["iou_per_class"].keys() == {"ground", "red", "blue"}
     labels = int8.path.with_name("shapes.labels.txt").read_text()

@@ -12,9 +12,10 @@ from keras import layers
 
 import kseg
 from export import ExportOptions, GateError, convert, load_tflite
-from export.conversion import for_device
 from export.devices.edgetpu.checker import check
 from export.devices.ethos import run_vela
+from export.graph.rewrites import for_device
+from export.targets import TARGETS
 from export.tflite.reader import read_model
 from kseg.layers import Resize
 from kseg.models import MODELS
@@ -62,9 +63,9 @@ def test_what_the_edge_tpu_compiler_cannot_parse_is_rewritten(
 
 def test_a_patch_that_changes_outputs_is_a_bug(int8, int8_argmax, monkeypatch):
     other = int8_argmax.path.read_bytes()
-    monkeypatch.setattr("export.conversion.unfuse_activations", lambda content: other)
+    monkeypatch.setattr("export.graph.rewrites.unfuse_activations", lambda content: other)
     with pytest.raises(RuntimeError, match="changed the output"):
-        for_device(int8.path.read_bytes(), "edgetpu")
+        for_device(int8.path.read_bytes(), TARGETS["edgetpu"])
 
 
 def test_a_compiler_on_path_is_run_and_compared(trained, recipe, data, tmp_path, monkeypatch):

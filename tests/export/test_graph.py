@@ -4,8 +4,12 @@ import pytest
 from keras import layers
 
 import kseg
-from export.graph.fixed import fix_model, strides
+from export import GateError
+from export.graph.comparison import check_fixed
+from export.graph.ends import strides
+from export.graph.fixed import fix_model
 from export.graph.rewrites import unfuse_activations
+from kseg.analysis.graph import trace
 from kseg.layers import CropLike, Resize
 from kseg.models import build_atrous_fpn
 
@@ -45,15 +49,19 @@ def _image(size):
     ],
 )
 def test_where_a_network_can_end(end, expected):
-    assert list(strides(_own(end))) == expected
+    assert list(_strides(_own(end))) == expected
+
+
+def _strides(model):
+    return strides(trace(model, (64, 64)))
 
 
 def test_where_networks_of_the_zoo_can_end():
     arguments = {"backbone": "separable", "weights": None}
-    assert list(strides(kseg.build_fcn8s(3, **arguments))) == [1, 8]
-    assert list(strides(kseg.build_fcn8s(3, upsampling="all_transposed", **arguments))) == [1, 8]
-    assert list(strides(kseg.build_fcn32s(3, **arguments))) == [1, 32]
-    assert list(strides(build_atrous_fpn(3, **arguments))) == [1, 4]
+    assert list(_strides(kseg.build_fcn8s(3, **arguments))) == [1, 8]
+    assert list(_strides(kseg.build_fcn8s(3, upsampling="all_transposed", **arguments))) == [1, 8]
+    assert list(_strides(kseg.build_fcn32s(3, **arguments))) == [1, 32]
+    assert list(_strides(build_atrous_fpn(3, **arguments))) == [1, 4]
 
 
 @pytest.mark.parametrize("keep_scaling", [True, False])
@@ -89,9 +97,17 @@ def test_a_stride_that_a_network_lacks_is_refused():
 
 
 def test_a_network_whose_output_is_no_grid_of_its_input_is_refused():
-    model = _own(lambda x, image: x)
-    with pytest.raises(ValueError, match=r"makes \(16, 16\) logits of an image of \(64, 64\)"):
+    model = _own(lambda x, image: layers.Conv2D(3, 3)(Resize(4)(x)))
+    with pytest.raises(ValueError, match=r"makes \(62, 62\) logits of an image of \(64, 64\)"):
         fix_model(model, (64, 64), keep_scaling=False)
+
+
+def test_a_network_may_end_at_a_coarser_grid_by_itself():
+    model = _own(lambda x, image: Resize(2)(x))
+    assert list(_strides(model)) == [2, 4]
+    fixed = fix_model(model, (64, 48), keep_scaling=False)
+    assert fixed.stride == 2
+    assert fixed.logits(_image((64, 48))).shape == (1, 32, 24, 4)
 
 
 def test_rewritten_layers_give_equal_outputs():
@@ -111,11 +127,11 @@ def test_rewritten_layers_give_equal_outputs():
 
 
 def test_a_rewrite_that_changes_outputs_is_a_bug(monkeypatch):
-    monkeypatch.setattr(
-        "export.graph.fixed.rewrite", lambda layer, source, args: _doubled(layer, args)
-    )
-    with pytest.raises(RuntimeError, match="Rewriting twice for the converter changed logits"):
-        fix_model(_own(lambda x, image: Resize(4, name="twice")(x)), (32, 32), keep_scaling=True)
+    monkeypatch.setattr("export.graph.fixed.rewrite", _doubled)
+    model = _own(lambda x, image: Resize(4, name="twice")(x))
+    fixed = fix_model(model, (32, 32), keep_scaling=True)
+    with pytest.raises(GateError, match="differs from the model, first in the layer twice, by 1 "):
+        check_fixed(model, fixed, [_image((32, 32))])
 
 
 def _doubled(layer, args):

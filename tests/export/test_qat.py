@@ -14,9 +14,9 @@ from export import (
     ExportOptions,
     TrainingProcessError,
     load_tflite,
-    qat,
     quantization_aware,
 )
+from export.compression import qat
 from export.compression.bridge import read_graph
 from export.compression.qat_graph import lower, rounded
 from export.tflite.reader import read_model

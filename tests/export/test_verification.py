@@ -24,7 +24,7 @@ def test_agreement_is_the_share_of_equal_labels():
     second = np.array([[0, 1], [2, 0]])
     pictures = [np.zeros((2, 2, 3), "uint8")] * 3
     result = verify(_File(second), _File(first), pictures)
-    assert (result.pictures, result.agreement, result.max_difference) == (3, 0.75, 1)
+    assert (result.images, result.agreement, result.max_difference) == (3, 0.75, 1)
     assert result.scores is None
 
 
@@ -40,10 +40,10 @@ def test_the_pictures_that_differ_most_are_kept():
     pictures = [np.full((2, 4, 3), level, "uint8") for level in (3, 0, 5, 1, 8, 2, 5)]
     result = verify(Differing(None), _File(np.zeros((2, 4), int)), pictures)
     assert [example.agreement for example in result.worst] == [0, 3 / 8, 3 / 8]
-    assert [int(example.picture.max()) for example in result.worst] == [8, 5, 5]
+    assert [int(example.image.max()) for example in result.worst] == [8, 5, 5]
     assert result.worst[0].labels.sum() == 8
     assert result.worst[0].labels_float.sum() == 0
-    assert result.pictures == 7
+    assert result.images == 7
 
 
 def test_scores_are_taken_on_labelled_pictures(data):
@@ -64,7 +64,7 @@ def test_scores_are_taken_on_labelled_pictures(data):
             raise AssertionError
 
     result = verify(Oracle(lambda t: np.where(t == 1, 0, t)), Oracle(lambda t: t), data)
-    assert result.pictures == 8
+    assert result.images == 8
     assert result.scores_float.mean_iou == 1
     assert result.scores.iou_per_class["red"] == 0
     assert result.scores.iou_per_class["blue"] == 1

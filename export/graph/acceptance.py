@@ -1,0 +1,137 @@
+"""Which models can be converted; any other is refused in a sentence that says what to write."""
+
+from typing import Any
+
+import keras
+
+from kseg.analysis.graph import Graph, Step, is_network, trace
+
+
+def as_network(model: Any, size: tuple[int, int]) -> keras.Model:
+    """Returns a model as one whose layers can be followed, or refuses it.
+
+    Args:
+        model: From images (N, H, W, 3), 0..255, to logits (N, H, W, num_classes).
+        size: (height, width) of the images.
+
+    Returns:
+        The model; one that is not functional as the only layer of one that is.
+
+    Raises:
+        TypeError: If it is no Keras model.
+        ValueError: If it has not one RGB image as its input and one map of logits as its output,
+            or a layer of it cannot be converted.
+    """
+    if not isinstance(model, keras.Model):
+        raise TypeError(
+            f"model must be a keras.Model, which kseg.load makes of a run folder; got "
+            f"{type(model).__name__}."
+        )
+    network = model if is_network(model) else _wrapped(model, size)
+    _check_image(network)
+    _check_logits(network)
+    graph = trace(network, size)
+    for step in graph.steps:
+        _check_step(step)
+    _check_channels(graph, network)
+    return network
+
+
+def ends_in_softmax(graph: Graph) -> bool:
+    """Whether a model returns scores that a softmax made, not logits."""
+    step = next(s for s in reversed(graph.steps) if graph.outputs[0] in s.outputs)
+    kind, softmax = type(step.layer).__name__, keras.activations.softmax
+    return kind == "Softmax" or getattr(step.layer, "activation", None) is softmax
+
+
+def heads_of(graph: Graph, head: str) -> tuple[str, str]:
+    """Returns the head that a file has, and the one that is put onto the model for it.
+
+    A model that ends in a softmax returns scores already: they are not called logits, and get no
+    second softmax.
+
+    Args:
+        graph: Of the model.
+        head: Of `export.options.HEADS`, as it was asked for.
+    """
+    if head == "argmax" or not ends_in_softmax(graph):
+        return head, head
+    return "softmax", "scores"
+
+
+def _wrapped(model: keras.Model, size: tuple[int, int]) -> keras.Model:
+    if not model.built:
+        raise ValueError(
+            f"The model {model.name} has no weights yet, as it never saw an image; train or load "
+            f"it, or begin a Sequential model with keras.Input((height, width, 3))."
+        )
+    image = keras.Input((*size, 3))
+    try:
+        return keras.Model(image, model(image), name=model.name)
+    except Exception as error:
+        raise ValueError(
+            f"The model {model.name} ({type(model).__name__}) cannot be called on an image of "
+            f"{size[0]} x {size[1]}: {str(error).splitlines()[0]}"
+        ) from error
+
+
+def _check_image(model: keras.Model) -> None:
+    shapes = [tuple(tensor.shape) for tensor in model.inputs]
+    if len(shapes) != 1 or len(shapes[0]) != 4:
+        raise ValueError(
+            f"convert needs a functional model from images (N, H, W, 3) to logits (N, H, W, "
+            f"num_classes); {model.name} takes {len(shapes)} input(s) of shape "
+            f"{', '.join(map(str, shapes))}."
+        )
+    channels = shapes[0][3]
+    if channels == 3 or (channels is None and shapes[0][1] != 3):
+        return
+    if shapes[0][1] in (1, 3, 4):
+        raise ValueError(
+            f"The model {model.name} takes images with their channels first, {shapes[0]}; build it "
+            'after keras.config.set_image_data_format("channels_last").'
+        )
+    write = "keras.ops.image.rgb_to_grayscale(image)" if channels == 1 else "the channels it needs"
+    raise ValueError(
+        f"The model {model.name} takes images of {channels} channel(s), and .tflite files of kseg "
+        "take RGB bytes, as cameras give them; write the step into the model: keras.Model(image, "
+        f"model({write})) with image = keras.Input((height, width, 3))."
+    )
+
+
+def _check_logits(model: keras.Model) -> None:
+    outputs = {tensor.name: tuple(tensor.shape) for tensor in model.outputs}
+    if len(model.outputs) > 1:
+        raise ValueError(
+            f"The model {model.name} has {len(model.outputs)} outputs, of shape "
+            f"{', '.join(map(str, outputs.values()))}, and a file has one; choose it with "
+            "keras.Model(model.inputs, model.outputs[0])."
+        )
+    (shape,) = outputs.values()
+    if len(shape) != 4:
+        raise ValueError(
+            "convert needs a functional model from images (N, H, W, 3) to logits (N, H, W, "
+            f"num_classes); {model.name} returns {shape}."
+        )
+
+
+def _check_channels(graph: Graph, model: keras.Model) -> None:
+    if graph.shapes[graph.outputs[0]][-1] < 2:
+        raise ValueError(
+            f"The model {model.name} returns one channel, and labels are taken from the largest of "
+            "several; write keras.Model(model.input, keras.ops.concatenate([1 - p, p], -1)) with "
+            "p = model.output (for logits: [0 * p, p])."
+        )
+
+
+def _check_step(step: Step) -> None:
+    if step.training:
+        raise ValueError(
+            f"The layer {step.name} is called with training=True, so that its result depends on "
+            "the other images of a batch or on chance; call it with training=False."
+        )
+    if getattr(step.layer, "data_format", None) == "channels_first":
+        raise ValueError(
+            f"The layer {step.name} has its channels first, which .tflite files do not; build the "
+            'model after keras.config.set_image_data_format("channels_last").'
+        )

@@ -1,0 +1,74 @@
+"""What an export may be asked for, and what it gives back: pure data."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kseg.classes import Classes
+
+HEADS = ("logits", "argmax", "softmax")
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """Choices that most exports leave alone.
+
+    Attributes:
+        head: "logits" (1, h, w, num_classes); "argmax", a class map int32 (1, h, w); or
+            "softmax", scores (1, h, w, num_classes). A model that ends in a softmax itself gives
+            "softmax" for "logits".
+        stride: 1 for an output of the model's own size; or a stride at which the network can end,
+            for h = ceil(H / stride): the last upsampling is then left to the app.
+        min_ratio: Smallest mean IoU of the file as a fraction of the model's.
+        max_drop: Largest loss of mean IoU, 0..1.
+        overwrite: Whether files of an earlier export may be replaced.
+        rescue: Whether layers may be kept in float where int8 loses too much, on android.
+        explain: Whether the report says what other heads and strides would cost, and which
+            layers quantization harms most. Takes several conversions more.
+        classes: Names for labels.txt where there is no validation data to take them from.
+        working_size: (height, width) that images are fitted into before the file sees them, for
+            calibration, scores and the report; None leaves images that fit as they are.
+        recorded: Mean IoU that the training recorded for the validation images at this size; a
+            model far below it is not exported.
+    """
+
+    head: str = "logits"
+    stride: int = 1
+    min_ratio: float = 0.97
+    max_drop: float = 0.015
+    overwrite: bool = False
+    rescue: bool = False
+    explain: bool = False
+    classes: Classes | None = None
+    working_size: tuple[int, int] | None = None
+    recorded: float | None = None
+
+    def __post_init__(self) -> None:
+        """Checks the head.
+
+        Raises:
+            ValueError: If it is unknown.
+        """
+        if self.head not in HEADS:
+            raise ValueError(f"head must be one of {', '.join(HEADS)}; got {self.head!r}.")
+
+
+@dataclass(frozen=True)
+class ExportResult:
+    """What was written, and how good it is.
+
+    Attributes:
+        path: The .tflite file.
+        report: What the .json file beside it says.
+        certified: Whether it was scored on labelled images and passed the gate.
+        agreement: Share of the pixels that the file and the model label alike.
+        mean_iou_float: Of the model; None without validation.
+        mean_iou: Of the file; None without validation.
+    """
+
+    path: Path
+    report: dict[str, Any]
+    certified: bool
+    agreement: float
+    mean_iou_float: float | None
+    mean_iou: float | None

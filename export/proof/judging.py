@@ -1,0 +1,154 @@
+"""The first step of a delivery: is a converted file what was ordered, and as good as its model?"""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+from export.devices.placement import Placement, place
+from export.graph.calibration import stand_ins
+from export.options import ExportOptions
+from export.proof.preprocessing import check_recorded
+from export.proof.verification import Verification, check_gate, check_graph, verify
+from export.recipes import QuantizationRecipe
+from export.targets import Target
+from export.tflite.benchmark import benchmark
+from export.tflite.metadata import add_metadata
+from export.tflite.reader import ModelFile, read_model
+from export.tflite.runtime import Endpoint, load_tflite
+from kseg.classes import Classes
+from kseg.data import Data
+from kseg.inference import Segmenter
+
+_AGREEMENT_IMAGES = 16
+_TIMED_RUNS = 10
+
+Images = Data | Sequence[np.ndarray]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A converted file that is not delivered yet, and what it should be.
+
+    Attributes:
+        path: Of the file, in a temporary folder.
+        recipe: What it computes with.
+        target: What it is for.
+        head: What it returns, of `export.options.HEADS`.
+        stride: Pixels of its input for one of its output.
+        scaling: (factor, offset) of the scaling that its input's quantization stands for.
+        classes: Names and colours; None where they are not known.
+        rescued: Layers that were kept in float.
+    """
+
+    path: Path
+    recipe: QuantizationRecipe
+    target: Target
+    head: str
+    stride: int
+    scaling: tuple[float, float]
+    classes: Classes | None
+    rescued: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What was found out about a candidate.
+
+    Attributes:
+        graph: Of the file.
+        sha256: Of the file.
+        input: Its input.
+        output: Its output.
+        comparison: With the model that was handed in.
+        placement: Where its ops run on the target.
+        latency: As `export.tflite.benchmark.benchmark` measures it on this machine.
+    """
+
+    graph: ModelFile = field(repr=False)
+    sha256: str
+    input: Endpoint
+    output: Endpoint
+    comparison: Verification
+    placement: Placement | None
+    latency: dict[str, Any]
+
+
+@contextmanager
+def workshop(path: Path) -> Iterator[Path]:
+    """Gives a temporary folder on the file system of a file to be."""
+    with TemporaryDirectory(dir=path.parent, prefix=".export-") as folder:
+        yield Path(folder)
+
+
+def put(candidate: Candidate, content: bytes, working_size: tuple[int, int] | None) -> None:
+    """Writes a candidate's file, with the metadata that apps of its target read.
+
+    Args:
+        candidate: What the file is.
+        content: As it was converted.
+        working_size: (height, width) that images are fitted into before the file sees them.
+    """
+    # MediaPipe takes no int16.
+    if candidate.target.takes_metadata and candidate.recipe.ends != "int16":
+        content = add_metadata(
+            content,
+            candidate.classes,
+            head=candidate.head,
+            scaling=candidate.scaling,
+            working_size=working_size,
+        )
+    candidate.path.write_bytes(content)
+
+
+def judged_on(validation: Data | None, recipe: QuantizationRecipe, size: tuple[int, int]) -> Images:
+    """Returns what to compare file and model on: labelled images, the recipe's, or made-up ones."""
+    if validation is not None:
+        return validation
+    return recipe.images[:_AGREEMENT_IMAGES] or stand_ins(size)
+
+
+def judge(
+    candidate: Candidate,
+    model: Segmenter,
+    images: Images,
+    options: ExportOptions,
+    *,
+    advice: str = "",
+) -> Judgement:
+    """Holds a file against its target and its model.
+
+    Args:
+        candidate: The file.
+        model: The model that was handed in: from images (N, h, w, 3), 0..255, to logits.
+        images: What both label; a data set's split "val" also decides whether the file is good
+            enough.
+        options: The gate and the working size.
+        advice: What may help where the gate fails, a sentence.
+
+    Returns:
+        What was found out.
+
+    Raises:
+        GateError: If the file has ops that the target does not take, or fails the gate.
+    """
+    path, target = candidate.path, candidate.target
+    graph = read_model(path)
+    check_graph(graph, candidate.recipe, target, candidate.scaling, rescued=bool(candidate.rescued))
+    with load_tflite(path) as file:
+        comparison = verify(file, model, images, size=options.working_size)
+        ends = file.input, file.output
+    if comparison.scores is not None:
+        check_recorded(comparison, options.recorded)
+        check_gate(
+            comparison, min_ratio=options.min_ratio, max_drop=options.max_drop, advice=advice
+        )
+    placement = place(path, target, path.parent)
+    (latency,) = benchmark([path], runs=_TIMED_RUNS)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    return Judgement(graph, digest, *ends, comparison, placement, latency)

@@ -1,0 +1,103 @@
+"""What cannot be converted is refused before anything is done, in a sentence."""
+
+import tempfile
+from pathlib import Path
+
+import keras
+
+from export.graph.acceptance import as_network
+from export.graph.ends import end_at
+from export.options import ExportOptions
+from export.proof.writing import taken
+from export.recipes import QuantizationRecipe
+from export.targets import TARGETS
+from kseg.analysis.graph import trace
+from kseg.data import Data
+from kseg.training.evaluation import check_classes
+
+
+def check_request(
+    model: keras.Model,
+    recipe: QuantizationRecipe,
+    target: str,
+    input_size: tuple[int, int],
+    path: Path,
+) -> keras.Model:
+    """Refuses what cannot be converted; arguments and errors as `export.convert`.
+
+    Returns:
+        The model as one whose layers can be followed; see `as_network`.
+    """
+    if not isinstance(recipe, QuantizationRecipe):
+        raise TypeError(
+            f"recipe must be what a function of export.recipes returns, such as "
+            f"full_integer(images); got {getattr(recipe, '__name__', type(recipe).__name__)}."
+        )
+    if target not in TARGETS:
+        raise ValueError(f"target must be one of {', '.join(TARGETS)}; got {target!r}.")
+    if recipe.name not in TARGETS[target].recipes:
+        raise ValueError(
+            f"The target {target} takes {' or '.join(TARGETS[target].recipes)} files; got the "
+            f"recipe {recipe.name}."
+        )
+    sizes = tuple(input_size)
+    if len(sizes) != 2 or not all(isinstance(side, int) and side > 0 for side in sizes):
+        raise ValueError(f"input_size must be (height, width) in pixels; got {input_size}.")
+    _check_place(path)
+    if keras.backend.backend() != "tensorflow":
+        raise ValueError(
+            f"convert needs the TensorFlow backend; Keras runs on {keras.backend.backend()}. Set "
+            "KERAS_BACKEND=tensorflow and load the run there."
+        )
+    return as_network(model, (sizes[0], sizes[1]))
+
+
+def _check_place(path: Path) -> None:
+    if path.suffix != ".tflite":
+        raise ValueError(f"path must end in .tflite; got {path}.")
+    if not path.parent.is_dir():
+        raise ValueError(f"The folder {path.parent} does not exist.")
+    try:  # the rights of a folder do not say it: root has them everywhere
+        tempfile.TemporaryDirectory(dir=path.parent, prefix=".export-").cleanup()
+    except OSError as error:
+        raise ValueError(
+            f"Nothing can be written into the folder {path.parent}: {error.strerror}."
+        ) from error
+
+
+def check_options(
+    model: keras.Model,
+    recipe: QuantizationRecipe,
+    target: str,
+    input_size: tuple[int, int],
+    path: Path,
+    validation: Data | None,
+    options: ExportOptions,
+) -> None:
+    """Refuses options that do not fit; arguments and errors as `export.convert`."""
+    for existing in taken(path):
+        if not existing.is_file():
+            raise ValueError(f"{existing} is no file; export elsewhere.")
+        if not options.overwrite:
+            raise ValueError(f"{existing} exists; export elsewhere, or allow it to be overwritten.")
+    if validation is not None:
+        if not isinstance(validation, Data):
+            raise TypeError(
+                "validation must be a data set that kseg.load_data returns; got "
+                f"{type(validation).__name__}. Leave it out to compare on the recipe's images."
+            )
+        check_classes(model.output_shape[-1], validation)
+    end_at(trace(model, input_size), options.stride)
+    if recipe.activations == "int16" and options.head == "argmax":
+        raise ValueError(
+            "TensorFlow has no argmax of 16 bits; take the head logits or softmax with int16x8."
+        )
+    if not options.rescue:
+        return
+    if not TARGETS[target].takes_float or recipe.activations != "int8":
+        raise ValueError(
+            "rescue keeps layers of an int8 file in float, which only the target android takes; "
+            f"got the target {target} and the recipe {recipe.name}."
+        )
+    if validation is None:
+        raise ValueError("rescue needs labelled images to know how many layers are enough.")

@@ -130,7 +130,8 @@ def _channels_of(image, channels: int, remarks: list[str]) -> np.ndarray:
             )
         if image.mode == "P" and fourth is not None:
             image = image.convert("RGBA")  # or Pillow warns
-        pixels = np.asarray(image.convert("RGB" if channels == 3 else "L"))
+        mode = "RGB" if channels == 3 else "L"
+        pixels = np.asarray(image if image.mode == mode else image.convert(mode))
         return pixels.reshape(*pixels.shape[:2], channels)
     if channels == 4 and fourth is not None:
         return np.asarray(image if image.mode == "RGBX" else image.convert("RGBA"))

@@ -2,12 +2,10 @@
 
 import hashlib
 import os
-import threading
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -162,36 +160,16 @@ def _counted(
 
 def _all(data: Data, pairs: Sequence[Pair], look: Callable[[Data, Pair], _Found]) -> list[_Found]:
     """Looks at all pairs in parallel, as many at a time as fit into memory."""
-    memory = _Memory(_MEMORY)
-
-    def one(pair: Pair) -> _Found:
-        pixels = max(header(pair.image)[0], header(pair.label_file)[0])
-        with memory.taken(pixels * _BYTES_A_PIXEL):
-            return look(data, pair)
-
     with ThreadPoolExecutor(_WORKERS) as pool:
-        return list(pool.map(one, pairs))
+        sizes = pool.map(lambda file: header(file)[0], [file for pair in pairs for file in pair])
+        workers = _workers(max(sizes, default=0))
+    with ThreadPoolExecutor(workers) as pool:
+        return list(pool.map(lambda pair: look(data, pair), pairs))
 
 
-class _Memory:
-    """Lets work wait until its memory is free; the largest of all runs alone."""
-
-    def __init__(self, total: int):
-        self.total = self.free = total
-        self.changed = threading.Condition()
-
-    @contextmanager
-    def taken(self, amount: int) -> Iterator[None]:
-        amount = min(amount, self.total)
-        with self.changed:
-            self.changed.wait_for(lambda: self.free >= amount)
-            self.free -= amount
-        try:
-            yield
-        finally:
-            with self.changed:
-                self.free += amount
-                self.changed.notify_all()
+def _workers(pixels: int) -> int:
+    """Returns how many images of so many pixels may be worked on at a time."""
+    return max(1, min(_WORKERS, _MEMORY // (max(1, pixels) * _BYTES_A_PIXEL)))
 
 
 def _say_remarks(data: Data, found: dict[str, list[_Found]]) -> None:

@@ -68,7 +68,9 @@ def decode_image(path: str | Path, channels: int = 3, bits: int | None = None) -
         raise ValueError(f"{path}: {error}.") from None
     try:
         return _decoded(opened, channels, bits)
-    except ValueError as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # in a damaged file Pillow meets nearly anything
         raise ValueError(f"{path}: {error}.") from None
 
 
@@ -126,7 +128,10 @@ def _channels_of(image, channels: int, remarks: list[str]) -> np.ndarray:
                 "its fourth channel (transparency, or near infrared) is left out; to use it, "
                 "write `channels: 4`"
             )
-        pixels = np.asarray(image.convert("RGB" if channels == 3 else "L"))
+        if image.mode == "P" and fourth is not None:
+            image = image.convert("RGBA")  # or Pillow warns
+        mode = "RGB" if channels == 3 else "L"
+        pixels = np.asarray(image if image.mode == mode else image.convert(mode))
         return pixels.reshape(*pixels.shape[:2], channels)
     if channels == 4 and fourth is not None:
         return np.asarray(image if image.mode == "RGBX" else image.convert("RGBA"))

@@ -47,7 +47,9 @@ def read_ids(path: str | Path, color_ids: Mapping[int, int]) -> LabelIds:
     opened = open_image(path)
     try:
         return LabelIds(*_ids(opened, color_ids), opened.tag)
-    except ValueError as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # in a damaged file Pillow meets nearly anything
         raise ValueError(f"{path}: {error}.") from None
 
 

@@ -3,6 +3,7 @@
 import io
 import re
 import struct
+import warnings
 import zlib
 from pathlib import Path
 from typing import NamedTuple
@@ -18,6 +19,8 @@ ENDINGS = (
 )
 TAKEN = "PNG, JPEG, WebP, BMP, TIFF, GIF and PPM"
 MAX_PIXELS = 178_000_000
+# Pillow warns from 89 megapixels on; here MAX_PIXELS is the limit, and it is an error.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 _SMALLER = "make it smaller, or cut it into parts"
 _MAX_BYTES = 1 << 30
 _MAX_PAGES = 1000

@@ -5,7 +5,6 @@ import random
 import time
 import tracemalloc
 import warnings
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -136,19 +135,10 @@ def test_a_large_label_file_stays_bytes(tmp_path):
     assert peak < 3.5 * ids.nbytes + (1 << 24)
 
 
-def test_work_waits_for_memory_and_the_largest_runs_alone():
-    memory, running, most = checking._Memory(10), [], []
-
-    def work(amount):
-        with memory.taken(amount):
-            running.append(amount)
-            most.append(sum(min(one, 10) for one in running))
-            time.sleep(0.002)
-            running.remove(amount)
-
-    with ThreadPoolExecutor(8) as pool:
-        list(pool.map(work, [3, 4, 50, 1, 6, 10, 2] * 6))
-    assert max(most) == 10 and memory.free == 10
+def test_large_images_are_read_one_at_a_time():
+    assert checking._workers(100 * 100) == checking._WORKERS
+    assert checking._workers(12_000_000) == min(5, checking._WORKERS)
+    assert checking._workers(50_000_000) == checking._workers(178_000_000) == 1
 
 
 def test_a_list_that_is_another_file_shows_nothing_of_it(yaml):

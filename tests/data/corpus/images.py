@@ -51,6 +51,12 @@ def images():
         picture=GRAY[..., None],
     )
     yield Case("palette image", image=save(palette(IDS, COLORS)), picture=RGB)
+    yield Case(
+        "palette image with a transparent colour",
+        image=save(palette(IDS, COLORS), transparency=bytes([0, 128])),
+        picture=RGB,
+        said="its fourth channel (transparency, or near infrared) is left out",
+    )
     yield Case("two-valued image", image=save(TWO.astype(bool)), picture=np.dstack([TWO * 255] * 3))
     yield Case("opaque alpha channel", image=save(opaque), picture=PICTURE)
     yield Case(

@@ -9,6 +9,7 @@ from PIL import Image, ImageOps
 from kseg.classes import IGNORE_CLASS
 
 MAX_PIXELS = 50_000_000
+IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 _LOSSY = ("JPEG", "WEBP", "GIF")
 
 

@@ -9,11 +9,10 @@ import yaml
 
 from kseg.classes import IGNORE_CLASS, Classes
 from kseg.data.dataset import Data, Pair
-from kseg.data.files import default_lookup
+from kseg.data.files import IMAGE_ENDINGS, default_lookup
 
 _KEYS = ("path", "train", "val", "test", "names", "ignore", "colors")
 _SPLITS = ("train", "val", "test")
-_IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 
 
 def load_data(path: str | Path) -> Data:
@@ -136,7 +135,7 @@ def _matched(images: Path, labels: Path) -> list[Pair]:
     for folder in (images, labels):
         if not folder.is_dir():
             raise ValueError(f"the folder {folder} does not exist.")
-        files = sorted(f for f in folder.iterdir() if f.suffix.lower() in _IMAGE_ENDINGS)
+        files = sorted(f for f in folder.iterdir() if f.suffix.lower() in IMAGE_ENDINGS)
         stems = {file.stem: file for file in files}
         if len(stems) < len(files):
             raise ValueError(f"{folder} has two files with one stem; stems match image to label.")

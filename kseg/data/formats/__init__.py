@@ -12,8 +12,8 @@ from kseg.data.formats.yolo import read_yolo
 
 __all__ = ["FORMATS", "Annotated", "Drawing"]
 
-# Name in the YAML file to its reader: from the annotation file or folder, the folder of the images,
-# and the names of the classes without the background (for formats that have numbers in their place).
+# Name in the YAML file to its reader: from the annotation file or folder, the folder of the
+# images, and the names of the classes without the background (yolo has numbers in their place).
 FORMATS: dict[str, Callable[[Path, Path, tuple[str, ...]], Annotated]] = {
     "coco": lambda path, images, names: read_coco(path, images),
     "cvat": lambda path, images, names: read_cvat(path, images),

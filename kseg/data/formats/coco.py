@@ -78,11 +78,9 @@ def _shape(name: str, segmentation: Any, size: tuple[int, int], where: str) -> S
 
 
 def _runs(segmentation: dict[str, Any], size: tuple[int, int], where: str) -> np.ndarray:
-    counts, wanted = segmentation.get("counts"), list(size)
-    if segmentation.get("size") != wanted:
-        raise ValueError(
-            f"{where}: its runs are of the size {segmentation.get('size')}; the image's is {wanted}."
-        )
+    counts, given, wanted = segmentation.get("counts"), segmentation.get("size"), list(size)
+    if given != wanted:
+        raise ValueError(f"{where}: its runs are of the size {given}; the image's is {wanted}.")
     if isinstance(counts, list):
         if not all(type(c) is int and c >= 0 for c in counts) or sum(counts) != size[0] * size[1]:
             raise ValueError(f"{where}: its runs do not add up to the pixels of the image.")

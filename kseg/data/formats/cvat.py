@@ -57,7 +57,7 @@ def read_cvat(path: Path, images: Path) -> Annotated:
         drawn = [child for child in entry if child.tag in _DRAWN]
         drawn.sort(key=lambda child: int(_number(child, "z_order", path, "0")))
         shapes[name] = tuple(_shape(child, f"{path}, image {name}") for child in drawn)
-        sizes[name] = tuple(int(_number(entry, key, path)) for key in ("height", "width"))
+        sizes[name] = int(_number(entry, "height", path)), int(_number(entry, "width", path))
         used += [str(shape.name) for shape in shapes[name]]
     found, missing = locate(images, list(shapes))
     drawings = {file: Drawing(path, shapes[n], sizes[n]) for n, file in found.items()}

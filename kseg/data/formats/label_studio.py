@@ -22,6 +22,7 @@ from kseg.safe_files import read_json
 
 # An upload gets eight hexadecimal digits before its name.
 _UPLOADED = re.compile(r"^[0-9a-f]{8}-")
+_DRAWN = ("polygonlabels", "rectanglelabels", "brushlabels")
 _LARGEST = 200_000_000  # values of a brush's image
 
 
@@ -81,7 +82,7 @@ def _image(task: dict[str, Any], where: str) -> str:
 
 def _shapes(result: dict[str, Any], where: str) -> list[Shape]:
     kind, value = result.get("type"), result.get("value")
-    if not isinstance(value, dict) or kind not in ("polygonlabels", "rectanglelabels", "brushlabels"):
+    if not isinstance(value, dict) or kind not in _DRAWN:
         return []
     names = value.get(kind) or ["unnamed"]
     if kind == "polygonlabels":
@@ -102,9 +103,9 @@ def _shapes(result: dict[str, Any], where: str) -> list[Shape]:
 def _brush(runs: list[int], size: tuple[int, int]) -> np.ndarray:
     """Returns the pixels of a brush, bool (h, w), from Label Studio's packed RGBA image.
 
-    The bytes are a stream of bits: the number of values (32), the bits of a value less one (5), four
-    lengths of counters less one (4 each), then runs: whether one value is repeated (1), which
-    counter (2), the count less one, and the value or values.
+    The bytes are a stream of bits: the number of values (32), the bits of a value less one (5),
+    four lengths of counters less one (4 each), then runs: whether one value is repeated (1),
+    which counter (2), the count less one, and the value or values.
     """
     bits = np.unpackbits(np.asarray(runs, "uint8"))
     place = 0

@@ -85,15 +85,13 @@ def _size(content: dict[str, Any]) -> tuple[int, int] | None:
 def _shape(shape: Any, where: str) -> Shape:
     if not isinstance(shape, dict) or "label" not in shape or "points" not in shape:
         raise ValueError(f"{where}: a shape has a label and points; this has not.")
-    name = str(shape["label"])
-    name = _SPECIAL.get(name, name)
+    label = str(shape["label"])
+    name = _SPECIAL.get(label, label)
     kind, points = shape.get("shape_type") or "polygon", shape["points"]
     if kind == "polygon":
         return Shape(name, (outline(points, where),))
     if kind not in ("rectangle", "circle", "mask"):
-        raise ValueError(
-            f"{where}: it is a {kind}, which covers no area; draw a polygon instead."
-        )
+        raise ValueError(f"{where}: it is a {kind}, which covers no area; draw a polygon instead.")
     try:
         (x0, y0), (x1, y1) = (map(float, point) for point in points)
     except (TypeError, ValueError):

@@ -56,6 +56,8 @@ def _shapes(file: Path, names: tuple[str, ...]) -> tuple[Shape, ...]:
                 f"{where}: its class is {identity}; names go from 0 to {len(names) - 1}."
             )
         if points and not (min(points) >= -0.01 and max(points) <= 1.01):
-            raise ValueError(f"{where}: points must go from 0 to 1, as shares of the image's sides.")
+            raise ValueError(
+                f"{where}: points must go from 0 to 1, as shares of the image's sides."
+            )
         shapes.append(Shape(names[identity], (outline(points, where),)))
     return tuple(shapes)

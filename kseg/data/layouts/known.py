@@ -73,7 +73,7 @@ def find_voc(folder: Folder) -> Layout | None:
 
 def find_cityscapes(folder: Folder) -> Layout | None:
     """Finds Cityscapes: leftImg8bit and gtFine, with trainIds where they are there."""
-    files = [f for f in folder.images() if "_gtFine_label" in f.name and not f.stem.endswith("color")]
+    files = [f for f in folder.images() if "_gtFine_label" in f.name]
     train_ids = [f for f in files if f.stem.endswith("_gtFine_labelTrainIds")]
     chosen = train_ids or [f for f in files if f.stem.endswith("_gtFine_labelIds")]
     if not chosen:
@@ -198,7 +198,9 @@ def _in_json(folder: Folder) -> tuple[str, list[Path]] | None:
 
 
 def _in_xml(folder: Folder) -> tuple[str, list[Path]] | None:
-    files = [f for f in folder.ending(".xml") if b"<annotations" in read_bytes(f, limit=10**9)[:4096]]
+    files = [
+        f for f in folder.ending(".xml") if b"<annotations" in read_bytes(f, limit=10**9)[:4096]
+    ]
     return ("cvat", files) if files else None
 
 

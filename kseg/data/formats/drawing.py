@@ -1,0 +1,147 @@
+"""Labels that are shapes: polygons, runs or bitmaps, drawn into a label map when they are read."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from pycocotools import mask as coco_mask
+
+from kseg.classes import IGNORE_CLASS
+
+BACKGROUND = "background"
+
+
+@dataclass(frozen=True)
+class Shape:
+    """One object, or one part of it.
+
+    Attributes:
+        name: The name of its class; None for a region that does not count.
+        polygons: Outlines, each (x, y, x, y, ...) with at least three points, in pixels from the
+            top left corner of the image; (0, 0) is the corner of the first pixel, not its centre.
+        bitmap: Instead of polygons: the object's pixels, bool (h, w).
+        corner: (top, left) of the bitmap in the image.
+    """
+
+    name: str | None
+    polygons: tuple[tuple[float, ...], ...] = ()
+    bitmap: np.ndarray | None = field(default=None, repr=False, compare=False)
+    corner: tuple[int, int] = (0, 0)
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """The labels of one image as shapes; later ones lie over earlier ones.
+
+    Attributes:
+        source: The file that the shapes come from.
+        shapes: The shapes, in the order of that file.
+        size: (height, width) of the image that they were drawn on; None where the file does not
+            say.
+        relative: Whether polygons go from 0 to 1 instead of from 0 to the image's sides.
+    """
+
+    source: Path
+    shapes: tuple[Shape, ...] = field(repr=False)
+    size: tuple[int, int] | None = None
+    relative: bool = False
+
+    def draw(self, size: tuple[int, int], ids: Mapping[str, int]) -> np.ndarray:
+        """Returns the label map.
+
+        Args:
+            size: (height, width) of the image in pixels.
+            ids: The id of each class by its name. What no shape covers gets the id of
+                "background", or is ignored where there is no such class.
+
+        Returns:
+            Ids, uint8 (height, width); IGNORE_CLASS where nothing counts.
+
+        Raises:
+            ValueError: If the image has another size than the shapes were drawn on, a shape has
+                a class without an id, or lies outside the image.
+        """
+        if self.size is not None and self.size != size:
+            raise ValueError(
+                f"{self.source}: it was drawn on an image of {self.size[1]} x {self.size[0]} "
+                f"pixels, and the image is {size[1]} x {size[0]}; label the image that is there."
+            )
+        labels = np.full(size, ids.get(BACKGROUND, IGNORE_CLASS), "uint8")
+        for shape in self.shapes:
+            if shape.name is not None and shape.name not in ids:
+                raise ValueError(
+                    f"{self.source}: it has shapes of the class {shape.name!r}, which names does "
+                    "not list; add it to names."
+                )
+            value = IGNORE_CLASS if shape.name is None else ids[shape.name]
+            if shape.polygons:
+                labels[self._filled(shape.polygons, size)] = value
+            if shape.bitmap is not None:
+                self._paste(labels, shape, value)
+        return labels
+
+    def _filled(self, polygons: tuple[tuple[float, ...], ...], size: tuple[int, int]) -> np.ndarray:
+        scale = (size[1], size[0]) if self.relative else (1, 1)
+        flat = [(np.reshape(p, (-1, 2)) * scale).ravel().tolist() for p in polygons]
+        runs = coco_mask.merge(coco_mask.frPyObjects(flat, *size))
+        return coco_mask.decode(runs).astype(bool)
+
+    def _paste(self, labels: np.ndarray, shape: Shape, value: int) -> None:
+        bitmap = np.asarray(shape.bitmap)
+        (top, left), (height, width) = shape.corner, bitmap.shape
+        if min(top, left) < 0 or top + height > labels.shape[0] or left + width > labels.shape[1]:
+            raise ValueError(
+                f"{self.source}: a mask of {width} x {height} pixels at ({left}, {top}) reaches "
+                f"out of the image of {labels.shape[1]} x {labels.shape[0]}."
+            )
+        labels[top : top + height, left : left + width][bitmap] = value
+
+
+@dataclass(frozen=True)
+class Annotated:
+    """What annotation files say of a folder of images.
+
+    Attributes:
+        names: The classes in the order of their ids, the background first.
+        drawings: Image file to its shapes, in the order of the annotations.
+        missing: Images that are annotated but not there.
+        colors: Name to (red, green, blue) where the file gives colours.
+    """
+
+    names: tuple[str, ...]
+    drawings: dict[Path, Drawing]
+    missing: tuple[str, ...] = ()
+    colors: dict[str, tuple[int, int, int]] = field(default_factory=dict)
+
+
+def with_background(names: list[str]) -> tuple[str, ...]:
+    """Returns names with the background as their first, wherever it was."""
+    return (BACKGROUND, *(name for name in dict.fromkeys(names) if name != BACKGROUND))
+
+
+def outline(points: object, where: str) -> tuple[float, ...]:
+    """Returns (x, y, x, y, ...) from points as any of the formats has them.
+
+    Args:
+        points: A list of pairs or a flat list of numbers.
+        where: What a sentence of refusal begins with.
+
+    Raises:
+        ValueError: If they are not at least three points of finite numbers.
+    """
+    try:
+        flat = np.asarray(points, "float64").ravel()
+    except (TypeError, ValueError):
+        flat = np.empty(0)
+    if flat.size < 6 or flat.size % 2 or not np.isfinite(flat).all():
+        raise ValueError(
+            f"{where}: a polygon must be at least three points (x, y) of finite numbers; got "
+            f"{str(points)[:80]}."
+        )
+    return tuple(flat.tolist())
+
+
+def rectangle(left: float, top: float, right: float, bottom: float) -> tuple[float, ...]:
+    """Returns the outline of a rectangle."""
+    return (left, top, right, top, right, bottom, left, bottom)

@@ -1,0 +1,137 @@
+"""Label Studio's JSON export: polygons, boxes and brush strokes, all images in one file.
+
+Source: https://labelstud.io/guide/export; the brush's runs as in label-studio-sdk (Apache-2.0).
+"""
+
+import re
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from kseg.data.formats.drawing import (
+    Annotated,
+    Drawing,
+    Shape,
+    outline,
+    rectangle,
+    with_background,
+)
+from kseg.data.formats.finding import LARGEST_JSON, locate
+from kseg.safe_files import read_json
+
+# An upload gets eight hexadecimal digits before its name.
+_UPLOADED = re.compile(r"^[0-9a-f]{8}-")
+_DRAWN = ("polygonlabels", "rectanglelabels", "brushlabels")
+_LARGEST = 200_000_000  # values of a brush's image
+
+
+def is_label_studio(content: Any) -> bool:
+    """Returns whether parsed JSON looks like Label Studio's."""
+    return (
+        isinstance(content, list)
+        and bool(content)
+        and all(isinstance(task, dict) and "data" in task for task in content)
+        and any("annotations" in task for task in content)
+    )
+
+
+def read_label_studio(path: Path, images: Path) -> Annotated:
+    """Reads an export.
+
+    Args:
+        path: The JSON file ("JSON", not "JSON-MIN").
+        images: The folder of the images.
+
+    Returns:
+        The shapes of all tasks that have an annotation; of several, the first one that was not
+        cancelled counts. Classes are in the order of their names.
+
+    Raises:
+        ValueError: If the file is no such export, or a shape is damaged.
+    """
+    content = read_json(path, limit=LARGEST_JSON)
+    if not is_label_studio(content):
+        raise ValueError(f"{path} is not an export of Label Studio; choose the format JSON there.")
+    shapes: dict[str, tuple[Shape, ...]] = {}
+    for number, task in enumerate(content):
+        where = f"{path}, task {number}"
+        done = [a for a in task.get("annotations") or () if not a.get("was_cancelled")]
+        if done:
+            results = done[0].get("result") or []
+            shapes[_image(task, where)] = tuple(
+                shape for result in results for shape in _shapes(result, where)
+            )
+    found, missing = locate(images, list(shapes))
+    plain = {name: _UPLOADED.sub("", name) for name in missing}
+    again, _ = locate(images, list(plain.values()))
+    found |= {name: again[short] for name, short in plain.items() if short in again}
+    names = sorted({str(shape.name) for drawn in shapes.values() for shape in drawn})
+    drawings = {file: Drawing(path, shapes[n], relative=True) for n, file in found.items()}
+    return Annotated(
+        with_background(names), drawings, tuple(name for name in missing if name not in found)
+    )
+
+
+def _image(task: dict[str, Any], where: str) -> str:
+    values = [v for v in task["data"].values() if isinstance(v, str)]
+    if not values:
+        raise ValueError(f"{where}: its data names no image.")
+    return PurePosixPath(values[0].split("?d=")[-1]).name
+
+
+def _shapes(result: dict[str, Any], where: str) -> list[Shape]:
+    kind, value = result.get("type"), result.get("value")
+    if not isinstance(value, dict) or kind not in _DRAWN:
+        return []
+    names = value.get(kind) or ["unnamed"]
+    if kind == "polygonlabels":
+        points = np.asarray(outline(value.get("points"), where)) / 100
+        return [Shape(str(name), (tuple(points.tolist()),)) for name in names]
+    try:
+        if kind == "brushlabels":
+            size = int(result["original_height"]), int(result["original_width"])
+            bitmap = _brush(value["rle"], size)
+            return [Shape(str(name), bitmap=bitmap) for name in names]
+        left, top = value["x"] / 100, value["y"] / 100
+        box = rectangle(left, top, left + value["width"] / 100, top + value["height"] / 100)
+        return [Shape(str(name), (box,)) for name in names]
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise ValueError(f"{where}: one of its {kind} is damaged ({error}).") from None
+
+
+def _brush(runs: list[int], size: tuple[int, int]) -> np.ndarray:
+    """Returns the pixels of a brush, bool (h, w), from Label Studio's packed RGBA image.
+
+    The bytes are a stream of bits: the number of values (32), the bits of a value less one (5),
+    four lengths of counters less one (4 each), then runs: whether one value is repeated (1),
+    which counter (2), the count less one, and the value or values.
+    """
+    bits = np.unpackbits(np.asarray(runs, "uint8"))
+    place = 0
+
+    def take(count: int) -> int:
+        nonlocal place
+        part = bits[place : place + count]
+        if len(part) < count:
+            raise ValueError("its runs end early")
+        place += count
+        return int("".join(map(str, part)), 2)
+
+    total, width = take(32), take(5) + 1
+    if total != size[0] * size[1] * 4 or total > _LARGEST:
+        raise ValueError(f"its runs are of {total} values, not of {size[0]} x {size[1]} x 4")
+    counters = [take(4) + 1 for _ in range(4)]
+    values = np.zeros(total, "uint8")
+    at = 0
+    while at < total:
+        repeated = take(1)
+        end = at + 1 + take(counters[take(2)])
+        if end > total:
+            raise ValueError("its runs are longer than the image")
+        if repeated:
+            values[at:end] = take(width)
+        else:
+            values[at:end] = [take(width) for _ in range(end - at)]
+        at = end
+    return values.reshape(*size, 4)[..., 3] > 0

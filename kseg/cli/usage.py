@@ -1,5 +1,7 @@
 """What is said where a command line is wrong: one sentence, and where to read more."""
 
+import re
+
 from cyclopts import (
     Argument,
     CoercionError,
@@ -11,6 +13,7 @@ from cyclopts import (
     ValidationError,
 )
 
+_CHOICE = re.compile(r'Invalid value "(.*)" for (\S+)\. Choose from: (.*?)\.( Did .*)?', re.S)
 _KINDS = {int: "a whole number", float: "a number", bool: "no value"}
 
 
@@ -35,6 +38,9 @@ def _fault(error: CycloptsError) -> str:
     if isinstance(error, CoercionError) and error.token and error.target_type in _KINDS:
         name = error.token.keyword or (error.argument.name if error.argument else "")
         return f"{name} takes {_KINDS[error.target_type]}; got {error.token.value!r}."
+    if wrong := _CHOICE.fullmatch(str(error)):
+        value, name, choices, near = wrong.groups(default="")
+        return f"{name} must be one of {choices.replace(chr(34), '')}; got {value!r}.{near}"
     return str(error)
 
 

@@ -122,7 +122,12 @@ def test_a_wrong_command_line_is_one_sentence(capsys, arguments, said):
 
 def test_a_wrong_choice_lists_the_right_ones(capsys):
     said = _refused(capsys, "export", "x", "--out", "y", "--target", "edgetpo")
-    assert all(name in said for name in TARGETS) and 'Did you mean "edgetpu"?' in said
+    assert said == (
+        f"--target must be one of {', '.join(TARGETS)}; got 'edgetpo'. Did you mean \"edgetpu\"? "
+        "See `kseg export --help`."
+    )
+    said = _refused(capsys, "evaluate", "x", "y", "--split", "vall")
+    assert said.startswith("--split must be one of train, val, test; got 'vall'. Did you mean")
 
 
 def test_two_numbers_are_one_normalization():

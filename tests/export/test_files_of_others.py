@@ -108,6 +108,7 @@ REFUSED = {
     "one number": (tf.reduce_sum, [IMAGE], "no map of the image"),
     "a classifier": (lambda x: x[:, 0, 0, :], [(1, 64, 64, 3)], "no map of the image"),
     "one pixel": (lambda x: x[:, :1, :1, :], [(1, 64, 64, 3)], "one answer for the whole image"),
+    "points": (lambda x: x[:, :1, :17, :], [(1, 64, 64, 3)], "no map of the image"),
     "channels first": (lambda x: tf.transpose(x, (0, 3, 1, 2)), [IMAGE], "channels first"),
     "input of channels first": (lambda x: x * 2, [(1, 3, 8, 8)], "channels first; kseg runs"),
     "two outputs": (lambda x: (x, x * 2), [IMAGE], r"has 2 outputs: 0: .*, 1: .*--output NAME"),
@@ -136,6 +137,13 @@ def test_an_input_of_whole_numbers_is_refused_and_timed(made):
     with pytest.raises(ModelFileError, match="the first int32"):
         load_tflite(path)
     assert benchmark([path], runs=1)[0]["median_ms"] > 0
+
+
+def test_a_custom_op_is_named(write_graph):
+    image = (IMAGE, "float32", None, None)
+    op = ("CUSTOM", 1, ["x"], ["y"], {"custom": "MaxUnpooling2D"})
+    with pytest.raises(ModelFileError, match="custom op MaxUnpooling2D, which LiteRT does not"):
+        load_tflite(write_graph({"x": image, "y": image}, [op]))
 
 
 def test_one_of_several_outputs_is_chosen_by_name_or_number(made):

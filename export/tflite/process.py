@@ -214,7 +214,7 @@ class Process:
         self.close()
         if custom := re.search(r"unresolved custom op: ([\w.:-]+)", said):
             raise ModelFileError(
-                f"{self.path} has the custom op {custom[1].rstrip('.')}, which LiteRT does not know."
+                f"{self.path} has the custom op {custom[1].rstrip('.')}, unknown to LiteRT."
             )
         if late.is_set() or code == -SIGXCPU:
             loop = "; its WHILE op may never end" if self._loops else ""

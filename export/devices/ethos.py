@@ -51,12 +51,7 @@ def run_vela(path: Path, accelerator: str, folder: Path) -> dict[str, Any]:
     compiled = f"{path.stem}_vela.tflite"
     with tempfile.TemporaryDirectory(dir=folder) as temporary:
         command = [sys.executable, "-c", _START, str(path), "--output-dir", temporary]
-        done = subprocess.run(
-            [*command, "--accelerator-config", accelerator],
-            capture_output=True,
-            text=True,
-            timeout=_SECONDS,
-        )
+        done = _compile([*command, "--accelerator-config", accelerator], path)
         summaries = list(Path(temporary).glob("*_summary_*.csv"))
         if done.returncode or not summaries:
             said = done.stderr.strip().splitlines()
@@ -82,3 +77,15 @@ def run_vela(path: Path, accelerator: str, folder: Path) -> dict[str, Any]:
         "estimated_ms": 1000 * float(facts["inference_time"]),
         "file": compiled,
     }
+
+
+def _compile(command: list[str], path: Path) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(
+            command, capture_output=True, text=True, errors="replace", timeout=_SECONDS
+        )
+    except subprocess.TimeoutExpired:
+        raise GateError(
+            f"Vela took longer than {_SECONDS // 60} minutes over {path.name}; export a smaller "
+            "--size."
+        ) from None

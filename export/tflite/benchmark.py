@@ -52,13 +52,9 @@ def benchmark(
         raise ValueError(f"runs and threads must be at least 1; got {runs} and {threads}.")
     turns = [_RUNS_A_TURN] * (runs // _RUNS_A_TURN) + [runs % _RUNS_A_TURN]
     turns = [turns[0], *(turn for turn in turns if turn)]  # the first is warm-up
+    options: dict[str, Any] = {"threads": threads, "kernels": kernels, "delegate": delegate}
     with ExitStack() as stack:
-        models = [
-            stack.enter_context(
-                closing(_open(Path(file), threads=threads, kernels=kernels, delegate=delegate))
-            )
-            for file in files
-        ]
+        models = [stack.enter_context(closing(_open(Path(f), **options))) for f in files]
         times: list[list[float]] = [[] for _ in models]
         peaks = [0] * len(models)
         for turn, each in enumerate(turns):

@@ -19,7 +19,7 @@ class Instructions(NamedTuple):
     """What the metadata say; None where they say nothing.
 
     Attributes:
-        normalization: Of the input.
+        normalization: What the input wants in place of bytes.
         activation: 0 if the output is what it should be, 1 if a sigmoid is left to do, 2 a softmax.
     """
 
@@ -31,8 +31,8 @@ def read_instructions(graph: ModelFile, channels: int, path: object) -> Instruct
     """Reads the metadata of a file of one image.
 
     Args:
-        graph: Of the file.
-        channels: Of the image.
+        graph: What `read_model` returns.
+        channels: How many the image has.
         path: For messages.
 
     Returns:

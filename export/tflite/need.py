@@ -19,8 +19,8 @@ def count_macs(op: Op, graph: ModelFile) -> int:
     """Counts the multiply-adds of a convolution or fully connected op.
 
     Args:
-        op: Of the graph.
-        graph: Of the file.
+        op: One of the ops of `graph`.
+        graph: What `read_model` returns.
 
     Returns:
         Their number; 0 for other ops.
@@ -45,7 +45,7 @@ def memory_need(graph: ModelFile) -> int:
     """Returns bytes of addresses that are enough to run a file.
 
     Args:
-        graph: Of the file.
+        graph: What `read_model` returns.
 
     Returns:
         Enough for all its tensors at once, and for constants three times over: as they are in the

@@ -108,7 +108,7 @@ def encode(images: np.ndarray, tensor: Endpoint, normalization: Normalization | 
         normalization: None where nothing is known of it.
 
     Returns:
-        Of the input's shape and dtype.
+        An array of the input's shape and dtype.
     """
     if tensor.dtype.startswith("float"):
         normalized = (

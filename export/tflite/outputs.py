@@ -40,7 +40,7 @@ def choose_output(graph: ModelFile, wanted: str | int | None, path: object) -> i
     """Returns the number of the output that is read.
 
     Args:
-        graph: Of the file.
+        graph: What `read_model` returns.
         wanted: Name or number; None for the only one.
         path: For messages.
 
@@ -75,7 +75,7 @@ def grid(shape: Sequence[int], image: tuple[int, int]) -> tuple[int, int, int]:
     """Reads height, width and channels off an output's shape.
 
     Args:
-        shape: Of the output.
+        shape: The output's, with or without a batch.
         image: (height, width) of the input.
 
     Returns:
@@ -104,6 +104,8 @@ def grid(shape: Sequence[int], image: tuple[int, int]) -> tuple[int, int, int]:
         raise ValueError("that is no map of the image")
     if min(height, width, channels) < 1:
         raise ValueError("that is an empty map")
+    if min(height, width) == 1 and not _alike((height, width), image):
+        raise ValueError("that is no map of the image")
     if height == width == 1 and max(image) > _WHOLE_IMAGE:
         raise ValueError("that is one answer for the whole image")
     return height, width, channels
@@ -115,10 +117,10 @@ def read_meaning(
     """Returns what the values of an output are.
 
     Args:
-        graph: Of the file.
-        number: Of the output.
+        graph: What `read_model` returns.
+        number: The output's place in the file.
         tensor: The output, as the runtime allocated it.
-        channels: Of the output.
+        channels: How many the output has.
         activation: What the metadata says is left to do; None if they say nothing.
 
     Raises:

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -31,7 +32,7 @@ class Endpoint:
     """The input or output of a file.
 
     Attributes:
-        name: Of the tensor.
+        name: The name of the tensor.
         shape: With the batch.
         dtype: Of numpy.
         scale: Real value of one step; 0 if it is not quantized.
@@ -127,7 +128,7 @@ class Process:
         """Runs the file on a value of its first input.
 
         Args:
-            array: Of the input's shape and dtype.
+            array: The input, of its shape and dtype.
             runs: How often.
             output: Number of the output that is wanted.
 
@@ -170,8 +171,10 @@ class Process:
             self._process.kill()
         self._process.wait()
         for stream in (self._requests, self._answers, self._errors):
-            with contextlib.suppress(OSError):
+            try:  # no contextlib: it may be gone when Python itself ends
                 stream.close()
+            except OSError:
+                pass
 
     def _ask(self, runs: int, content: bytes, output: int | None) -> dict[str, Any]:
         seconds = runs * self._seconds
@@ -209,6 +212,10 @@ class Process:
         code = self._process.wait()
         said = self._said()
         self.close()
+        if custom := re.search(r"unresolved custom op: ([\w.:-]+)", said):
+            raise ModelFileError(
+                f"{self.path} has the custom op {custom[1].rstrip('.')}, unknown to LiteRT."
+            )
         if late.is_set() or code == -SIGXCPU:
             loop = "; its WHILE op may never end" if self._loops else ""
             raise ModelFileError(
@@ -222,14 +229,15 @@ class Process:
             )
         if code < 0:
             raise ModelFileError(f"{self.path} crashed the LiteRT runtime (signal {-code}).")
-        raise ModelFileError(f"LiteRT cannot run {self.path}: {said.rstrip('.')}.")
+        lines = said.splitlines()
+        reason = "".join(c for c in lines[-1] if c.isprintable()) if lines else "no reason given"
+        raise ModelFileError(f"LiteRT cannot run {self.path}: {reason.rstrip('.')}.")
 
     def _said(self) -> str:
-        """Returns the last line that the runtime printed."""
+        """Returns the end of what the runtime printed."""
         end = self._errors.seek(0, os.SEEK_END)
         self._errors.seek(max(0, end - _MOST_SAID))
-        lines = self._errors.read().decode("utf-8", "replace").strip().splitlines()
-        return "".join(c for c in lines[-1] if c.isprintable()) if lines else "no reason given"
+        return self._errors.read().decode("utf-8", "replace").strip()
 
 
 def _endpoints(facts: Sequence[dict[str, Any]]) -> tuple[Endpoint, ...]:

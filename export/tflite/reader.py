@@ -27,6 +27,7 @@ _MOST_DIMENSIONS = 16
 _PIECE = 1 << 20
 _MAPPED = 64 << 20  # bytes from which a file is mapped into memory and not read
 _MOST_METADATA = 64
+_MOST_OPS = 20_000  # of which a table is printed within two seconds
 _MOST_COPIES = 4  # how often one constant is looked at, on average
 
 # Fields of the options of ops: name, number in the schema, kind, default.
@@ -77,9 +78,9 @@ class Tensor:
         name: As the converter named it.
         dtype: "int8", "uint8", "float32", ...
         shape: All sizes; a size known only at run time is -1.
-        scales: Of the quantization; one, one for each channel, or none.
+        scales: Real value of one step; one, one for each channel, or none.
         zero_points: Likewise.
-        nbytes: Of the constant it holds; 0 if it is computed.
+        nbytes: Bytes of the constant it holds; 0 if it is computed.
         default_shape: As stored: 1 where `shape` has -1.
         data: The constant, in the file's bytes.
         is_variable: Whether it keeps its value from run to run.
@@ -103,7 +104,7 @@ class Op:
     Attributes:
         index: In execution order.
         name: Builtin name, such as "CONV_2D"; "CUSTOM" for others.
-        version: Of the op.
+        version: Which form of the op; newer ones have higher numbers.
         inputs: Indices of tensors; -1 where an optional one is missing.
         outputs: Indices of tensors.
         options: Those that the schema has for the op, by name; booleans are 0 or 1.
@@ -124,11 +125,11 @@ class ModelFile:
     """What a .tflite file says.
 
     Attributes:
-        tensors: Of the first subgraph.
-        ops: Of the first subgraph, in execution order.
+        tensors: Those of the first subgraph.
+        ops: Those of the first subgraph, in execution order.
         inputs: Indices of tensors.
         outputs: Indices of tensors.
-        size_bytes: Of the file.
+        size_bytes: How large the file is.
         op_codes: (op, version) of the whole file, also of what IF and WHILE ops call.
         metadata: Named buffers, such as "TFLITE_METADATA".
         output_names: Of each output: the signature's name for it, or else the tensor's.
@@ -154,7 +155,7 @@ class ModelFile:
         """Says whether a constant of bytes stands for 0 all over.
 
         Args:
-            index: Of the tensor.
+            index: Which tensor.
 
         Raises:
             TooMuchWork: If far more bytes were looked at than an honest file holds. Many tensors
@@ -226,7 +227,10 @@ def _read(content: bytes) -> ModelFile:
         raise ValueError("it has no graph")
     graph = graphs[0]
     tensors = tuple(_tensor(table, buffers) for table in graph.tables(0))
-    ops = tuple(_op(index, table, codes) for index, table in enumerate(graph.tables(3)))
+    tables = graph.tables(3)
+    if len(tables) > _MOST_OPS:
+        raise ValueError(f"it has {len(tables)} ops, and kseg reads up to {_MOST_OPS}")
+    ops = tuple(_op(index, table, codes) for index, table in enumerate(tables))
     _check_order(ops, len(tensors))
     inputs, outputs = graph.vector(1, "i"), graph.vector(2, "i")
     if not inputs or not outputs or not all(0 <= t < len(tensors) for t in (*inputs, *outputs)):

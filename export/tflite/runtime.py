@@ -104,7 +104,7 @@ class TFLiteModel(FixedSize):
         """Runs the file on its own kind of numbers.
 
         Args:
-            array: Of the input's shape and dtype.
+            array: The input, of its shape and dtype.
             runs: How often to run it.
 
         Returns:

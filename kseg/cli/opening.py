@@ -94,7 +94,7 @@ def warn_if_names_differ(name: str, classes: Classes, data: Data) -> None:
     """Warns where a model's classes are as many as those of the images that judge it, but others.
 
     Args:
-        name: Of the model.
+        name: As for `open_model`.
         classes: Its classes, as `open_model` returns them.
         data: The data set that judges.
     """

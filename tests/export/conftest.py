@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import kseg
 from export import ExportOptions, convert, full_integer
@@ -45,6 +46,25 @@ def int8_argmax(tmp_path_factory, trained, recipe, data):
         trained, recipe, target="edgetpu", input_size=(64, 64), path=path, validation=data,
         options=options,
     )  # fmt: skip
+
+
+@pytest.fixture
+def made(tmp_path):
+    """Converts a function of float tensors of these shapes."""
+
+    def made(function, *shapes, dtypes=("float32",)):
+        shapes = shapes or ((1, 8, 8, 3),)
+        dtypes = [*dtypes, *[dtypes[-1]] * len(shapes)]
+        signature = [tf.TensorSpec(s, d) for s, d in zip(shapes, dtypes, strict=False)]
+        module = tf.Module()
+        module.call = tf.function(function, input_signature=signature, autograph=False)
+        concrete = [module.call.get_concrete_function()]
+        path = tmp_path / "other.tflite"
+        converter = tf.lite.TFLiteConverter.from_concrete_functions(concrete, module)
+        path.write_bytes(converter.convert())
+        return path
+
+    return made
 
 
 def _calibrated(model, images):

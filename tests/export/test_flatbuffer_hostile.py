@@ -101,10 +101,10 @@ def test_offsets_that_meet_in_one_place_cost_little_time_and_memory(tmp_path):
 
 
 def _checked_in(path):
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(ModelFileError, match="damaged: it holds far more than a model needs"):
         check(path)
-    return time.perf_counter() - start
+    return time.process_time() - start
 
 
 def test_concatenations_of_large_constants_cost_little_time(write_graph):
@@ -130,7 +130,14 @@ def test_ops_that_share_their_list_of_inputs_cost_little_time(write_graph):
     """A list as long as the work allows, in each op: the reader counts them all."""
     tensors = {"x": ((1, 8), "int8", None, None), "y": ((1, 8), "int8", None, None)}
     path = write_graph(tensors, [("ADD_N", 1, ["x"] * 300_000, ["y"], {})] * 8)
-    start = time.perf_counter()
+    start = time.process_time()
     with contextlib.suppress(ModelFileError):
         check(path)
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 2
+
+
+def test_a_file_of_more_ops_than_can_be_shown_is_refused(write_graph):
+    tensors = {"x": ((1, 8), "int8", None, None), "y": ((1, 8), "int8", None, None)}
+    path = write_graph(tensors, [("RELU", 1, ["x"], ["y"], {})] * 20_001)
+    with pytest.raises(ModelFileError, match="has 20001 ops, and kseg reads up to 20000"):
+        check(path)

@@ -11,9 +11,7 @@ from flatbuffers import number_types as kinds
 from flatbuffers.table import Table
 
 from export.errors import ModelFileError
-from export.tflite.instructions import read_instructions
 from export.tflite.metadata import add_metadata, read_metadata
-from export.tflite.normalization import Normalization
 from export.tflite.reader import read_model
 from kseg.classes import Classes
 
@@ -284,33 +282,3 @@ def test_damage_is_no_crash(described):
         assert found is None or found[0].names == LABELS.names
         lost += found is None
     assert lost > 200
-
-
-def test_damaged_instructions_are_a_sentence(plain, tmp_path):
-    """The FlatBuffer of the metadata, byte by byte."""
-    content = add_metadata(plain, LABELS, head="logits", scaling=SCALING)
-    start = content.index(b"M001") - 4
-    path = tmp_path / "damaged.tflite"
-    rng = np.random.default_rng(0)
-    refused = 0
-    for _ in range(300):
-        damaged = bytearray(content)
-        for at in rng.integers(start, start + 700, 4):
-            damaged[at] = rng.integers(256)
-        path.write_bytes(damaged)
-        try:
-            read_instructions(read_model(path), 3, path)
-        except ModelFileError as error:
-            assert "\n" not in str(error)
-            refused += 1
-    assert 20 < refused < 300
-
-
-def test_instructions_come_back(plain, described, tmp_path):
-    told = read_instructions(read_model(described), 3, described)
-    assert told == (Normalization((127.0,), (128.0,)), 2)
-    path = tmp_path / "softmax.tflite"
-    path.write_bytes(add_metadata(plain, LABELS, head="softmax"))
-    assert read_instructions(read_model(path), 3, path) == (Normalization((0.0,), (1.0,)), 0)
-    path.write_bytes(plain)
-    assert read_instructions(read_model(path), 3, path) == (None, None)

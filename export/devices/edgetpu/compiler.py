@@ -33,7 +33,7 @@ class Compilation:
     """What the compiler said.
 
     Attributes:
-        version: Of the compiler; "" if it did not say.
+        version: Which compiler it was; "" if it did not say.
         succeeded: Whether it wrote a file.
         failure: Why not; None if it did.
         ops: (op, status) to how many there are.
@@ -141,7 +141,7 @@ def differences(predicted: CheckResult, compiled: Compilation) -> list[str]:
     The compiler counts by op and status and does not say which op it means, so this does, too.
 
     Args:
-        predicted: Of the same file.
+        predicted: What `check` says of the same file.
         compiled: What the compiler said.
 
     Returns:

@@ -70,8 +70,8 @@ def judge(op: Op, graph: ModelFile) -> Verdict:
     """Says whether the Edge TPU can do an op, whatever comes before and after it.
 
     Args:
-        op: Of the graph.
-        graph: Of the file.
+        op: One of the ops of `graph`.
+        graph: What `read_model` returns.
 
     Returns:
         The verdict.
@@ -103,7 +103,7 @@ def version_advice(name: str) -> str | None:
     """Returns what helps against an op or op version that the compiler does not know.
 
     Args:
-        name: Of the op.
+        name: Builtin name, such as "TILE".
 
     Returns:
         The advice; None if there is none.

@@ -23,6 +23,7 @@ setup(
         "matplotlib>=3.9",
         "numpy>=1.26",
         "pillow>=12",
+        "pydantic>=2.8",
         "pyyaml>=6",
         "tabulate>=0.9",
         "tensorflow>=2.21",

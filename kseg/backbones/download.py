@@ -17,8 +17,8 @@ _PIECE = 1 << 20
 def fetch(url: str, target: Path, *, md5: str | None, limit: int) -> Path:
     """Returns a file, from its cache or else from its address.
 
-    A cached file whose hash is wrong is removed and fetched anew. What comes appears under its name only once
-    it is whole and right.
+    A cached file whose hash is wrong is removed and fetched anew. What comes appears under its name
+    only once it is whole and right.
 
     Args:
         url: The address.

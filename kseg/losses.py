@@ -166,11 +166,9 @@ class OnLabelMaps(keras.losses.Loss):
         if not self.sparse:
             labels = ops.one_hot(labels, y_pred.shape[-1], dtype=y_pred.dtype)
             labels = labels * ops.expand_dims(valid, -1)
-            if not self.takes_logits:
-                scores = scores * ops.expand_dims(valid, -1)
         values = self.loss.call(labels, scores)
         if len(values.shape) != 3:
-            return ops.mean(values)
+            return ops.mean(self.loss.call(labels, scores * ops.expand_dims(valid, -1)))
         return ops.sum(values * valid) / ops.maximum(ops.sum(valid), 1.0)
 
 

@@ -126,6 +126,67 @@ def test_image_of_another_shape_is_refused(shape):
         kseg.predict(by_brightness, np.zeros(shape, "uint8"))
 
 
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_an_image_scaled_to_0_to_1_is_refused(model, dtype):
+    match = r"must have values 0\.\.255; its largest is .*pass the image as it is, or image \* 255"
+    with pytest.raises(ValueError, match=match):
+        kseg.predict(model, (IMAGE / 255.0).astype(dtype))
+    kseg.predict(model, np.zeros((8, 8, 3), dtype))  # black is black
+    kseg.predict(model, np.ones((8, 8, 3), "uint8"))  # and bytes are what they are
+
+
+@pytest.mark.parametrize("channels", [1, 4, 6])
+def test_channels_are_those_of_the_model(channels):
+    image = keras.Input((None, None, channels))
+    model = keras.Model(image, keras.layers.Conv2D(2, 1)(image))
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 30, channels)).astype("uint8")
+    expected = model(pixels[None].astype("float32")).numpy()[0].argmax(-1)
+    np.testing.assert_array_equal(kseg.predict(model, pixels), expected)
+    assert kseg.predict(model, pixels, size=(10, 15)).shape == (20, 30)
+    match = rf"must be of shape \(H, W, {channels}\), the channels that the model takes; got"
+    with pytest.raises(ValueError, match=match):
+        kseg.predict(model, IMAGE)
+
+
+def test_a_gray_image_needs_no_axis_for_its_channel(tmp_path):
+    image = keras.Input((None, None, 1))
+    model = keras.Model(image, keras.layers.Conv2D(2, 1)(image))
+    gray = IMAGE[..., 0]
+    expected = kseg.predict(model, gray[..., None])
+    np.testing.assert_array_equal(kseg.predict(model, gray), expected)
+    Image.fromarray(gray).save(tmp_path / "gray.png")
+    np.testing.assert_array_equal(kseg.predict(model, tmp_path / "gray.png"), expected)
+
+
+def test_other_channels_are_resized_each_as_an_image_is(model):
+    four = np.concatenate([IMAGE, IMAGE[..., :1]], -1)
+    seen = []
+
+    def network(images):
+        seen.append(images[0])
+        return by_brightness(images)
+
+    kseg.predict(network, IMAGE, size=(20, 20))
+    network.channels = 4
+    kseg.predict(network, four, size=(20, 20))
+    np.testing.assert_array_equal(seen[0], seen[1][..., :3])
+    np.testing.assert_array_equal(seen[1][..., 3], seen[1][..., 0])
+
+
+def test_the_working_size_that_a_model_carries_is_used_and_another_one_wins():
+    sizes = []
+
+    def model(images):
+        sizes.append(images.shape[1:3])
+        return by_brightness(images)
+
+    model.kseg_size = (30, 40)
+    image = np.full((60, 80, 3), 250, "uint8")
+    for size in (None, (15, 20), image.shape[:2]):
+        assert (kseg.predict(model, image, size=size) == 2).all()
+    assert sizes == [(30, 40), (15, 20), (60, 80)]
+
+
 @pytest.mark.parametrize("value", [-1.0, 256.0, np.nan, np.inf])
 def test_image_out_of_range_is_refused(value):
     image = np.full((4, 4, 3), 7.0)

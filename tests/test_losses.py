@@ -3,11 +3,13 @@ import numpy as np
 import pytest
 from keras import ops
 
+from kseg import losses
 from kseg.losses import (
     CrossEntropyDice,
     SoftDice,
     SparseCrossEntropy,
     balanced_class_weights,
+    loss_on_label_maps,
 )
 
 # Odds of two pixels: 1/2, 1/4, 1/4 and 1/10, 1/10, 8/10.
@@ -207,3 +209,55 @@ def test_larger_offset_evens_weights_out():
     pixels = np.array([900, 100])
     steep, flat = (balanced_class_weights(pixels, offset) for offset in (1.02, 2.0))
     assert steep[1] / steep[0] > flat[1] / flat[0] > 1
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        keras.losses.SparseCategoricalCrossentropy(),
+        keras.losses.CategoricalCrossentropy(from_logits=True),
+        keras.losses.CategoricalCrossentropy(),
+    ],
+)
+def test_keras_cross_entropies_are_all_the_one_on_label_maps(loss):
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 3, (2, 4, 5))
+    labels[0, :2] = 255
+    logits = rng.normal(size=(2, 4, 5, 3)).astype("float32")
+    expected = float(SparseCrossEntropy()(labels, logits))
+    assert float(loss_on_label_maps(loss)(labels, logits)) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    "loss", [keras.losses.Dice(), keras.losses.CategoricalFocalCrossentropy(from_logits=True)]
+)
+def test_other_losses_of_keras_do_not_see_ignored_pixels(loss):
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 3, (1, 4, 4))
+    labels[0, :2] = 255
+    logits = rng.normal(size=(1, 4, 4, 3)).astype("float32")
+    changed = logits.copy()
+    changed[0, :2] += rng.normal(size=(2, 4, 3))
+    made = loss_on_label_maps(loss)
+    assert float(made(labels, logits)) == pytest.approx(float(made(labels, changed)), rel=1e-5)
+    better = logits + 9 * np.eye(3)[np.where(labels == 255, 0, labels)]
+    assert float(made(labels, better)) < float(made(labels, logits))
+
+
+def test_every_named_loss_takes_label_maps_and_logits():
+    labels = np.full((1, 2, 2), 1)
+    good, bad = np.zeros((1, 2, 2, 3)), np.zeros((1, 2, 2, 3))
+    good[..., 1], bad[..., 0] = 5, 5
+    for name, make in losses.LOSSES.items():
+        loss = make([1.0, 1.0, 1.0], 0.5)
+        assert float(loss(labels, good)) < float(loss(labels, bad)), name
+
+
+def test_an_own_loss_is_called_as_it_is():
+    class Own(keras.losses.Loss):
+        def call(self, y_true, y_pred):
+            return keras.ops.cast(y_true, "float32")
+
+    loss = Own()
+    assert loss_on_label_maps(loss) is loss

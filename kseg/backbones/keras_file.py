@@ -6,17 +6,18 @@ therefore reads them by order and refuses a file with another number of layers o
 So Keras reads the file into its own network here, and kseg takes the weights from there by name.
 """
 
-import contextlib
 import os
-import sys
+from http.client import HTTPException
 from pathlib import Path
 
 import keras
 import numpy as np
 
+from kseg.backbones.download import fetch
 from kseg.backbones.records import CAFFE, KerasRecord
 
 _URL = "https://storage.googleapis.com/tensorflow/keras-applications"
+_LIMIT = 600_000_000  # bytes; VGG16 with its classifier has 553 million
 _MEANS = np.array([123.68, 116.779, 103.939], "float32")  # of red, green and blue
 
 
@@ -76,19 +77,13 @@ def rescaled_from_caffe(kernel: np.ndarray, bias: np.ndarray) -> list[np.ndarray
 
 def _fetch(record: KerasRecord) -> Path:
     home = Path(os.environ.get("KERAS_HOME") or "~/.keras").expanduser()
-    name = Path(record.file).name
+    target = home / "models" / Path(record.file).name
     url = f"{os.environ.get('KSEG_WEIGHTS_URL', _URL).rstrip('/')}/{record.file}"
     try:
-        home.mkdir(parents=True, exist_ok=True)
-        with contextlib.redirect_stdout(sys.stderr):  # the progress bar
-            path = keras.utils.get_file(
-                name, url, file_hash=record.md5, cache_subdir="models", cache_dir=str(home)
-            )
-    # get_file raises bare exceptions.
-    except Exception as error:
+        return fetch(url, target, md5=record.md5, limit=_LIMIT)
+    except (OSError, ValueError, HTTPException) as error:
         raise OSError(
             f"The ImageNet weights of {record.application} could not be fetched from {url} "
             f"({error}); put that file into {home / 'models'}, name a mirror of Keras's folder in "
             "KSEG_WEIGHTS_URL, or pass weights=None."
         ) from None
-    return Path(path)

@@ -119,6 +119,7 @@ def load_trained_weights(model: keras.Model, data: str) -> None:
         )
     with resources.as_file(packaged(record.file, record.sha256)) as path:
         load_weights_npz(model, path)
+    model.kseg_size = record.size  # the scale at which kseg.predict and kseg.evaluate use it
 
 
 def copy_weights(source: keras.Model, target: keras.Model) -> int:

@@ -116,6 +116,8 @@ def check_logits(model: keras.Model) -> None:
 
 def _ending(model: keras.Model) -> str | None:
     """Returns the softmax or sigmoid that a model ends in."""
+    if not getattr(model, "outputs", None):  # a subclassed model within another one
+        return None
     operation, node, _ = model.outputs[0]._keras_history
     while True:
         if isinstance(operation, keras.Model):

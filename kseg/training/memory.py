@@ -16,7 +16,6 @@ _STEP_FACTOR = 1.5
 _PROCESS = 300_000_000
 # Of a pass without training, in which only neighbouring layers' activations are alive.
 _LIVE_LAYERS = 4
-_GIB = 1 << 30
 
 
 class MemoryNeededError(RuntimeError):
@@ -106,8 +105,9 @@ def check_memory(
     else:
         what = f"scoring an image of {largest[0]} x {largest[1]}"
     raise MemoryNeededError(
-        f"The training needs about {max(step, score) / _GIB:.1f} GiB of memory for {what}, and "
-        f"{available / _GIB:.1f} GiB are free. {_what_fits(model, crop, batch_size, room)}"
+        f"The training needs about {_read_well(max(step, score))} of memory for {what}, beside "
+        f"{_read_well(_PROCESS)} for itself, and {_read_well(available)} are free. "
+        f"{_what_fits(model, crop, batch_size, room)}"
     )
 
 
@@ -156,6 +156,11 @@ def _what_fits(model, crop, batch_size, room) -> str:
     if not options:
         return "Not even small crops would fit: take a smaller network."
     return f"Take {', or '.join(options)}."
+
+
+def _read_well(count: int) -> str:
+    """Returns bytes in the unit that suits them."""
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{max(1, round(count / 1e6))} MB"
 
 
 def _smaller(crop: tuple[int, int], factor: float) -> tuple[int, int]:

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import http.server
+import socket
 import threading
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import keras
 import numpy as np
 import pytest
 
-from kseg.backbones import BACKBONES, load_imagenet_weights
+from kseg.backbones import BACKBONES, download, load_imagenet_weights
 from kseg.backbones.catalogue import IMAGENET_WEIGHTS
 from kseg.backbones.keras_file import keras_arrays, rescaled_from_caffe
 
@@ -180,6 +181,44 @@ def test_broken_download_leaves_nothing_behind(server, layers, record, tmp_path)
     assert list((tmp_path / "home/models").iterdir()) == []
     server.cut = False
     assert len(keras_arrays(record)) == len(layers[V2])
+
+
+def test_what_has_another_hash_is_not_kept(server, layers, tmp_path):
+    record = IMAGENET_WEIGHTS[V3]
+    write_keras_file(server.mirror / record.file, layers[V3])
+    kept = tmp_path / "home/models" / Path(record.file).name
+    for _ in range(2):
+        with pytest.raises(OSError, match="hash does not match"):
+            keras_arrays(record)
+        assert list(kept.parent.iterdir()) == []
+        kept.write_bytes(b"an old file of another hash")
+    assert len(server.requests) == 2
+
+
+def test_a_file_without_a_published_hash_is_said_to_be_so(server, layers, record, capsys):
+    path = write_keras_file(server.mirror / record.file, layers[V2])
+    keras_arrays(record)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    assert f"no hash of it is published. Its sha256 is {digest}" in capsys.readouterr().err
+
+
+def test_a_file_over_the_limit_is_not_fetched(server, record, monkeypatch, tmp_path):
+    path = server.mirror / record.file
+    path.parent.mkdir()
+    with path.open("wb") as file:
+        file.truncate(10**10)
+    with pytest.raises(OSError, match="it has 10,000,000,000 bytes, over the limit of 600,000,000"):
+        keras_arrays(record)
+    assert list((tmp_path / "home/models").iterdir()) == []
+
+
+def test_a_silent_server_is_not_waited_for(monkeypatch, tmp_path):
+    monkeypatch.setattr(download, "_SILENCE", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/file"
+        with pytest.raises(OSError, match="timed out"):
+            download.fetch(url, tmp_path / "file", md5=None, limit=10)
+    assert list(tmp_path.iterdir()) == []
 
 
 def damaged(layers, change):

@@ -50,6 +50,21 @@ def test_score_is_taken_at_the_images_own_size(data):
     assert 0.7 < scores.mean_iou < 1
 
 
+def test_the_working_size_that_a_model_carries_is_used(data):
+    sizes = []
+
+    def model(images):
+        sizes.append(images.shape[1:3])
+        return perfect(images)
+
+    model.kseg_size = (24, 24)
+    carried = kseg.evaluate(model, data)
+    assert sizes == [(17, 24), (24, 16), (24, 24)]
+    assert carried.mean_iou == kseg.evaluate(perfect, data, size=(24, 24)).mean_iou
+    kseg.evaluate(model, data, size=(64, 64))
+    assert sizes[3:] == [(46, 64), (64, 43), (64, 64)]
+
+
 def test_padding_is_grey_at_the_bottom_and_right_and_not_scored(data):
     seen = []
 

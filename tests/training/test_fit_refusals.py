@@ -1,12 +1,16 @@
 """Trainings that end with a sentence, and what they leave behind."""
 
 import fcntl
+import os
+import re
+import resource
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 import kseg
+from kseg.cli import main
 from kseg.training.callbacks import TrainingDivergedError, WeightAverage
 from kseg.training.checkpoints import read_checkpoint
 from kseg.training.run import open_run
@@ -88,8 +92,70 @@ def test_training_that_never_began_does_not_block_its_folder(tmp_path, training_
 
 
 def test_second_training_in_one_folder_is_refused(tmp_path, training_data, own_model):
-    with (tmp_path / "run.lock").open("w") as file:
+    lock = tmp_path / "run.lock"
+    lock.write_text("12345\n")
+    with lock.open("r+") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        with pytest.raises(ValueError, match=r"Another training writes to .*; name another"):
+        match = r"Another training writes to .* \(process 12345\); name another folder"
+        with pytest.raises(ValueError, match=match):
             kseg.fit(own_model(), training_data, QUICK, run_dir=tmp_path, resume=True)
-    kseg.fit(own_model(), training_data, QUICK, run_dir=tmp_path, resume=True)
+        assert lock.read_text() == "12345\n"  # the refused one leaves it as it is
+    leftover = tmp_path / "checkpoints/.00000007.tmp"  # of a process that was killed
+    leftover.mkdir(parents=True)
+    (leftover / "weights.h5").write_bytes(b"half")
+    (tmp_path / ".run.json.tmp").write_text("{")
+    kseg.fit(own_model(), training_data, QUICK, run_dir=tmp_path)
+    assert int(lock.read_text()) == os.getpid()
+    assert not leftover.exists() and not (tmp_path / ".run.json.tmp").exists()
+
+
+def test_resuming_where_every_checkpoint_is_damaged_is_refused(tmp_path, training_data, own_model):
+    kseg.fit(own_model(), training_data, replace(QUICK, epochs=2), run_dir=tmp_path)
+    for folder in (tmp_path / "checkpoints").iterdir():
+        (folder / "weights.h5").write_bytes(b"gone")
+    with (
+        pytest.warns(UserWarning, match="is damaged"),
+        pytest.raises(ValueError, match="has no whole checkpoint: all 2 are damaged"),
+    ):
+        kseg.fit(
+            own_model(), training_data, replace(QUICK, epochs=2), run_dir=tmp_path, resume=True
+        )
+
+
+def test_weights_that_are_not_finite_are_never_saved(
+    tmp_path, training_data, own_model, monkeypatch
+):
+    original = WeightAverage.on_train_batch_end
+
+    def spoil(self, batch, logs=None):  # weights that the loss does not show yet
+        self.model.layers[-1].bias.assign([np.inf] * 3)
+        original(self, batch, logs)
+
+    monkeypatch.setattr(WeightAverage, "on_train_batch_end", spoil)
+    match = r"A weight is no longer finite after 1 steps; .* The last batch was .*images/\d\.png, "
+    with pytest.raises(TrainingDivergedError, match=match):
+        kseg.fit(own_model(), training_data, QUICK, run_dir=tmp_path)
+    assert not (tmp_path / "checkpoints").exists()
+
+
+@pytest.mark.parametrize("limit", [100, 3000])
+def test_a_full_disk_ends_with_5_and_the_bytes_that_are_needed(
+    tmp_path, rectangles_yaml, capsys, limit
+):
+    """The limit on the size of a file stands in for a disk without room: run.json, a checkpoint."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    options = [
+        str(rectangles_yaml), "--model", "fcn32s", "--backbone", "separable", "--weights", "none",
+        "--epochs", "1", "--out", str(tmp_path / "run"),
+    ]  # fmt: skip
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limits[1]))
+    try:
+        assert main(["train", *options]) == 5
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    (sentence,) = [x for x in capsys.readouterr().err.splitlines() if x.startswith("kseg: ")]
+    assert re.search(r"could not be written \(File too large\): it needs [\d,]+ bytes", sentence)
+    assert "Errno" not in sentence
+    assert not (tmp_path / "run/run.json").exists() or limit == 3000
+    if limit == 3000:  # with room again, the folder is free
+        assert main(["train", *options]) == 0

@@ -18,6 +18,8 @@ from kseg.metrics import ConfusionMatrix, Scores
 _IMAGES = 4
 _BETTER = 0.1  # of mean IoU; right models only lose by other input
 _UNDER_RECORD = 0.15
+# As keras.applications has them.
+_BGR_MEAN = np.array([103.939, 116.779, 123.68], "float32")
 _MEAN, _DEVIATION = np.array([[123.675, 116.28, 103.53], [58.395, 57.12, 57.375]], "float32")
 
 # What models are usually trained on, of RGB 0..255; and what to write in front of one.
@@ -26,7 +28,7 @@ _USUAL: dict[str, tuple[Callable[[np.ndarray], np.ndarray], str]] = {
     "0..1": (lambda x: x / 255, "keras.layers.Rescaling(1 / 255)(image)"),
     "BGR": (lambda x: x[..., ::-1], "image[..., ::-1]"),
     "BGR less ImageNet's mean": (
-        lambda x: (x - _MEAN)[..., ::-1],
+        lambda x: x[..., ::-1] - _BGR_MEAN,
         "keras.applications.resnet.preprocess_input(image)",
     ),
     "ImageNet's mean and deviation": (

@@ -21,7 +21,7 @@ def serving(fixed: Any, head: str) -> Any:
 
     Args:
         fixed: With a batch of 1 and a fixed size.
-        head: Of `export.options.HEADS`, or "scores" for what is a softmax already.
+        head: Of `export.targets.HEADS`, or "scores" for what is a softmax already.
     """
 
     @tf.function(input_signature=[tf.TensorSpec(fixed.inputs[0].shape, tf.float32, name="image")])
@@ -44,7 +44,7 @@ def to_tflite(
     Args:
         fixed: With a batch of 1 and a fixed size.
         recipe: What to compute with.
-        head: Of `export.options.HEADS`.
+        head: Of `export.targets.HEADS`.
         calibration: Gives the images to take ranges from.
 
     Returns:

@@ -63,7 +63,7 @@ class NoisyLayers:
         Args:
             fixed: The model.
             recipe: Of `export.full_integer`.
-            head: Of `export.options.HEADS`.
+            head: Of `export.targets.HEADS`.
             calibration: Gives the images to take ranges from.
             images: How many of them to measure on.
         """

@@ -20,7 +20,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 import tf_keras
-from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 from tqdm import tqdm
 
 from export.compression.bridge import read_graph
@@ -30,7 +29,7 @@ from export.conversion import compared_on
 from export.errors import TrainingProcessError
 from export.graph.acceptance import heads_of
 from export.graph.comparison import check_fixed
-from export.graph.converter import SIGNATURE, serving
+from export.graph.converter import SIGNATURE, save_frozen, serving
 from export.graph.fixed import Original, fix_model
 from export.graph.rewrites import for_device
 from export.options import ExportOptions, ExportResult
@@ -152,17 +151,9 @@ def check_conversion(
 
 def _to_tflite(network: tf_keras.Model, head: str) -> bytes:
     """Converts a rounded network; the file has a signature with readable names."""
-    serve = serving(network, head)
-    (name,) = serve.get_concrete_function().structured_outputs
-    # Saving the network itself would trace each of its layers, which takes ten times as long.
-    frozen = convert_variables_to_constants_v2(serve.get_concrete_function())
-
-    @tf.function(input_signature=serve.input_signature)
-    def named(image):
-        return {name: frozen(image)[0]}
-
     with tempfile.TemporaryDirectory() as folder:
-        tf.saved_model.save(tf.Module(), folder, signatures={SIGNATURE: named})
+        # Saving the network itself would trace each of its layers, which takes ten times as long.
+        save_frozen(serving(network, head), folder)
         converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[SIGNATURE])
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.inference_input_type = converter.inference_output_type = tf.uint8

@@ -35,6 +35,7 @@ from export.graph.rewrites import for_device
 from export.options import ExportOptions, ExportResult
 from export.proof.describing import Explanation, describe
 from export.proof.judging import Candidate, judge, judged_on, put, workshop
+from export.proof.preprocessing import check_preprocessing
 from export.proof.verification import verify
 from export.proof.writing import write
 from export.recipes import INT8
@@ -94,6 +95,9 @@ class QuantizedModel:
         options, path = options or ExportOptions(), Path(path)
         size = (input_size[0], input_size[1])
         check_conversion(self.model, target, size, path, validation, options)
+        original = Original(self.model, size)
+        if validation is not None:
+            check_preprocessing(original, validation, options.working_size)
         recipe, emulation = replace(INT8, per_channel=self.state.per_channel), self.at(size)
         stride, network = options.stride, emulation.network
         if stride > 1:
@@ -109,12 +113,12 @@ class QuantizedModel:
                 recipe,
                 TARGETS[target],
                 head,
-                max(stride, Original(self.model, size).stride),
+                max(stride, original.stride),
                 emulation.scaling,
                 validation.classes if validation is not None else options.classes,
             )
             put(candidate, content, options.working_size)
-            original, advice = Original(self.model, size), "Train for more epochs."
+            advice = "Train for more epochs."
             judgement = judge(candidate, original, images, options, advice=advice)
             with load_tflite(candidate.path) as file:
                 found = verify(file, emulation, images, size=options.working_size)

@@ -15,9 +15,10 @@ from export.graph.converter import Calibration, draft
 from export.graph.ends import strides
 from export.graph.fixed import FixedModel, fix_model
 from export.graph.rewrites import for_device
-from export.options import HEADS, ExportOptions
+from export.options import ExportOptions
 from export.proof.describing import Choice
 from export.proof.judging import Candidate
+from export.targets import HEADS
 from export.tflite.benchmark import benchmark
 from export.tflite.runtime import load_tflite
 from kseg.analysis.graph import trace

@@ -4,9 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from export.targets import HEADS
 from kseg.classes import Classes
-
-HEADS = ("logits", "argmax", "softmax")
 
 
 @dataclass(frozen=True)

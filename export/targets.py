@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass, field
 
+# What a file gives for each pixel.
+HEADS = ("logits", "argmax", "softmax")
+
 # With any of these a file is slower, cannot be compiled, or needs sizes at run time. A converted
 # model has them when its batch or size is not fixed.
 _DYNAMIC_OPS = frozenset(

@@ -17,6 +17,7 @@ from export.compression.bridge_layers import translate
 from export.compression.bridge_own import OWN
 from export.errors import GateError
 from export.graph.comparison import difference, tolerance
+from export.graph.fixed import free_name
 from kseg.analysis.graph import Step, trace
 
 # With tfmot's own names a layer of the network would be taken for one that tfmot adds.
@@ -149,7 +150,7 @@ def read_graph(model: keras.Model, input_size: tuple[int, int]) -> Network:
                 "keras.layers that does the same, called on tensors alone."
             )
         if id(step.layer) not in names:
-            names[id(step.layer)] = _free_name(step.name, set(names.values()))
+            names[id(step.layer)] = free_name(step.name, set(names.values()))
         taken = tuple(numbers[index] for index in step.inputs)
         sizes = (*step.inputs, *(() if step.reference is None else (step.reference,)))
         for part in translate(step.layer, list(graph.shapes_of(sizes))):
@@ -168,14 +169,6 @@ def _is_called_oddly(step: Step) -> bool:
         not (keras.backend.is_keras_tensor(value) or value is None or isinstance(value, bool))
         for value in step.arguments
     )
-
-
-def _free_name(name: str, taken: set[str]) -> str:
-    """Returns a name that no other layer has, also where nested models repeat theirs."""
-    name = name.replace("/", "_")
-    while name in taken:
-        name += "_again"
-    return name
 
 
 def fold_norms(graph: Network, *, kinds: tuple[str, ...]) -> Network:

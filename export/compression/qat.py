@@ -20,7 +20,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 import tf_keras
-from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 from tqdm import tqdm
 
 from export.compression.bridge import read_graph
@@ -30,12 +29,13 @@ from export.conversion import compared_on
 from export.errors import TrainingProcessError
 from export.graph.acceptance import heads_of
 from export.graph.comparison import check_fixed
-from export.graph.converter import SIGNATURE, serving
+from export.graph.converter import SIGNATURE, save_frozen, serving
 from export.graph.fixed import Original, fix_model
 from export.graph.rewrites import for_device
 from export.options import ExportOptions, ExportResult
 from export.proof.describing import Explanation, describe
 from export.proof.judging import Candidate, judge, judged_on, put, workshop
+from export.proof.preprocessing import check_preprocessing
 from export.proof.verification import verify
 from export.proof.writing import write
 from export.recipes import INT8
@@ -95,6 +95,9 @@ class QuantizedModel:
         options, path = options or ExportOptions(), Path(path)
         size = (input_size[0], input_size[1])
         check_conversion(self.model, target, size, path, validation, options)
+        original = Original(self.model, size)
+        if validation is not None:
+            check_preprocessing(original, validation, options.working_size)
         recipe, emulation = replace(INT8, per_channel=self.state.per_channel), self.at(size)
         stride, network = options.stride, emulation.network
         if stride > 1:
@@ -110,12 +113,12 @@ class QuantizedModel:
                 recipe,
                 TARGETS[target],
                 head,
-                max(stride, Original(self.model, size).stride),
+                max(stride, original.stride),
                 emulation.scaling,
                 validation.classes if validation is not None else options.classes,
             )
             put(candidate, content, options.working_size)
-            original, advice = Original(self.model, size), "Train for more epochs."
+            advice = "Train for more epochs."
             judgement = judge(candidate, original, images, options, advice=advice)
             with load_tflite(candidate.path) as file:
                 found = verify(file, emulation, images, size=options.working_size)
@@ -152,17 +155,9 @@ def check_conversion(
 
 def _to_tflite(network: tf_keras.Model, head: str) -> bytes:
     """Converts a rounded network; the file has a signature with readable names."""
-    serve = serving(network, head)
-    (name,) = serve.get_concrete_function().structured_outputs
-    # Saving the network itself would trace each of its layers, which takes ten times as long.
-    frozen = convert_variables_to_constants_v2(serve.get_concrete_function())
-
-    @tf.function(input_signature=serve.input_signature)
-    def named(image):
-        return {name: frozen(image)[0]}
-
     with tempfile.TemporaryDirectory() as folder:
-        tf.saved_model.save(tf.Module(), folder, signatures={SIGNATURE: named})
+        # Saving the network itself would trace each of its layers, which takes ten times as long.
+        save_frozen(serving(network, head), folder)
         converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[SIGNATURE])
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.inference_input_type = converter.inference_output_type = tf.uint8

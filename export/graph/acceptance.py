@@ -52,7 +52,7 @@ def heads_of(graph: Graph, head: str) -> tuple[str, str]:
 
     Args:
         graph: Of the model.
-        head: Of `export.options.HEADS`, as it was asked for.
+        head: Of `export.targets.HEADS`, as it was asked for.
     """
     if head == "argmax" or not ends_in_softmax(graph):
         return head, head

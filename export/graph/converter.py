@@ -1,5 +1,6 @@
 """TensorFlow's converter: a fixed model, a recipe and a head to the content of a file."""
 
+import re
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ from export.recipes import QuantizationRecipe
 
 Calibration = Callable[[], Iterator[list[np.ndarray]]]
 SIGNATURE = "serving_default"
+_SCOPE = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\\/>-]*")  # what TensorFlow takes as a name
 
 
 def serving(fixed: Any, head: str) -> Any:
@@ -21,7 +23,7 @@ def serving(fixed: Any, head: str) -> Any:
 
     Args:
         fixed: With a batch of 1 and a fixed size.
-        head: Of `export.options.HEADS`, or "scores" for what is a softmax already.
+        head: Of `export.targets.HEADS`, or "scores" for what is a softmax already.
     """
 
     @tf.function(input_signature=[tf.TensorSpec(fixed.inputs[0].shape, tf.float32, name="image")])
@@ -44,20 +46,42 @@ def to_tflite(
     Args:
         fixed: With a batch of 1 and a fixed size.
         recipe: What to compute with.
-        head: Of `export.options.HEADS`.
+        head: Of `export.targets.HEADS`.
         calibration: Gives the images to take ranges from.
 
     Returns:
         The content of the file.
     """
     with tempfile.TemporaryDirectory() as folder:
-        archive = keras.export.ExportArchive()
-        archive.track(fixed)
-        archive.add_endpoint(SIGNATURE, serving(fixed, head))
-        archive.write_out(folder, verbose=False)
+        serve = serving(fixed, head)
+        if all(_SCOPE.fullmatch(variable.path) for variable in fixed.variables):
+            archive = keras.export.ExportArchive()
+            archive.track(fixed)
+            archive.add_endpoint(SIGNATURE, serve)
+            archive.write_out(folder, verbose=False)
+        else:  # such as "größe 2/kernel", which TensorFlow saves no variable under
+            save_frozen(serve, folder)
         converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[SIGNATURE])
         set_up(converter, recipe, calibration)
         return converter.convert()
+
+
+def save_frozen(serve: Any, folder: str) -> None:
+    """Saves a function of `serving` with constants in place of its variables.
+
+    Args:
+        serve: The function.
+        folder: An empty one.
+    """
+    concrete = serve.get_concrete_function()
+    (name,) = concrete.structured_outputs
+    frozen = convert_variables_to_constants_v2(concrete)
+
+    @tf.function(input_signature=serve.input_signature)
+    def named(image: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {name: frozen(image)[0]}
+
+    tf.saved_model.save(tf.Module(), folder, signatures={SIGNATURE: named})
 
 
 def draft_converter(

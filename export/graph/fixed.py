@@ -8,6 +8,8 @@ The model is called again, layer by layer, on an image of that size. Each layer 
 that holds the very same variables, so that no weight is copied, and none to a wrong place.
 """
 
+import re
+from collections.abc import Collection
 from typing import Any, TypeVar
 
 import keras
@@ -127,7 +129,7 @@ def fix_model(
             tensors.append(None)
             result = keras.tree.flatten(args)[0]
             if isinstance(operation, CropLike):
-                crop = layers.Cropping2D(_excess(result, coarse), name=operation.name)
+                crop = layers.Cropping2D(_excess(result, coarse), name=free_name(operation.name))
                 result = crop(result)
             return result
         twin = twins.of(operation, name)
@@ -139,7 +141,7 @@ def fix_model(
     channels = graph.shapes[graph.image][-1]
     image = keras.Input(batch_shape=(1, *size, channels), name="image")
     outputs = keras.tree.flatten(walk(model, image, visit))
-    fixed = keras.Model(image, outputs[0], name=model.name)
+    fixed = keras.Model(image, outputs[0], name=free_name(model.name))
     return FixedModel(fixed, scaling, stride, tuple(tensors), tuple(names))
 
 
@@ -153,12 +155,24 @@ class _Twins:
     def of(self, operation: Operation, name: str) -> Operation:
         """Returns the twin of a layer, one for all calls of it."""
         if id(operation) not in self.twins:
-            name = name.replace("/", "_")
-            while name in self.taken:
-                name += "_again"
-            self.taken.add(name)
-            self.twins[id(operation)] = _twin(operation, name)
+            own = free_name(name, self.taken)
+            self.taken.add(own)
+            self.twins[id(operation)] = _twin(operation, own)
         return self.twins[id(operation)]
+
+
+def free_name(name: str, taken: Collection[str] = ()) -> str:
+    """Returns a name that TensorFlow takes, of a layer that may be inside another model.
+
+    Args:
+        name: Such as "inner/conv 1".
+        taken: Names that other layers have.
+    """
+    name = re.sub(r"[^A-Za-z0-9_.\\>-]", "_", name)
+    name = name if re.match("[A-Za-z0-9.]", name) else f"layer{name}"
+    while name in taken:
+        name += "_again"
+    return name
 
 
 def _twin(operation: Operation, name: str) -> Operation:

@@ -63,7 +63,7 @@ class NoisyLayers:
         Args:
             fixed: The model.
             recipe: Of `export.full_integer`.
-            head: Of `export.options.HEADS`.
+            head: Of `export.targets.HEADS`.
             calibration: Gives the images to take ranges from.
             images: How many of them to measure on.
         """
@@ -81,7 +81,7 @@ class NoisyLayers:
             ).items()
         }
         self.layers = [
-            LayerNoise(tensor, _layer(tensor), -10 * float(np.log10(loss)))
+            LayerNoise(tensor, layer_of(tensor), -10 * float(np.log10(loss)))
             for tensor, loss in sorted(losses.items(), key=lambda item: -item[1])
             if loss > _LEAST
         ]
@@ -142,7 +142,7 @@ def fewest_in_float(noisy: NoisyLayers, passes: Callable[[bytes], bool]) -> tupl
             many, content = middle, fewer
         else:
             few = middle
-    return content, [_layer(tensor) for tensor in noisy.in_float(layers[:many])]
+    return content, [layer_of(tensor) for tensor in noisy.in_float(layers[:many])]
 
 
 def _measure(content: bytes, inputs: list[list[np.ndarray]]) -> dict[str, float]:
@@ -219,7 +219,7 @@ def _readers(graph: ModelFile) -> dict[str, list[str]]:
     return readers
 
 
-def _layer(tensor: str) -> str:
+def layer_of(tensor: str) -> str:
     """Returns the layer's name from a tensor's, such as "net_1/score_c4_1/BiasAdd;..."."""
     parts = tensor.split(";")[0].split("/")
     if len(parts) == 1:  # the last op's tensor is named by the signature

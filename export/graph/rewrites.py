@@ -4,6 +4,7 @@
 |---|---|---|
 | UpSampling2D nearest | RESHAPE and TILE of five dimensions | one RESIZE_NEAREST_NEIGHBOR |
 | Conv2D with groups | CONV_2D version 6 | SPLIT, one CONV_2D a group, CONCATENATION; or depthwise |
+| channels that `ops.stack` reorders | PACK, whose parts share the image's scale | a 1x1 CONV_2D |
 | Conv2DTranspose, then ReLU | TRANSPOSE_CONV version 4 | version 3: see `unfuse_activations` |
 
 Google's Edge TPU compiler refuses a whole file for one op of a version it does not know.
@@ -47,7 +48,29 @@ def rewrite(layer: keras.Operation, args: tuple) -> keras.KerasTensor | None:
         return ops.image.resize(args[0], (height, width), interpolation="nearest")
     if isinstance(layer, layers.Conv2D) and layer.groups > 1:
         return _ungroup(layer, args[0])
+    if type(layer).__name__ == "Stack" and layer.axis in (-1, 3):
+        return _reorder(layer, args[0])
     return None
+
+
+def _reorder(layer: keras.Operation, parts: list[keras.KerasTensor]) -> keras.KerasTensor | None:
+    """Returns single channels of one tensor side by side, as RGB becomes BGR; None for others."""
+    sources, kernel = [], np.zeros((1, 1, 0, len(parts)), "float32")
+    for place, part in enumerate(parts):
+        maker, index = part._keras_history[:2]
+        source, *key = keras.tree.flatten(maker._inbound_nodes[index].arguments.args)
+        if type(maker).__name__ != "GetItem" or key[:-1] != [...] or not isinstance(key[-1], int):
+            return None
+        if not kernel.shape[2]:
+            kernel = np.zeros((1, 1, source.shape[-1], len(parts)), "float32")
+        kernel[0, 0, key[-1], place] = 1
+        sources.append(source)
+    if any(source is not sources[0] for source in sources):
+        return None
+    convolution = layers.Conv2D(len(parts), 1, use_bias=False, name=layer.name)
+    result = convolution(sources[0])
+    convolution.set_weights([kernel])
+    return result
 
 
 def _ungroup(layer: layers.Conv2D, x: keras.KerasTensor) -> keras.KerasTensor:

@@ -20,7 +20,7 @@ class Choice:
     """What a head at a stride would cost.
 
     Attributes:
-        head: Of `export.options.HEADS`.
+        head: Of `export.targets.HEADS`.
         stride: Of the output.
         output_bytes: Of the output.
         median_ms: Of an inference here.

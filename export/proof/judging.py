@@ -39,7 +39,7 @@ class Candidate:
         path: Of the file, in a temporary folder.
         recipe: What it computes with.
         target: What it is for.
-        head: What it returns, of `export.options.HEADS`.
+        head: What it returns, of `export.targets.HEADS`.
         stride: Pixels of its input for one of its output.
         scaling: (factor, offset) of the scaling that its input's quantization stands for.
         classes: Names and colours; None where they are not known.

@@ -8,9 +8,10 @@ from itertools import count
 import numpy as np
 
 from export.errors import GateError
+from export.graph.rescue import layer_of
 from export.recipes import QuantizationRecipe
 from export.targets import Target
-from export.tflite.reader import ModelFile
+from export.tflite.reader import ModelFile, Op
 from export.tflite.runtime import TFLiteModel
 from kseg.classes import IGNORE_CLASS
 from kseg.data import Data
@@ -198,6 +199,7 @@ def check_graph(
         GateError: If there are such; they are named.
     """
     problems = _wrong_input(graph, recipe, scaling) if recipe.is_integer else []
+    culprits: list[Op] = []
     if recipe.is_integer and not rescued:
         floats = [t.name for t in graph.tensors if t.dtype in ("float16", "float32", "float64")]
         if floats:
@@ -205,18 +207,20 @@ def check_graph(
         refused = sorted({op.name for op in graph.ops} & device.refused_ops)
         if refused:
             problems.append(f"the ops {', '.join(refused)}")
-        problems += [
-            f"{op.name} with a tensor of 5 dimensions"
-            for op in graph.ops
-            if len(graph.tensors[op.outputs[0]].shape) > 4
-        ]
+        deep = [op for op in graph.ops if len(graph.tensors[op.outputs[0]].shape) > 4]
+        problems += [f"{op.name} with a tensor of 5 dimensions" for op in deep]
+        culprits = [*deep, *(op for op in graph.ops if op.name in device.refused_ops)]
     for op in graph.ops:
         if device.op_versions and op.version > device.op_versions.get(op.name, 0):
             problems.append(f"{op.name} of version {op.version}, which its compiler cannot parse")
+            culprits.append(op)
     if problems:
+        names = [layer_of(graph.tensors[op.outputs[0]].name) for op in culprits]
+        layers = ", ".join(dict.fromkeys(name for name in names if name != "output"))
+        advice = f" They come from the layer(s) {layers}: use others there." if layers else ""
         raise GateError(
             f"The converted model has {'; '.join(sorted(set(problems)))}, which the target "
-            f"{device.name} does not take. Nothing was written."
+            f"{device.name} does not take. Nothing was written.{advice}"
         )
 
 

@@ -235,9 +235,11 @@ def test_unknown_head_is_refused():
         ExportOptions(head="max")
 
 
-def _graph(op="CONV_2D", version=1, dtype="int8", scale=1 / 128, zero_point=127, rank=4):
+def _graph(
+    op="CONV_2D", version=1, dtype="int8", scale=1 / 128, zero_point=127, rank=4, name="inner"
+):
     image = Tensor("image", "uint8", (1, 8, 8, 3), (scale,), (zero_point,), 0)
-    inner = Tensor("inner", dtype, (1,) * (rank - 3) + (8, 8, 3), (0.1,), (0,), 0)
+    inner = Tensor(name, dtype, (1,) * (rank - 3) + (8, 8, 3), (0.1,), (0,), 0)
     return ModelFile((image, inner), (Op(0, op, version, (0,), (1,)),), (0,), (1,), 1000)
 
 
@@ -250,10 +252,24 @@ def _graph(op="CONV_2D", version=1, dtype="int8", scale=1 / 128, zero_point=127,
         (_graph(zero_point=129), "android", "zero point 129, where bytes need"),
         (_graph(op="TRANSPOSE_CONV", version=4), "edgetpu", "TRANSPOSE_CONV of version 4, which"),
         (_graph(op="GELU", version=9), "edgetpu", "GELU of version 9, which its compiler cannot"),
-        (_graph(op="TILE", rank=5), "android", "TILE with a tensor of 5 dimensions"),
+        (
+            _graph(op="TILE", rank=5, name="net/norm_1/add"),
+            "android",
+            r"TILE with a tensor of 5 dimensions, .* layer\(s\) norm: use others there",
+        ),
     ],
 )
 def test_what_a_target_does_not_take_is_refused(graph, target, sentence, recipe):
     check_graph(_graph(), recipe, TARGETS[target], (1 / 128, -127 / 128))
     with pytest.raises(GateError, match=sentence):
         check_graph(graph, recipe, TARGETS[target], (1 / 128, -127 / 128))
+
+
+@pytest.mark.parametrize("zero_point", [127, 128])
+def test_both_neighbours_of_a_tie_are_right_zero_points(zero_point, recipe):
+    graph = _graph(scale=1 / 127.5, zero_point=zero_point)
+    check_graph(graph, recipe, TARGETS["android"], (1 / 127.5, -1))
+    for wrong in (126, 129):
+        with pytest.raises(GateError, match=f"zero point {wrong}, where bytes need"):
+            graph = _graph(scale=1 / 127.5, zero_point=wrong)
+            check_graph(graph, recipe, TARGETS["android"], (1 / 127.5, -1))

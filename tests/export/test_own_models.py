@@ -139,6 +139,9 @@ TAKEN = {
     ),
     "a fixed batch": lambda: _model(_conv(4), None, batch_shape=(4, *SIZE, 3)),
     "bytes": lambda: _model(lambda i: _conv(4)(ops.cast(i, "float32") / 255.0), dtype="uint8"),
+    "names that TensorFlow does not take": lambda: _model(
+        lambda i: _conv(4, name="größe 2")(_conv(4, name="grö_e 2")(_conv(4, name="_first")(i)))
+    ),
     "named ends": lambda: keras.Model(
         {"image": (i := keras.Input((*SIZE, 3), name="image"))}, {"map": _conv(4)(i)}
     ),
@@ -223,6 +226,7 @@ def test_an_image_that_is_used_unscaled_too_is_not_scaled_by_the_input():
         (_subclassed, float32, 0.999),
         (lambda: _model(lambda i: _conv(4)(layers.Rescaling(1 / 127.5, -1)(i))), None, 0.9),
         (TAKEN["slices"], None, 0.9),
+        (TAKEN["names that TensorFlow does not take"], float32, 0.999),
     ],
 )
 def test_files_label_like_the_model(make, recipe, share, tmp_path):
@@ -374,6 +378,7 @@ def test_a_swap_on_the_way_to_tf_keras_is_seen(monkeypatch):
     from export.compression import bridge
 
     model = _shuffled(_nested())
+    to_tf_keras(_shuffled(TAKEN["names that TensorFlow does not take"]()), SIZE)
     to_tf_keras(model, SIZE)
     real, kernels = bridge.translate, [model.get_layer(f"block{k}").layers[1] for k in (1, 0)]
 

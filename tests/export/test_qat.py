@@ -12,6 +12,7 @@ import export
 import kseg
 from export import (
     ExportOptions,
+    GateError,
     TrainingProcessError,
     load_tflite,
     quantization_aware,
@@ -95,6 +96,21 @@ def test_other_sizes_heads_strides_and_targets(calibrated, data, tmp_path):
         assert result.report["quantization_aware"]["agreement"] >= 0.97
         with load_tflite(path) as file:
             assert kseg.evaluate(file, data, size=size).mean_iou > 0.6
+
+
+def test_swapped_weights_are_not_certified(calibrated, data, tmp_path):
+    """Two kernels of equal shape change places, as if they had been copied by a name."""
+    weights = dict(calibrated.state.weights)
+    shapes = {}
+    for name, values in weights.items():
+        shapes.setdefault(np.shape(values[0]), []).append(name)
+    for pair in (names[:2] for names in shapes.values() if len(names) > 1):
+        weights |= dict(zip(pair, [weights[name] for name in pair[::-1]], strict=True))
+    swapped = replace(calibrated, state=replace(calibrated.state, weights=weights))
+    assert weights.keys() == calibrated.state.weights.keys()
+    with pytest.raises(GateError, match="Mean IoU falls"):
+        swapped.convert(tmp_path / "x.tflite", input_size=(64, 64), validation=data)
+    assert not list(tmp_path.iterdir())
 
 
 def test_another_network_is_refused(calibrated):

@@ -1,10 +1,14 @@
+from functools import partial
+
 import keras
 import numpy as np
 import pytest
 from keras import layers
 
 from export import ExportOptions, GateError, convert, dynamic_range
-from export.graph.rescue import _lost, fewest_in_float
+from export.graph.calibration import calibration
+from export.graph.fixed import fix_model
+from export.graph.rescue import NoisyLayers, _lost, fewest_in_float
 from export.tflite.reader import read_model
 
 COLORS = np.array([(90, 90, 90), (230, 40, 30), (40, 60, 220)], "float32")
@@ -60,6 +64,26 @@ def test_what_needs_no_rescue_stays_int8(int8, trained, recipe, data, tmp_path):
     )
     assert result.report["rescued"] == []
     assert read_model(path).op_counts() == read_model(int8.path).op_counts()
+
+
+def test_what_rescue_makes_is_held_against_the_model(loud, recipe, data, tmp_path, monkeypatch):
+    """Its file is made of a network in which two kernels of equal shape changed places."""
+    swapped = keras.models.clone_model(loud)
+    swapped.set_weights(loud.get_weights())
+    first, last = (swapped.get_layer(name) for name in ("first", "last"))
+    turned = np.roll(np.eye(3), 1, axis=1)[None, None]
+    last.set_weights([turned, last.get_weights()[1]])
+    first.set_weights(loud.get_layer("last").get_weights())
+    fixed = fix_model(swapped, (64, 64), keep_scaling=False)
+    images = partial(calibration, recipe.images, (64, 64), fixed.scaling, None)
+    noisy = NoisyLayers(fixed, recipe, "logits", images)
+    content = noisy.with_float(noisy.movable)
+    monkeypatch.setattr("export.conversion.fewest_in_float", lambda *_: (content, ["loud"]))
+    with pytest.raises(GateError, match="Mean IoU falls"):
+        convert(
+            loud, recipe, input_size=(64, 64), path=tmp_path / "x.tflite", validation=data,
+            options=ExportOptions(rescue=True),
+        )  # fmt: skip
 
 
 def test_loss_is_taken_by_channel():

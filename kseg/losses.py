@@ -28,7 +28,7 @@ class SparseCrossEntropy(keras.losses.Loss):
             class_weights: Factor of each class's pixels; None for 1. With weights whose mean
                 over the pixels is 1 (`balanced_class_weights`) the loss keeps its scale.
             ignore_class: Label of the pixels that do not count.
-            name: Of the loss.
+            name: The name of the loss.
         """
         super().__init__(name=name, reduction="sum")  # of one number: the mean is taken here
         self.class_weights = None if class_weights is None else [float(w) for w in class_weights]
@@ -75,7 +75,7 @@ class SoftDice(keras.losses.Loss):
 
         Args:
             ignore_class: Label of the pixels that do not count.
-            name: Of the loss.
+            name: The name of the loss.
         """
         super().__init__(name=name, reduction="sum")
         self.ignore_class = ignore_class
@@ -116,10 +116,10 @@ class CrossEntropyDice(keras.losses.Loss):
         """Makes the loss.
 
         Args:
-            class_weights: As `SparseCrossEntropy`.
+            class_weights: As for `SparseCrossEntropy`.
             dice: Factor of the Dice loss; 0 leaves it out.
             ignore_class: Label of the pixels that do not count.
-            name: Of the loss.
+            name: The name of the loss.
         """
         super().__init__(name=name, reduction="sum")
         self.cross_entropy = SparseCrossEntropy(class_weights, ignore_class)
@@ -148,7 +148,7 @@ class OnLabelMaps(keras.losses.Loss):
         """Makes the loss.
 
         Args:
-            loss: Of `keras.losses`.
+            loss: A loss of `keras.losses`.
             ignore_class: Label of the pixels that do not count.
         """
         super().__init__(name=loss.name, reduction="sum")

@@ -15,6 +15,7 @@ import numpy as np
 
 from kseg.backbones.download import fetch
 from kseg.backbones.records import CAFFE, KerasRecord
+from kseg.plain_hdf5 import check_plain
 
 _URL = "https://storage.googleapis.com/tensorflow/keras-applications"
 _LIMIT = 600_000_000  # bytes; VGG16 with its classifier has 553 million
@@ -25,7 +26,7 @@ def keras_arrays(record: KerasRecord) -> dict[str, list[np.ndarray]]:
     """Reads a weights file of Keras, which is fetched if need be.
 
     Args:
-        record: The record of the file.
+        record: What is known of the file.
 
     Returns:
         Layer name to the arrays of `layer.get_weights()`, for images scaled to (x - 127) / 128;
@@ -38,6 +39,7 @@ def keras_arrays(record: KerasRecord) -> dict[str, list[np.ndarray]]:
     path = _fetch(record)
     build = getattr(keras.applications, record.application)
     try:
+        check_plain(path)
         network = build(include_top=record.include_top, weights=str(path), **record.options)
     # A damaged file can raise nearly anything.
     except Exception as error:

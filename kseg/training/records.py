@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
-from kseg.data.opening import MAX_PIXELS
 from kseg.safe_files import read_json, read_text
+from kseg.training.recipe import MOST_PIXELS
 
 FORMAT = 1
 # A manifest of format 1 has no checksum.
@@ -19,7 +19,7 @@ _NONE_YET = "0" * 64
 _DIGEST = r"^[0-9a-f]{64}$"
 
 _Digest = Annotated[str, Field(pattern=_DIGEST)]
-_Side = Annotated[int, Field(ge=1, le=MAX_PIXELS)]
+_Side = Annotated[int, Field(ge=1, le=MOST_PIXELS)]
 _Fraction = Annotated[float, Field(ge=0, le=1)]
 _Count = Annotated[int, Field(ge=0, le=10**15)]
 
@@ -140,10 +140,10 @@ def read_run_record(path: Path) -> dict[str, Any]:
     checked = _checked(_RunRecord, record, file, _RUN_LIMIT)
     _check_network(checked["spec"], file)
     size = checked["size"]
-    if size is not None and size[0] * size[1] > MAX_PIXELS:
+    if size is not None and size[0] * size[1] > MOST_PIXELS:
         raise DamagedFileError(
             f"{file} is not as kseg writes it: the size {size[0]} x {size[1]} is over "
-            f"{MAX_PIXELS:,} pixels."
+            f"{MOST_PIXELS:,} pixels."
         )
     checked["recipe"] = checked["recipe"] or {}
     return checked

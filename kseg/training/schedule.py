@@ -14,8 +14,8 @@ def learning_rate(step, *, peak: float, steps: int, warmup_steps: int, schedule:
     Args:
         step: From 0, a number or a tensor of any Keras backend.
         peak: The highest rate.
-        steps: Of the whole training.
-        warmup_steps: Of the rise.
+        steps: How many steps the whole training has.
+        warmup_steps: How many of them the rate rises in.
         schedule: "cosine" or "poly".
 
     Returns:

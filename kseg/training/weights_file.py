@@ -1,8 +1,6 @@
 """weights.h5: groups of numbered arrays, read from this one file and from nowhere else.
 
-HDF5 lets a file name others: by external storage, by links, by virtual datasets. Whoever follows
-them puts a system file's bytes into a kernel, and from there into an export. Here a dataset is
-taken only if its bytes are in the file itself, and all shapes are compared before any is read.
+All shapes are compared before any array is read.
 """
 
 import io
@@ -12,8 +10,9 @@ from pathlib import Path
 
 import h5py
 import numpy as np
-from h5py import h5d, h5g, h5l, h5o, h5t
+from h5py import h5d, h5g
 
+from kseg.plain_hdf5 import own, plain
 from kseg.training.records import DamagedFileError
 
 # Group name to the shapes of its arrays; None for a group that may be missing or of any shape.
@@ -101,13 +100,13 @@ def _datasets(
     root: h5g.GroupID, name: str, wanted: list[tuple[int, ...]] | None, path: Path
 ) -> list[h5d.DatasetID]:
     """Returns the datasets of a group, all of them plain and of the wanted shapes."""
-    group = _own(root, name, path)
+    group = own(root, name)
     if not isinstance(group, h5g.GroupID):
         raise DamagedFileError(f"{path} has no group {name!r}.")
     count = group.get_num_objs()
     if wanted is None or count == len(wanted):
         keys = [f"{index:05d}" for index in range(count)]
-        found = [_plain(_own(group, key, path), f"{name}/{key}", path) for key in keys]
+        found = [plain(own(group, key), f"{name}/{key}") for key in keys]
         if wanted is None or [d.shape for d in found] == [tuple(shape) for shape in wanted]:
             return found
     raise DamagedFileError(
@@ -121,40 +120,6 @@ def _names(group: h5g.GroupID) -> list[str]:
         raise ValueError(f"it has {group.get_num_objs()} groups")
     count = group.get_num_objs()
     return [group.get_objname_by_idx(index).decode() for index in range(count)]
-
-
-def _own(group: h5g.GroupID, name: str, path: Path) -> object:
-    """Opens what a name stands for, if it is in the file itself."""
-    key = name.encode()
-    if not group.links.exists(key):
-        raise DamagedFileError(f"{path} lacks {name!r}.")
-    if group.links.get_info(key).type != h5l.TYPE_HARD:
-        raise DamagedFileError(
-            f"{path} holds a link at {name!r}, where weights are expected; links are not followed."
-        )
-    return h5o.open(group, key)
-
-
-def _plain(dataset: object, name: str, path: Path) -> h5d.DatasetID:
-    """Returns a dataset whose bytes are all in the file, as they are, and refuses any other."""
-    if not isinstance(dataset, h5d.DatasetID):
-        raise DamagedFileError(f"{path} has no array {name!r}.")
-    plan = dataset.get_create_plist()
-    if plan.get_layout() not in (h5d.COMPACT, h5d.CONTIGUOUS, h5d.CHUNKED):
-        raise DamagedFileError(f"{path}: {name!r} is a virtual dataset; weights must be plain.")
-    if plan.get_external_count():
-        raise DamagedFileError(f"{path}: {name!r} lies in another file; weights must be in this.")
-    if plan.get_nfilters():
-        raise DamagedFileError(f"{path}: {name!r} is stored through a filter; weights are plain.")
-    kind = dataset.get_type()
-    if kind.get_class() not in (h5t.FLOAT, h5t.INTEGER) or kind.get_size() > 8:
-        raise DamagedFileError(f"{path}: {name!r} does not hold real numbers.")
-    needed = math.prod(dataset.shape) * kind.get_size()
-    if dataset.get_storage_size() < needed:
-        raise DamagedFileError(
-            f"{path}: {name!r} claims {needed:,} bytes and has {dataset.get_storage_size():,}."
-        )
-    return dataset
 
 
 def _values(dataset: h5d.DatasetID, name: str, path: Path) -> np.ndarray:

@@ -221,6 +221,19 @@ def test_a_silent_server_is_not_waited_for(monkeypatch, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_file_that_leads_elsewhere_is_not_followed(server, layers, record, tmp_path):
+    path = write_keras_file(tmp_path / "home/models" / Path(record.file).name, layers[V2])
+    (tmp_path / "secret").write_bytes(bytes(1000))
+    with h5py.File(path, "r+") as file:
+        name = file["Conv1"].attrs["weight_names"][0].decode()
+        shape = file["Conv1"][name].shape
+        del file["Conv1"][name]
+        outside = [(str(tmp_path / "secret"), 0, h5py.h5s.UNLIMITED)]
+        file["Conv1"].create_dataset(name, shape, "uint8", external=outside)
+    with pytest.raises(ValueError, match=r"does not hold the weights .* lies in another file"):
+        keras_arrays(record)
+
+
 def damaged(layers, change):
     layers = {name: list(arrays) for name, arrays in layers.items()}
     change(layers)

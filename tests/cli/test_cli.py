@@ -196,7 +196,7 @@ def test_bad_input_is_one_sentence(run, data_yaml, tmp_path, capsys):
             "epochs must be a whole number from 1",
         ),
         (["evaluate", "nothing", data_yaml], "'nothing' is neither a run folder nor"),
-        (["evaluate", tmp_path, data_yaml], "is no run folder of kseg"),
+        (["evaluate", tmp_path, data_yaml], "is not a kseg run folder"),
         (["evaluate", run, data_yaml, "--split", "test"], "has no split 'test'"),
         (["evaluate", run, data_yaml, "--pad-to", "10", "10"], "pad_to must be at least"),
         (["predict", run, "none.jpg"], "none.jpg: there is no such file"),

@@ -109,4 +109,4 @@ def test_wrong_arguments_end_in_one_sentence(capsys, arguments, match):
 
 
 def test_a_folder_that_is_no_run_is_refused(capsys, tmp_path):
-    assert "is no run folder of kseg" in _refused(capsys, "describe", tmp_path)
+    assert "is not a kseg run folder" in _refused(capsys, "describe", tmp_path)

@@ -1,27 +1,27 @@
 import csv
-import importlib
 from types import SimpleNamespace
 
 import numpy as np
 from PIL import Image
 
 import kseg
-from kseg.training.run import read_checkpoint
+from kseg.losses import LOSSES
+from kseg.training import fitting, timing
+from kseg.training.checkpoints import read_checkpoint
 
 
 def test_with_val_trains_on_all_images_and_the_last_weights_are_best(
     tmp_path, training_data, own_model, monkeypatch
 ):
-    module = importlib.import_module("kseg.training.fitting")
     recipe = kseg.Recipe(epochs=2, batch_size=4, with_val=True)
-    split = module.training_split(training_data, recipe)
+    split = fitting.training_split(training_data, recipe)
     assert set(split.pairs) == {*training_data.files("train"), *training_data.files("val")}
     pixels = []
-    compile_model = module.compile_model
+    make_loss = fitting.make_loss
     monkeypatch.setattr(
-        module,
-        "compile_model",
-        lambda *arguments: [pixels.append(arguments[-1]), compile_model(*arguments)],
+        fitting,
+        "make_loss",
+        lambda *arguments: [pixels.append(arguments[-1]), make_loss(*arguments)][-1],
     )
     kseg.fit(own_model(), training_data, recipe, run_dir=tmp_path)
     counts = [
@@ -37,9 +37,9 @@ def test_with_val_trains_on_all_images_and_the_last_weights_are_best(
 
 def test_minutes_with_val_need_no_validation(training_data, own_model, monkeypatch):
     """Two steps a second: 45 seconds are 30 epochs of 3 steps, and no image is evaluated."""
-    module = importlib.import_module("kseg.training.fitting")
-    monkeypatch.setattr(module._Clock, "step_seconds", lambda clock: 0.5)
-    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: 0.0))
-    monkeypatch.setattr(module, "evaluate", None)
+    monkeypatch.setattr(timing.Clock, "step_seconds", lambda clock: 0.5)
+    monkeypatch.setattr(timing, "time", SimpleNamespace(monotonic=lambda: 0.0))
+    monkeypatch.setattr(timing, "predict", None)
     recipe = kseg.Recipe(minutes=0.75, batch_size=4, with_val=True)
-    assert module._epochs(own_model(), training_data, recipe) == 30
+    loss = LOSSES["cross_entropy"](None, 0.0)
+    assert timing.epochs_in_minutes(own_model(), training_data, recipe, loss) == 30

@@ -85,7 +85,7 @@ def _check_images(paths: Sequence[Path]) -> None:
 
 def _write(path: Path, picture: "Image.Image") -> None:
     """Writes a PNG file whole or not at all; a link of that name is replaced, not followed."""
-    from kseg.training.files import write_atomically
+    from kseg.training.writing import write_atomically
 
     content = io.BytesIO()
     picture.save(content, "PNG")

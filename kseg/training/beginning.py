@@ -15,10 +15,10 @@ import keras
 from kseg.data import Data
 from kseg.training.callbacks import Keeper, WeightAverage
 from kseg.training.checkpoints import has_checkpoints, read_checkpoint
-from kseg.training.files import remove_leftovers, to_json
 from kseg.training.recipe import Recipe
-from kseg.training.records import FORMAT
 from kseg.training.run import assign, open_run, shapes_of
+from kseg.training.run_schema import FORMAT
+from kseg.training.writing import remove_leftovers, to_json
 
 # What a resumed training must have in common with its beginning.
 _SAME = {

@@ -13,8 +13,8 @@ import numpy as np
 from kseg.metrics import Scores
 from kseg.progress import progress
 from kseg.training.checkpoints import write_checkpoint
-from kseg.training.files import write_atomically
 from kseg.training.interruption import Interruption
+from kseg.training.writing import write_atomically
 
 
 class TrainingDivergedError(RuntimeError):

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from kseg.training.files import sha256, sync, telling_of_full_disks
-from kseg.training.records import MANIFEST_FORMAT, DamagedFileError, read_manifest, sealed
+from kseg.training.run_schema import MANIFEST_FORMAT, DamagedFileError, read_manifest, sealed
 from kseg.training.weights_file import Shapes, check_size, read_weights, to_bytes
+from kseg.training.writing import sha256, sync, telling_of_full_disks
 
 
 def write_checkpoint(

@@ -18,9 +18,9 @@ from kseg.training.checks import check_arguments, check_folder, check_logits, ch
 from kseg.training.compile import compile_model, frozen, make_loss
 from kseg.training.distillation import taught
 from kseg.training.evaluation import evaluate
+from kseg.training.headroom import check_memory, telling_of_memory
 from kseg.training.images import Stream, crop_of, largest_of, trained_splits, training_split
 from kseg.training.interruption import Interruption, interruptible
-from kseg.training.memory import check_memory, telling_of_memory
 from kseg.training.pictures import write_curves, write_preview
 from kseg.training.recipe import Recipe
 from kseg.training.run import Run, assign, shapes_of

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from kseg.data import Data
 from kseg.inference import predict
-from kseg.training.files import write_atomically
+from kseg.training.writing import write_atomically
 from kseg.visualize import colorize, overlay, panel
 
 _PREVIEWED = 3

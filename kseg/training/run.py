@@ -10,8 +10,8 @@ import numpy as np
 from kseg.classes import Classes
 from kseg.models import TRAINED, TrainedRecord, build
 from kseg.training.checkpoints import read_checkpoint
-from kseg.training.files import to_json, write_atomically
-from kseg.training.records import DamagedFileError, read_run_record, sealed
+from kseg.training.run_schema import DamagedFileError, read_run_record, sealed
+from kseg.training.writing import to_json, write_atomically
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import numpy as np
 from h5py import h5d, h5g
 
 from kseg.plain_hdf5 import own, plain
-from kseg.training.records import DamagedFileError
+from kseg.training.run_schema import DamagedFileError
 
 # Group name to the shapes of its arrays; None for a group that may be missing or of any shape.
 Shapes = Mapping[str, list[tuple[int, ...]] | None]

@@ -8,8 +8,8 @@ import pytest
 from keras import layers
 
 import kseg
-from kseg.training import memory
-from kseg.training.memory import MemoryNeededError, check_memory, training_bytes
+from kseg.training import headroom
+from kseg.training.headroom import MemoryNeededError, check_memory, training_bytes
 
 QUICK = kseg.Recipe(epochs=1, batch_size=4)
 
@@ -148,7 +148,7 @@ def test_sizes_are_limited(name):
 def test_a_training_that_does_not_fit_is_refused_with_what_would(
     tmp_path, training_data, own_model, monkeypatch
 ):
-    monkeypatch.setattr(memory, "available_bytes", lambda: 301_000_000)  # one million of its own
+    monkeypatch.setattr(headroom, "available_bytes", lambda: 301_000_000)  # one million of its own
     match = (
         r"needs about 2 MB of memory for a step of 4 crops of 64 x 64, beside 300 MB for itself, "
         r"and 301 MB are free\. Take --batch-size 1, or --size 32 32, or --crop 32 32"
@@ -160,7 +160,7 @@ def test_a_training_that_does_not_fit_is_refused_with_what_would(
 
 def test_what_is_named_fits(monkeypatch):
     model = kseg.build_fcn32s(3, backbone="separable", weights=None)
-    monkeypatch.setattr(memory, "available_bytes", lambda: 4 << 30)
+    monkeypatch.setattr(headroom, "available_bytes", lambda: 4 << 30)
     crop, batch = (3008, 4000), 8  # 12 megapixels
     with pytest.raises(MemoryNeededError) as caught:
         check_memory(model, crop, batch, (3000, 4000))
@@ -168,12 +168,12 @@ def test_what_is_named_fits(monkeypatch):
     size = tuple(int(words[words.index("--size") + i]) for i in (1, 2))
     assert training_bytes(model, size, batch) < 4 << 30 < training_bytes(model, crop, batch)
     check_memory(model, size, batch, size)
-    monkeypatch.setattr(memory, "available_bytes", lambda: None)  # not known: nothing is refused
+    monkeypatch.setattr(headroom, "available_bytes", lambda: None)  # not known: nothing is refused
     check_memory(model, crop, batch, crop)
 
 
 def test_available_memory_is_that_of_the_machine():
-    free = memory.available_bytes()
+    free = headroom.available_bytes()
     assert free is None or 10_000_000 < free < 1 << 50
 
 

@@ -11,8 +11,8 @@ import pytest
 
 from kseg.training import load
 from kseg.training.checkpoints import read_checkpoint, write_checkpoint
-from kseg.training.files import write_atomically
 from kseg.training.run import Run, assign, open_run
+from kseg.training.writing import write_atomically
 
 
 def checkpoint(path, step, mean_iou=None):

@@ -6,7 +6,7 @@ import h5py
 import numpy as np
 import pytest
 
-from kseg.training.records import DamagedFileError
+from kseg.training.run_schema import DamagedFileError
 from kseg.training.weights_file import read_weights, to_bytes
 
 SHAPES = {"average": [(2, 3), (4,)]}

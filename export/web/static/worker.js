@@ -1,0 +1,176 @@
+// Runs the network beside the page, so that the page stays live. It answers two messages:
+//   {id, open: model, runtime}     -> {id}
+//   {id, picture: ImageBitmap}     -> {id, picture, labels, size, counts, milliseconds}
+// and {id, error} where something fails, a sentence.
+//
+// A classic worker, since both runtimes load their WebAssembly with importScripts.
+
+let pixels; // the module pixels.js
+let network; // facts of the open model, from models.json
+let run; // RGB of the input's size -> {scores: Float32Array, grid: [h, w], stride}
+let close = () => {};
+let runtimeModule; // of the runtime, loaded once
+
+// One message after the other: an `open` ends before the picture behind it is labelled.
+let queue = Promise.resolve();
+self.onmessage = ({ data }) => {
+  queue = queue.then(() => answer(data)).catch((error) => {
+    console.warn(error);
+    self.postMessage({ id: data.id, error: sentence(error) });
+  });
+};
+
+async function answer(message) {
+  if ("open" in message) {
+    await open(message.open, message.runtime);
+    self.postMessage({ id: message.id });
+  } else {
+    const [result, transfer] = await label(message.picture);
+    self.postMessage({ id: message.id, ...result }, transfer);
+  }
+}
+
+async function open(model, runtime) {
+  pixels ??= await import("./pixels.js");
+  close();
+  run = undefined;
+  const engine = { litert: openLiteRt, mediapipe: openMediaPipe }[runtime.name];
+  const bytes = new Uint8Array(await (await download(model.file, "The model")).arrayBuffer());
+  network = model;
+  [run, close] = await engine(bytes, model, new URL(runtime.base, self.location).href);
+}
+
+async function label(picture) {
+  const begin = performance.now();
+  const own = [picture.height, picture.width];
+  const canvas = new OffscreenCanvas(picture.width, picture.height);
+  const context = canvas.getContext("2d", { willReadFrequently: true });
+  context.drawImage(picture, 0, 0);
+  const rgba = context.getImageData(0, 0, picture.width, picture.height).data;
+  const fitted = pixels.fittedSize(own, network);
+  const input = pixels.toInput(rgba, own, fitted, network.inputSize);
+  const start = performance.now();
+  const output = await run(input);
+  const end = performance.now();
+  const labels = pixels.toLabels(output, network.classes.length, fitted, own);
+  const counts = pixels.count(labels, network.classes.length);
+  const milliseconds = { network: end - start, all: performance.now() - begin };
+  return [{ picture, labels, size: own, counts, milliseconds }, [picture, labels.buffer]];
+}
+
+// LiteRT: https://www.npmjs.com/package/@litertjs/core
+
+async function openLiteRt(bytes, model, base) {
+  runtimeModule ??= await loadLiteRt(base);
+  const compiled = await runtimeModule.loadAndCompile(bytes, { accelerator: "wasm" });
+  const shape = [1, ...model.inputSize, 3];
+
+  async function runLiteRt(input) {
+    const tensor = new runtimeModule.Tensor(toNumbers(input, model), shape);
+    const outputs = await compiled.run([tensor]);
+    const values = outputs[0].toTypedArray();
+    const scores = model.head === "argmax" ? oneHot(values, model) : dequantize(values, model);
+    [tensor, ...outputs].forEach((each) => each.delete());
+    return { scores, grid: model.outputSize, stride: model.stride };
+  }
+  return [runLiteRt, () => compiled.delete()];
+}
+
+async function loadLiteRt(base) {
+  // The package takes one function from @litertjs/wasm-utils, which it names without an address.
+  // Only an import map could tell the address, and workers have none. So the function is here,
+  // and the text of the package is pointed at it before it is imported.
+  self.startWasm = async (LiteRt, script) => {
+    importScripts(script);
+    return new LiteRt(await self.ModuleFactory({ locateFile: (name) => `${base}wasm/${name}` }));
+  };
+  const helper = moduleOf("export const createWasmLib = self.startWasm;");
+  const text = await (await download(`${base}dist/index.js`, "The runtime")).text();
+  const litert = await import(moduleOf(text.replace(/["']@litertjs\/wasm-utils["']/, `"${helper}"`)));
+  await litert.loadLiteRt(`${base}wasm/`);
+  return litert;
+}
+
+function moduleOf(text) {
+  return URL.createObjectURL(new Blob([text], { type: "text/javascript" }));
+}
+
+function toNumbers(input, { inputType, scaling: [factor, offset] }) {
+  if (inputType === "uint8") return input; // bytes go in as they are
+  return Float32Array.from(input, (byte) => byte * factor + offset);
+}
+
+function dequantize(values, { outputScale, outputZeroPoint }) {
+  if (!outputScale) return Float32Array.from(values);
+  const scale = Math.fround(outputScale);
+  return Float32Array.from(values, (value) => (value - outputZeroPoint) * scale);
+}
+
+// A class map as scores: 1 for the class, 0 for the others.
+function oneHot(values, { classes }) {
+  const scores = new Float32Array(values.length * classes.length);
+  values.forEach((value, index) => (scores[index * classes.length + value] = 1));
+  return scores;
+}
+
+// MediaPipe: https://www.npmjs.com/package/@mediapipe/tasks-vision
+
+async function openMediaPipe(bytes, model, base) {
+  runtimeModule ??= await import(`${base}vision_bundle.mjs`).catch(() => lost(base, "The runtime"));
+  const { FilesetResolver, ImageSegmenter } = runtimeModule;
+  const segmenter = await ImageSegmenter.createFromOptions(
+    await FilesetResolver.forVisionTasks(`${base}wasm`),
+    {
+      baseOptions: { modelAssetBuffer: bytes, delegate: "CPU" },
+      canvas: new OffscreenCanvas(1, 1),
+      runningMode: "IMAGE",
+      outputCategoryMask: false,
+      outputConfidenceMasks: true,
+    },
+  );
+
+  function runMediaPipe(input) {
+    const [height, width] = model.inputSize;
+    const image = new ImageData(width, height);
+    for (let i = 0; i < height * width; i++) {
+      image.data.set(input.subarray(3 * i, 3 * i + 3), 4 * i);
+      image.data[4 * i + 3] = 255;
+    }
+    const result = segmenter.segment(image);
+    const depth = model.classes.length;
+    const scores = new Float32Array(height * width * depth);
+    result.confidenceMasks.forEach((mask, c) => {
+      const values = mask.getAsFloat32Array();
+      // MediaPipe gives probabilities. Their logarithms are the logits but for a number that is
+      // the same for all classes of a pixel, so that interpolation is that of the logits.
+      for (let i = 0; i < values.length; i++) {
+        scores[i * depth + c] =
+          model.head === "logits" ? Math.log(Math.max(values[i], 1e-38)) : values[i];
+      }
+    });
+    result.close();
+    return { scores, grid: model.inputSize, stride: 1 };
+  }
+  return [runMediaPipe, () => segmenter.close()];
+}
+
+// Errors as sentences for the page.
+
+class Told extends Error {}
+
+async function download(address, what) {
+  const response = await fetch(address).catch(() => lost(address, what));
+  if (!response.ok) throw new Told(`${what} is missing: ${address} answers ${response.status}.`);
+  return response;
+}
+
+function lost(address, what) {
+  const { host } = new URL(address, self.location);
+  throw new Told(`${what} could not be loaded from ${host}; look at the network, then try again.`);
+}
+
+function sentence(error) {
+  if (error instanceof Told) return error.message;
+  if (!run) return `The runtime did not start (${error.message ?? error}); try again.`;
+  return `The picture could not be labelled (${error.message ?? error}).`;
+}

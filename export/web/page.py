@@ -9,27 +9,23 @@ from pathlib import Path
 from typing import Any
 
 from export.web.facts import WebModel, read_facts
-from export.web.runtimes import RUNTIMES, copy_package, open_package
+from export.web.runtimes import copy_package, open_runtime
 
 _STATIC = Path(__file__).with_name("static")
 _MARK = "models.json"  # a folder with it is a page of ours
 
 
 def make_page(
-    models: Sequence[WebModel],
-    out: str | Path,
-    *,
-    runtime: str = "litert",
-    package: str | Path | None = None,
+    models: Sequence[WebModel], out: str | Path, *, runtime: str | Path = "litert"
 ) -> Path:
     """Fills a folder with a page that runs .tflite files; any static host serves it.
 
     Args:
         models: The files; the page opens with the first and offers the others.
         out: The folder. An earlier page there is replaced, anything else is not touched.
-        runtime: "litert" or "mediapipe", from the npm CDN, in the version that is tested.
-        package: The runtime's unpacked npm package, which is copied into the folder, so that the
-            page asks no other host; it decides which runtime it is.
+        runtime: "litert" or "mediapipe", from the npm CDN in the version that is tested; or the
+            folder of the unpacked npm package, which is copied, so that the page asks no other
+            host.
 
     Returns:
         The folder.
@@ -39,16 +35,7 @@ def make_page(
         ValueError: If an argument is wrong, or the folder holds something else.
     """
     out = Path(out)
-    used: dict[str, Any]
-    if package is not None:
-        found, version = open_package(Path(package))
-        used = {"base": "runtime/"}
-    elif runtime in RUNTIMES:
-        found, version = RUNTIMES[runtime], RUNTIMES[runtime].version
-        used = {"base": found.address()}
-    else:
-        raise ValueError(f"runtime must be one of {', '.join(RUNTIMES)}; got {runtime!r}.")
-    used |= {"name": found.name, "title": f"{found.title} {version}"}
+    found, version, package = open_runtime(runtime)
     facts = [read_facts(model, found.name) for model in models]
     names = [fact["file"] for fact in facts]
     if not names or len(set(names)) < len(names):
@@ -59,7 +46,12 @@ def make_page(
     for model in models:
         shutil.copyfile(model.path, out / model.path.name)
     if package is not None:
-        copy_package(found, Path(package), out / "runtime")
+        copy_package(found, package, out / "runtime")
+    used = {
+        "name": found.name,
+        "title": f"{found.title} {version}",
+        "base": found.address() if package is None else "runtime/",
+    }
     record = {"runtime": used, "models": facts}
     (out / _MARK).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     return out

@@ -62,36 +62,40 @@ RUNTIMES = {
 }
 
 
-def open_package(folder: Path) -> tuple[Runtime, str]:
-    """Says which runtime an unpacked npm package is.
+def open_runtime(runtime: str | Path) -> tuple[Runtime, str, Path | None]:
+    """Says which runtime a page is to use.
 
     Args:
-        folder: With package.json, as `npm pack` and `tar` make it.
+        runtime: "litert" or "mediapipe", from the npm CDN; or the folder of an unpacked npm
+            package, as `npm pack` and `tar` make it.
 
     Returns:
-        The runtime and the package's version.
+        The runtime, its version, and the folder, None for the CDN.
 
     Raises:
-        ValueError: If it is none, or lacks a file.
+        ValueError: If it is none, or the folder lacks a file.
     """
-    packages = {runtime.package: runtime for runtime in RUNTIMES.values()}
-    wanted = " or ".join(packages)
-    fix = f"unpack what `npm pack {packages and next(iter(packages))}` fetches and name that folder"
+    if str(runtime) in RUNTIMES:
+        found = RUNTIMES[str(runtime)]
+        return found, found.version, None
+    folder = Path(runtime)
+    packages = {found.package: found for found in RUNTIMES.values()}
     try:
         record = json.loads((folder / "package.json").read_text(encoding="utf-8"))
-        runtime, version = packages[record["name"]], str(record["version"])
+        found, version = packages[record["name"]], str(record["version"])
     except (OSError, ValueError, LookupError, TypeError):
         raise ValueError(
-            f"{folder} is not the unpacked npm package {wanted} (its package.json would say so); "
-            f"{fix}."
+            f"runtime must be {' or '.join(RUNTIMES)}, or the folder of an unpacked npm package "
+            f"{' or '.join(packages)}, with its package.json; got {runtime}. `npm pack "
+            f"{next(iter(packages))}` fetches one, tar -xzf unpacks it."
         ) from None
-    for file in runtime.files:
+    for file in found.files:
         if not (folder / file).is_file():
             raise ValueError(
-                f"{folder} lacks {file}; kseg is tested with {runtime.package} {runtime.version}: "
-                f"unpack what `npm pack {runtime.package}@{runtime.version}` fetches."
+                f"{folder} lacks {file}; unpack what `npm pack {found.package}@{found.version}` "
+                "fetches, the version that kseg is tested with."
             )
-    return runtime, version
+    return found, version, folder
 
 
 def copy_package(runtime: Runtime, source: Path, target: Path) -> None:

@@ -12,6 +12,8 @@ import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from kseg.cli.web import add_web
+
 _BAD_INPUT, _RESOURCES, _INTERRUPTED = 2, 5, 130
 _ABOUT_INPUT = (ValueError, TypeError, ImportError, OSError)
 _MODEL = "a run folder, a .tflite file, or the name of a trained model (see `kseg models`)"
@@ -60,6 +62,10 @@ def _verb(name: str) -> Callable[[argparse.Namespace], None]:
         from kseg.cli.check import check_file
 
         return check_file
+    if name == "web":
+        from kseg.cli.web import web
+
+        return web
     from kseg.cli import commands
 
     return getattr(commands, name)
@@ -107,6 +113,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_export(verbs.add_parser("export", help="make a verified .tflite file"))
     _add_check(verbs.add_parser("check", help="say which ops the Edge TPU would run, and why"))
     _add_benchmark(verbs.add_parser("benchmark", help="time .tflite files"))
+    add_web(verbs.add_parser("web", help="make a web page that runs a model on a camera"))
     _add_describe(verbs.add_parser("describe", help="count what a network costs"))
     models = verbs.add_parser("models", help="list networks, backbones and trained models")
     models.add_argument(

@@ -1,25 +1,16 @@
 // The page: takes a picture or the camera, hands it to worker.js, and shows what comes back.
 
-import { pngOfLabels } from "./png.js";
+import * as view from "./view.js";
 
 const MOST_PIXELS = 25_000_000; // phones run out of memory beyond
-const SHOWN_PIXELS = 2_000_000; // a canvas larger than this only costs time
 const byId = (id) => document.getElementById(id);
-const image = byId("image").getContext("2d");
-const overlay = byId("overlay").getContext("2d");
 const video = byId("video");
 
 const state = {
   models: [], // from models.json
   runtime: null, // likewise
-  model: null, // the open one
-  hidden: new Set(), // ids of the classes that are switched off
-  result: null, // the last answer of the worker
-  name: "picture", // for saved files
   stream: null, // of the camera
   turn: 0, // counts what was opened, so that a late answer is known as such
-  fps: 0,
-  shownAt: 0, // when the last picture of the camera was shown
 };
 
 // The worker, and one promise for each question to it.
@@ -77,33 +68,25 @@ async function openModel(model) {
     fail(error.message, true);
     return;
   }
-  const [height, width] = model.inputSize;
-  state.model = model;
-  state.hidden.clear();
-  byId("title").textContent = model.title;
-  document.title = model.title;
-  byId("file-facts").textContent =
-    `${model.file}: ${megabytes} MB, ${model.inputType} pictures of ${width} × ${height} pixels, ` +
-    `run by ${state.runtime.title}.`;
-  byId("licence").hidden = !model.licence;
-  byId("licence").textContent = `Licence of the weights: ${model.licence}`;
-  showLegend();
+  view.open(model, state.runtime);
   ready(true);
   say("Ready.");
-  if (state.result && !state.stream) await label(await createImageBitmap(state.result.picture));
+  const again = await view.pictureAgain();
+  if (again) await label(again);
 }
 
 // Pictures
 
 async function openPicture(file) {
-  if (!file || !state.model) return;
+  if (!file || byId("choose").disabled) return;
   stopCamera();
   fail("");
   say("Reading the picture …");
   try {
+    const turn = state.turn;
     const picture = await decode(file);
-    state.name = file.name.replace(/\.[^.]*$/, "") || "picture";
-    await label(picture);
+    if (turn !== state.turn) return;
+    await label(picture, file.name.replace(/\.[^.]*$/, "") || "picture");
   } catch (error) {
     say("");
     fail(error.message);
@@ -133,12 +116,16 @@ async function decode(file) {
   }
 }
 
-async function label(picture) {
+async function label(picture, name) {
+  const turn = state.turn;
   say("Labelling …");
   try {
-    show(await ask({ picture }, [picture]));
-    say(`Labelled: ${summary()}.`);
+    const result = await ask({ picture }, [picture]);
+    if (turn !== state.turn) return; // something else was opened meanwhile
+    view.show(result, { name });
+    say(`Labelled: ${view.summary()}.`);
   } catch (error) {
+    if (turn !== state.turn) return;
     say("");
     fail(error.message);
   }
@@ -173,27 +160,28 @@ async function startCamera(facing) {
     stopCamera();
     fail("The camera was switched off or taken away; press its button to start again.");
   };
-  video.srcObject = stream;
-  await video.play();
   byId("stop").hidden = false;
-  state.name = "camera";
   say("The camera is on.");
-  while (state.stream === stream) {
-    try {
-      const result = await ask(...(await frame()));
-      if (state.stream !== stream) result.picture.close();
-      else show(result, facing === "user");
-    } catch (error) {
-      stopCamera();
-      fail(error.message);
-    }
-    await new Promise(requestAnimationFrame); // a hidden tab rests
-  }
+  follow(stream, facing === "user");
 }
 
-async function frame() {
-  const picture = await createImageBitmap(video);
-  return [{ picture }, [picture]];
+// Labels one picture of the camera after the other, as fast as the worker is.
+async function follow(stream, mirrored) {
+  video.srcObject = stream;
+  try {
+    await video.play();
+    while (state.stream === stream) {
+      const picture = await createImageBitmap(video);
+      const result = await ask({ picture }, [picture]);
+      if (state.stream !== stream) return;
+      view.show(result, { name: "camera", live: true, mirrored });
+      await new Promise(requestAnimationFrame); // a hidden tab rests
+    }
+  } catch (error) {
+    if (state.stream !== stream) return; // stopped meanwhile
+    stopCamera();
+    fail(error.message);
+  }
 }
 
 function stopCamera() {
@@ -201,8 +189,7 @@ function stopCamera() {
   state.stream?.getTracks().forEach((track) => track.stop());
   state.stream = null;
   video.srcObject = null;
-  state.shownAt = state.fps = 0;
-  byId("fps").textContent = "–";
+  view.rest();
   byId("stop").hidden = true;
 }
 
@@ -215,150 +202,6 @@ function cameraSentence(error) {
     NotReadableError: "The camera is in use by another program, or cannot be read.",
   };
   return sentences[error.name] ?? error.message;
-}
-
-// Showing
-
-function show(result, mirrored = false) {
-  state.result?.picture.close();
-  state.result = result;
-  const [height, width] = result.size;
-  const shrink = Math.min(1, Math.sqrt(SHOWN_PIXELS / (width * height)));
-  for (const canvas of [image.canvas, overlay.canvas]) {
-    const size = [Math.max(1, Math.round(width * shrink)), Math.max(1, Math.round(height * shrink))];
-    if (canvas.width !== size[0]) canvas.width = size[0];
-    if (canvas.height !== size[1]) canvas.height = size[1];
-    canvas.style.transform = mirrored ? "scaleX(-1)" : "";
-  }
-  image.drawImage(result.picture, 0, 0, image.canvas.width, image.canvas.height);
-  byId("picture").hidden = false;
-  byId("empty").hidden = true;
-  byId("stage").classList.add("filled");
-  byId("save-overlay").disabled = byId("save-labels").disabled = false;
-  byId("network-ms").textContent = `${result.milliseconds.network.toFixed(0)} ms`;
-  byId("all-ms").textContent = `${result.milliseconds.all.toFixed(0)} ms`;
-  showFps();
-  showOverlay();
-  showShares();
-}
-
-function showFps() {
-  const now = performance.now();
-  if (state.stream && state.shownAt) {
-    const current = 1000 / (now - state.shownAt);
-    state.fps = state.fps ? 0.8 * state.fps + 0.2 * current : current;
-    byId("fps").textContent = state.fps.toFixed(1);
-  }
-  state.shownAt = now;
-}
-
-function showOverlay() {
-  if (!state.result) return;
-  const { width, height } = overlay.canvas;
-  overlay.putImageData(colored(width, height), 0, 0);
-  overlay.canvas.setAttribute("aria-label", `The classes, laid over the picture: ${summary()}`);
-}
-
-// The label map in colours, at any size: picked, never interpolated.
-function colored(width, height) {
-  const { labels, size } = state.result;
-  const data = new ImageData(width, height);
-  const words = new Uint32Array(data.data.buffer); // red in the lowest byte
-  const colors = state.model.classes.map(({ color: [red, green, blue] }, id) =>
-    state.hidden.has(id) ? 0 : ((255 << 24) | (blue << 16) | (green << 8) | red) >>> 0,
-  );
-  for (let y = 0; y < height; y++) {
-    const from = Math.floor((y * size[0]) / height) * size[1];
-    for (let x = 0; x < width; x++) {
-      words[y * width + x] = colors[labels[from + Math.floor((x * size[1]) / width)]];
-    }
-  }
-  return data;
-}
-
-function showLegend() {
-  const items = state.model.classes.map(({ name, color }, id) => {
-    const button = document.createElement("button");
-    button.type = "button";
-    button.setAttribute("aria-pressed", "true");
-    button.append(swatch(color), span("name", name), span("share", ""));
-    button.onclick = () => {
-      if (!state.hidden.delete(id)) state.hidden.add(id);
-      button.setAttribute("aria-pressed", String(!state.hidden.has(id)));
-      showOverlay();
-    };
-    const item = document.createElement("li");
-    item.append(button);
-    return item;
-  });
-  byId("legend").replaceChildren(...items);
-}
-
-function swatch(color) {
-  const made = (name) => document.createElementNS("http://www.w3.org/2000/svg", name);
-  const [svg, rect] = [made("svg"), made("rect")];
-  svg.setAttribute("aria-hidden", "true");
-  rect.setAttribute("width", "100%");
-  rect.setAttribute("height", "100%");
-  rect.setAttribute("fill", `rgb(${color.join(" ")})`);
-  svg.append(rect);
-  return svg;
-}
-
-function span(kind, text) {
-  const made = document.createElement("span");
-  made.className = kind;
-  made.textContent = text; // text, never HTML: names are others'
-  return made;
-}
-
-function showShares() {
-  document.querySelectorAll("#legend .share").forEach((place, id) => {
-    place.textContent = percent(state.result.counts[id]);
-  });
-}
-
-function percent(pixels) {
-  const share = (100 * pixels) / state.result.labels.length;
-  return `${share > 0 && share < 10 ? share.toFixed(1) : share.toFixed(0)} %`;
-}
-
-function summary() {
-  return state.result.counts
-    .map((pixels, id) => ({ pixels, name: state.model.classes[id].name }))
-    .filter(({ pixels }) => pixels)
-    .sort((a, b) => b.pixels - a.pixels)
-    .slice(0, 3)
-    .map(({ pixels, name }) => `${name} ${percent(pixels)}`)
-    .join(", ");
-}
-
-// Saving, at the picture's own size
-
-async function saveOverlay() {
-  const { picture, size: [height, width] } = state.result;
-  const canvas = new OffscreenCanvas(width, height);
-  const context = canvas.getContext("2d");
-  const classes = new OffscreenCanvas(width, height);
-  classes.getContext("2d").putImageData(colored(width, height), 0, 0);
-  context.drawImage(picture, 0, 0);
-  context.globalAlpha = byId("opacity").value / 100;
-  context.drawImage(classes, 0, 0);
-  save(await canvas.convertToBlob({ type: "image/png" }), "overlay.png");
-}
-
-async function saveLabels() {
-  const { labels, size } = state.result;
-  const colors = state.model.classes.map(({ color }) => color);
-  save(await pngOfLabels(labels, size, colors), "labels.png");
-}
-
-function save(blob, ending) {
-  const link = document.createElement("a");
-  link.href = URL.createObjectURL(blob);
-  link.download = `${state.name}.${ending}`;
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
 }
 
 // Words on the page
@@ -392,12 +235,6 @@ byId("retry").onclick = () => (state.models.length ? openModel(chosen()) : start
 byId("model").onchange = () => {
   stopCamera();
   openModel(chosen());
-};
-byId("save-overlay").onclick = saveOverlay;
-byId("save-labels").onclick = saveLabels;
-byId("opacity").oninput = ({ target }) => {
-  overlay.canvas.style.opacity = target.value / 100;
-  byId("opacity-value").textContent = `${target.value} %`;
 };
 document.ondragover = (event) => {
   event.preventDefault();

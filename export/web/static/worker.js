@@ -37,7 +37,9 @@ async function open(model, runtime) {
   const engine = { litert: openLiteRt, mediapipe: openMediaPipe }[runtime.name];
   const bytes = new Uint8Array(await (await download(model.file, "The model")).arrayBuffer());
   network = model;
-  [run, close] = await engine(bytes, model, new URL(runtime.base, self.location).href);
+  const base = new URL(runtime.base, self.location);
+  hosts.add(base.origin);
+  [run, close] = await engine(bytes, model, base.href);
 }
 
 async function label(picture) {
@@ -132,27 +134,59 @@ async function openMediaPipe(bytes, model, base) {
   function runMediaPipe(input) {
     const [height, width] = model.inputSize;
     const image = new ImageData(width, height);
-    for (let i = 0; i < height * width; i++) {
-      image.data.set(input.subarray(3 * i, 3 * i + 3), 4 * i);
-      image.data[4 * i + 3] = 255;
+    for (let i = 0, to = 0; i < input.length; to++) {
+      for (let channel = 0; channel < 3; channel++) image.data[to++] = input[i++];
+      image.data[to] = 255;
     }
     const result = segmenter.segment(image);
-    const depth = model.classes.length;
-    const scores = new Float32Array(height * width * depth);
-    result.confidenceMasks.forEach((mask, c) => {
-      const values = mask.getAsFloat32Array();
-      // MediaPipe gives probabilities. Their logarithms are the logits but for a number that is
-      // the same for all classes of a pixel, so that interpolation is that of the logits.
-      for (let i = 0; i < values.length; i++) {
-        scores[i * depth + c] =
-          model.head === "logits" ? Math.log(Math.max(values[i], 1e-38)) : values[i];
-      }
-    });
+    const masks = result.confidenceMasks.map((mask) => mask.getAsFloat32Array());
+    const scores = model.head === "logits" ? toLogits(masks, model.outputScale) : interleave(masks);
     result.close();
     return { scores, grid: model.inputSize, stride: 1 };
   }
   return [runMediaPipe, () => segmenter.close()];
 }
+
+function interleave(masks) {
+  const scores = new Float32Array(masks[0].length * masks.length);
+  masks.forEach((mask, c) => {
+    for (let i = 0; i < mask.length; i++) scores[i * masks.length + c] = mask[i];
+  });
+  return scores;
+}
+
+// MediaPipe gives probabilities. Their logarithms are the logits but for a number that is the same
+// for all classes of a pixel, so that interpolation is that of the logits. Those of integer files
+// are whole steps apart, which undoes the rounding on the way.
+function toLogits(masks, step) {
+  const scores = interleave(masks);
+  const depth = masks.length;
+  for (let start = 0; start < scores.length; start += depth) {
+    let most = 0;
+    for (let i = start; i < start + depth; i++) most = Math.max(most, scores[i]);
+    for (let i = start; i < start + depth; i++) {
+      const below = Math.log(Math.max(scores[i] / most, 1e-38));
+      scores[i] = step ? Math.round(below / step) * step : below;
+    }
+  }
+  return scores;
+}
+
+// MediaPipe reports its use to Google's servers (its npm page says so under "Privacy Notice"). This
+// page promises that nothing leaves the device: requests go to its own host and the runtime's.
+const ask = self.fetch.bind(self);
+const hosts = new Set([self.location.origin]);
+self.fetch = async (address, options) => {
+  const { origin, protocol } = new URL(address, self.location);
+  if (hosts.has(origin) || protocol === "blob:") return ask(address, options);
+  throw new TypeError(`${origin} is not asked from this page`);
+};
+
+// Both runtimes write whatever they do to the console as errors.
+const complain = console.error.bind(console);
+console.error = (text, ...more) => {
+  (/^(INFO|WARNING):/.test(text) ? console.debug : complain)(text, ...more);
+};
 
 // Errors as sentences for the page.
 

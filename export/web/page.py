@@ -102,7 +102,12 @@ def make_server(folder: str | Path, port: int = 0) -> ThreadingHTTPServer:
         port: 0 takes a free one; `server_port` says which.
 
     Raises:
-        OSError: If the port is taken.
+        ValueError: If the port cannot be had.
     """
     handler = partial(_Handler, directory=str(folder))
-    return ThreadingHTTPServer(("127.0.0.1", port), handler)
+    try:
+        return ThreadingHTTPServer(("127.0.0.1", port), handler)
+    except (OSError, OverflowError) as error:
+        raise ValueError(
+            f"port {port} cannot be had ({error}); name another, or 0 for any free one."
+        ) from None

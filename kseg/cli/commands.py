@@ -24,6 +24,7 @@ from kseg.cli.opening import (
     warn_if_names_differ,
     warn_if_val_was_seen,
 )
+from kseg.cli.web import web
 from kseg.data.files import read_image
 from kseg.metrics import Scores
 from kseg.models import MODELS, TRAINED, build, copy_weights
@@ -179,4 +180,14 @@ def _print_scores(scores: Scores) -> None:
     print(tabulate(rows, ["class", f"IoU ({scores.images} images)"], disable_numparse=True))
 
 
-__all__ = ["benchmark", "demo", "describe", "evaluate", "export", "models", "predict", "train"]
+__all__ = [
+    "benchmark",
+    "demo",
+    "describe",
+    "evaluate",
+    "export",
+    "models",
+    "predict",
+    "train",
+    "web",
+]

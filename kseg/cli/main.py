@@ -62,10 +62,6 @@ def _verb(name: str) -> Callable[[argparse.Namespace], None]:
         from kseg.cli.check import check_file
 
         return check_file
-    if name == "web":
-        from kseg.cli.web import web
-
-        return web
     from kseg.cli import commands
 
     return getattr(commands, name)

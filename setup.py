@@ -47,6 +47,7 @@ setup(
             "mypy>=1.15",
             "nbclient>=0.10",
             "nbformat>=5.10",
+            "playwright>=1.55",
             "pytest>=8.3",
             "ruff>=0.11",
             "scikit-image>=0.25",

@@ -15,23 +15,36 @@ const state = {
 
 // The worker, and one promise for each question to it.
 
-const worker = new Worker("worker.js");
+let worker = null; // started when it is first asked, and anew after it broke
 const waiting = new Map();
 let lastId = 0;
 
-worker.onmessage = ({ data }) => {
-  const { resolve, reject } = waiting.get(data.id);
-  waiting.delete(data.id);
-  if (data.error) reject(new Error(data.error));
-  else resolve(data);
-};
-
-worker.onerror = () => fail("The page’s own worker.js did not start; serve the whole folder.");
-
 function ask(message, transfer = []) {
+  worker ??= startWorker();
   const id = ++lastId;
   worker.postMessage({ ...message, id }, transfer);
   return new Promise((resolve, reject) => waiting.set(id, { resolve, reject }));
+}
+
+function startWorker() {
+  const started = new Worker("worker.js");
+  started.onmessage = ({ data }) => {
+    const { resolve, reject } = waiting.get(data.id);
+    waiting.delete(data.id);
+    if (data.error) reject(new Error(data.error));
+    else resolve(data);
+  };
+  started.onerror = (event) => stopWorker(event.message);
+  return started;
+}
+
+function stopWorker(reason) {
+  worker?.terminate();
+  worker = null;
+  const error = new Error(`worker.js stopped (${reason ?? "it could not be loaded"}); try again.`);
+  error.retry = true;
+  waiting.forEach(({ reject }) => reject(error));
+  waiting.clear();
 }
 
 // Starting
@@ -43,6 +56,7 @@ async function start() {
     if (!response.ok) throw new Error(`the answer is ${response.status}`);
     ({ models: state.models, runtime: state.runtime } = await response.json());
   } catch (error) {
+    say("");
     fail(`models.json could not be loaded (${error.message}); is its server still there?`, true);
     return;
   }
@@ -127,7 +141,7 @@ async function label(picture, name) {
   } catch (error) {
     if (turn !== state.turn) return;
     say("");
-    fail(error.message);
+    fail(error.message, error.retry);
   }
 }
 
@@ -180,7 +194,7 @@ async function follow(stream, mirrored) {
   } catch (error) {
     if (state.stream !== stream) return; // stopped meanwhile
     stopCamera();
-    fail(error.message);
+    fail(error.message, error.retry);
   }
 }
 
@@ -231,7 +245,11 @@ byId("stop").onclick = () => {
   stopCamera();
   say("The camera is off.");
 };
-byId("retry").onclick = () => (state.models.length ? openModel(chosen()) : start());
+byId("retry").onclick = () => {
+  stopWorker("anew"); // with a fresh runtime
+  if (state.models.length) openModel(chosen());
+  else start();
+};
 byId("model").onchange = () => {
   stopCamera();
   openModel(chosen());

@@ -39,10 +39,15 @@ async function open(model, runtime) {
   network = model;
   const base = new URL(runtime.base, self.location);
   hosts.add(base.origin);
-  [run, close] = await engine(bytes, model, base.href);
+  [run, close] = await engine(bytes, model, base.href).catch((error) => {
+    // WebAssembly says in many ways that its file did not come.
+    if (/network|fetch|failed to load/i.test(error.message ?? error)) lost(base, "The runtime");
+    throw error;
+  });
 }
 
 async function label(picture) {
+  if (!run) throw new Told("No network is open; try again.");
   const begin = performance.now();
   const own = [picture.height, picture.width];
   const canvas = new OffscreenCanvas(picture.width, picture.height);
@@ -118,7 +123,7 @@ function oneHot(values, { classes }) {
 // MediaPipe: https://www.npmjs.com/package/@mediapipe/tasks-vision
 
 async function openMediaPipe(bytes, model, base) {
-  runtimeModule ??= await import(`${base}vision_bundle.mjs`).catch(() => lost(base, "The runtime"));
+  runtimeModule ??= await import(`${base}vision_bundle.mjs`);
   const { FilesetResolver, ImageSegmenter } = runtimeModule;
   const segmenter = await ImageSegmenter.createFromOptions(
     await FilesetResolver.forVisionTasks(`${base}wasm`),

@@ -150,23 +150,40 @@ function scoreRows(scores, [height, width], [toHeight, toWidth], depth) {
   const down = neighbours(height, toHeight);
   const across = neighbours(width, toWidth);
   const row = new Float32Array(toWidth * depth);
-  const between = Math.fround; // a + (b - a) * part, each step rounded
+  // The two old rows that new ones lie between, made as wide as these.
+  const wide = [new Float32Array(row.length), new Float32Array(row.length)];
+  const held = [-1, -1];
+  const widened = (y) => {
+    if (held[y % 2] !== y) widen(scores, y * width * depth, across, depth, wide[y % 2]);
+    held[y % 2] = y;
+    return wide[y % 2];
+  };
   return (y) => {
-    const top = down.lower[y] * width * depth;
-    const bottom = down.upper[y] * width * depth;
-    for (let x = 0; x < toWidth; x++) {
-      const left = across.lower[x] * depth;
-      const right = across.upper[x] * depth;
-      for (let c = 0; c < depth; c++) {
-        const a = scores[top + left + c];
-        const b = scores[bottom + left + c];
-        const above = between(a + between(between(scores[top + right + c] - a) * across.part[x]));
-        const below = between(b + between(between(scores[bottom + right + c] - b) * across.part[x]));
-        row[x * depth + c] = above + between(between(below - above) * down.part[y]);
-      }
-    }
+    const above = widened(down.lower[y]);
+    const below = widened(down.upper[y]);
+    blendScores(above, below, down.part[y], row);
     return row;
   };
+}
+
+function widen(scores, start, { lower, upper, part }, depth, out) {
+  for (let x = 0, to = 0; x < lower.length; x++) {
+    let left = start + lower[x] * depth;
+    let right = start + upper[x] * depth;
+    const share = part[x];
+    for (const end = to + depth; to < end; to++, left++, right++) {
+      out[to] = between(scores[left], scores[right], share);
+    }
+  }
+}
+
+function blendScores(above, below, share, out) {
+  for (let i = 0; i < out.length; i++) out[i] = between(above[i], below[i], share);
+}
+
+// Each step rounded to float32, as Keras does.
+function between(a, b, share) {
+  return a + Math.fround(Math.fround(b - a) * share);
 }
 
 function neighbours(size, toSize) {

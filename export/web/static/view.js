@@ -10,7 +10,7 @@ const overlay = byId("overlay").getContext("2d");
 const state = {
   model: null, // from models.json
   hidden: new Set(), // ids of the classes that are switched off
-  result: null, // the last answer of the worker, with its name
+  result: null, // the last answer of the worker, with its name and the network it is from
   fps: 0,
   shownAt: 0, // when the last picture of the camera was shown
 };
@@ -35,7 +35,7 @@ export async function pictureAgain() {
 
 export function show(result, { name, live = false, mirrored = false }) {
   state.result?.picture.close();
-  state.result = { ...result, name: name ?? state.result.name };
+  state.result = { ...result, name: name ?? state.result.name, model: state.model };
   const [height, width] = result.size;
   const shrink = Math.min(1, Math.sqrt(SHOWN_PIXELS / (width * height)));
   for (const canvas of [image.canvas, overlay.canvas]) {
@@ -80,10 +80,10 @@ function showOverlay() {
 
 // The label map in colours, at any size: picked, never interpolated.
 function colored(width, height) {
-  const { labels, size } = state.result;
+  const { labels, size, model } = state.result;
   const data = new ImageData(width, height);
   const words = new Uint32Array(data.data.buffer); // red in the lowest byte
-  const colors = state.model.classes.map(({ color: [red, green, blue] }, id) =>
+  const colors = model.classes.map(({ color: [red, green, blue] }, id) =>
     state.hidden.has(id) ? 0 : ((255 << 24) | (blue << 16) | (green << 8) | red) >>> 0,
   );
   for (let y = 0; y < height; y++) {
@@ -144,8 +144,9 @@ function percent(pixels) {
 
 // The three largest classes, in words.
 export function summary() {
-  return state.result.counts
-    .map((pixels, id) => ({ pixels, name: state.model.classes[id].name }))
+  const { counts, model } = state.result;
+  return counts
+    .map((pixels, id) => ({ pixels, name: model.classes[id].name }))
     .filter(({ pixels }) => pixels)
     .sort((a, b) => b.pixels - a.pixels)
     .slice(0, 3)
@@ -168,8 +169,8 @@ async function saveOverlay() {
 }
 
 async function saveLabels() {
-  const { labels, size } = state.result;
-  const colors = state.model.classes.map(({ color }) => color);
+  const { labels, size, model } = state.result;
+  const colors = model.classes.map(({ color }) => color);
   save(await pngOfLabels(labels, size, colors), "labels.png");
 }
 

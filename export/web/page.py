@@ -34,13 +34,16 @@ def make_page(
         ModelFileError: If LiteRT cannot run a file.
         ValueError: If an argument is wrong, or the folder holds something else.
     """
-    out = Path(out)
+    out, old = Path(out), check_request(out, runtime)
     found, version, package = open_runtime(runtime)
     facts = [read_facts(model, found.name) for model in models]
     names = [fact["file"] for fact in facts]
     if not names or len(set(names)) < len(names):
         raise ValueError(f"models must be files of different names; got {names}.")
-    _make_room(out)
+    out.mkdir(parents=True, exist_ok=True)
+    for file in old:
+        file.unlink(missing_ok=True)
+    shutil.rmtree(out / "runtime", ignore_errors=True)
     for file in sorted(_STATIC.iterdir()):
         shutil.copyfile(file, out / file.name)
     for model in models:
@@ -57,23 +60,33 @@ def make_page(
     return out
 
 
-def _make_room(out: Path) -> None:
-    """Makes the folder, or removes the page that was there."""
+def check_request(out: str | Path, runtime: str | Path) -> list[Path]:
+    """Refuses at once what `make_page` would refuse after an export.
+
+    Args:
+        out: As for `make_page`.
+        runtime: As for `make_page`.
+
+    Returns:
+        What of an earlier page in the folder would be removed.
+
+    Raises:
+        ValueError: If an argument is wrong, or the folder holds something else.
+    """
+    out = Path(out)
+    open_runtime(runtime)
     if out.exists() and not out.is_dir():
         raise ValueError(f"{out} is a file; name a folder for the page.")
-    out.mkdir(parents=True, exist_ok=True)
-    if not any(out.iterdir()):
-        return
+    if not out.exists() or not any(out.iterdir()):
+        return []
     if not (out / _MARK).is_file():
         raise ValueError(f"{out} holds other files; name a new folder for the page.")
     try:
         old = json.loads((out / _MARK).read_text(encoding="utf-8"))
-        files = [str(model["file"]) for model in old["models"]]
+        names = [Path(str(model["file"])).name for model in old["models"]]
     except (ValueError, LookupError, TypeError):
         raise ValueError(f"{out / _MARK} is no page's of kseg; name a new folder.") from None
-    for name in files:
-        (out / Path(name).name).unlink(missing_ok=True)
-    shutil.rmtree(out / "runtime", ignore_errors=True)
+    return [out / name for name in names if name]
 
 
 class _Handler(SimpleHTTPRequestHandler):

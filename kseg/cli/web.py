@@ -44,7 +44,7 @@ def add_web(parser: argparse.ArgumentParser) -> None:
 def web(arguments: argparse.Namespace) -> None:
     """Makes a page that runs models in the browser, and serves it if asked to."""
     import kseg
-    from export.web.page import make_page
+    from export.web.page import check_request, make_page
     from kseg.cli.opening import pair
 
     if arguments.out is None and not arguments.serve:
@@ -52,6 +52,7 @@ def web(arguments: argparse.Namespace) -> None:
     data = kseg.load_data(arguments.data) if arguments.data else None
     with tempfile.TemporaryDirectory(prefix="kseg-web-") as name:
         folder = Path(name)
+        check_request(arguments.out or folder / "page", arguments.runtime)
         models = [_file(model, data, pair(arguments.size), folder) for model in arguments.models]
         page = make_page(models, arguments.out or folder / "page", runtime=arguments.runtime)
         if arguments.serve:

@@ -160,6 +160,11 @@ def test_the_verb(tiny, tmp_path, capsys):
     assert "research only" in facts["licence"]
     assert main(["web", TINY]) == 2
     assert "--out FOLDER, or pass --serve" in capsys.readouterr().err
+    # Before a run would be exported.
+    assert main(["web", "no/run", "--out", str(tmp_path / "page"), "--runtime", "nope"]) == 2
+    assert "runtime must be litert or mediapipe" in capsys.readouterr().err
+    assert main(["web", "no/run", "--out", str(tmp_path)]) == 2
+    assert "holds other files" in capsys.readouterr().err
     assert main(["web", "nothing.tflite", "--out", str(tmp_path / "other")]) == 4
     assert "nothing.tflite cannot be read" in capsys.readouterr().err
 

@@ -15,7 +15,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(include=["kseg", "kseg.*", "export", "export.*"]),
-    package_data={"": ["*.pyi"], "kseg": ["weights/*"]},
+    package_data={"": ["*.pyi"], "kseg": ["weights/*"], "export": ["web/static/*"]},
     install_requires=[
         "ai-edge-litert>=2.1",
         "cyclopts>=5.5",
@@ -57,6 +57,7 @@ setup(
             "mypy>=1.15",
             "nbclient>=0.10",
             "nbformat>=5.10",
+            "playwright>=1.55",
             "pytest>=8.3",
             "ruff>=0.11",
             "scikit-image>=0.25",

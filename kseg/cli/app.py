@@ -53,6 +53,7 @@ VERBS = {
     "export": Verb("Make a verified .tflite file.", _DEVICE),
     "check": Verb("Say which ops the Edge TPU would run, and why.", _DEVICE),
     "benchmark": Verb("Time .tflite files on this computer.", _DEVICE),
+    "web": Verb("Make a page that runs models in the browser.", _DEVICE),
     "describe": Verb("Count what a network costs.", _MORE),
     "models": Verb("List networks, backbones and trained models.", _MORE),
     "demo": Verb("Go the whole way on generated images, in minutes.", _MORE),

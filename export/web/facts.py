@@ -1,0 +1,138 @@
+"""What a page must know of a .tflite file, so that its script need not read the file itself."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from export.errors import ModelFileError
+from export.tflite.reader import ModelFile, read_model
+from export.tflite.runtime import TFLiteModel, load_tflite
+from kseg.classes import Classes
+from kseg.models import TRAINED
+from kseg.models.trained import packaged
+
+_INPUTS = ("uint8", "float32")  # of those that LiteRT has, what both runtimes take
+_OUTPUTS = ("uint8", "float32", "int32")
+
+
+@dataclass(frozen=True)
+class WebModel:
+    """A .tflite file for a page.
+
+    Attributes:
+        path: The file.
+        classes: Names and colours.
+        working_size: (height, width) that images are fitted into; None leaves images that fit
+            into the file's input as they are.
+        title: What the page calls it; the file's name without ending where it is empty.
+        licence: How the weights may be used; empty where nothing is said.
+        scaling: (factor, offset): a float32 input stands for factor * x + offset of pixels x,
+            0..255. Files of kseg scale by themselves.
+    """
+
+    path: Path
+    classes: Classes
+    working_size: tuple[int, int] | None = None
+    title: str = ""
+    licence: str = ""
+    scaling: tuple[float, float] = (1.0, 0.0)
+
+
+def zoo() -> list[WebModel]:
+    """Returns the int8 files of the trained networks, the best first, each with its licence."""
+    records = [(name, r) for name, r in TRAINED.items() if r.int8_file is not None]
+    records.sort(key=lambda entry: -(entry[1].int8_mean_iou or 0))
+    return [
+        WebModel(
+            path=Path(str(packaged(str(record.int8_file), str(record.int8_sha256)))),
+            classes=record.classes,
+            working_size=record.size,
+            title=name,
+            licence=record.licence,
+        )
+        for name, record in records
+    ]
+
+
+def read_facts(model: WebModel, runtime: str) -> dict[str, Any]:
+    """Returns what the page's script reads of a file, as models.json has it.
+
+    Args:
+        model: The file.
+        runtime: "litert" or "mediapipe".
+
+    Raises:
+        ModelFileError: If LiteRT cannot run the file.
+        ValueError: If the runtime cannot, or the classes are not the file's.
+    """
+    graph = read_model(model.path)
+    with load_tflite(model.path) as file:
+        facts = {
+            "title": model.title or model.path.stem,
+            "file": model.path.name,
+            "bytes": graph.size_bytes,
+            "licence": model.licence,
+            "classes": [
+                {"name": name, "color": list(color)}
+                for name, color in zip(model.classes.names, model.classes.colors, strict=True)
+            ],
+            "head": head(graph),
+            "stride": file.stride,
+            "inputSize": list(file.input_size),
+            "inputType": file.input.dtype,
+            "scaling": list(model.scaling),
+            "workingSize": model.working_size and list(model.working_size),
+            "outputSize": list(file.output.shape[1:3]),
+            "outputScale": file.output.scale,
+            "outputZeroPoint": file.output.zero_point,
+        }
+        _check(model, graph, file)
+    if runtime == "mediapipe":
+        _check_mediapipe(model, facts)
+    return facts
+
+
+def head(graph: ModelFile) -> str:
+    """Returns what a file ends in: "argmax", "softmax" or "logits"."""
+    makers = {tensor: op for op in graph.ops for tensor in op.outputs}
+    op = makers.get(graph.outputs[0])
+    while op is not None and op.name in ("QUANTIZE", "DEQUANTIZE", "CAST", "RESHAPE"):
+        op = makers.get(op.inputs[0])
+    return {"ARG_MAX": "argmax", "SOFTMAX": "softmax"}.get(op.name if op else "", "logits")
+
+
+def _check(model: WebModel, graph: ModelFile, file: TFLiteModel) -> None:
+    if file.input.dtype not in _INPUTS or file.output.dtype not in _OUTPUTS:
+        raise ValueError(
+            f"{model.path} takes {file.input.dtype} and gives {file.output.dtype}; runtimes in "
+            f"browsers take {' or '.join(_INPUTS)} and give {', '.join(_OUTPUTS)}. Export with "
+            "--target android, which makes such files."
+        )
+    dimensions = len(file.output.shape)
+    if dimensions != (3 if head(graph) == "argmax" else 4):
+        raise ModelFileError(
+            f"{model.path} gives {file.output.dtype} of shape {file.output.shape}; a page takes "
+            "scores (1, H, W, classes) or the class map (1, H, W) of an ARG_MAX."
+        )
+    if dimensions == 4 and file.output.shape[3] != model.classes.num_classes:
+        raise ValueError(
+            f"classes must name every class of {model.path}: {file.output.shape[3]}; there are "
+            f"{model.classes.num_classes} names."
+        )
+
+
+def _check_mediapipe(model: WebModel, facts: dict[str, Any]) -> None:
+    """Refuses what MediaPipe would misread or refuse with a word that helps nobody."""
+    advice = "Take the runtime litert, or export with --target android --head logits."
+    if facts["head"] == "argmax":
+        raise ValueError(f"{model.path} ends in argmax; MediaPipe takes scores only. {advice}")
+    if facts["stride"] > 1:
+        raise ValueError(
+            f"{model.path} has stride {facts['stride']}; MediaPipe enlarges probabilities in its "
+            f"own way, so that labels would differ from kseg's. {advice}"
+        )
+    if facts["inputType"] == "float32" and b"TFLITE_METADATA" not in model.path.read_bytes():
+        raise ValueError(
+            f"{model.path} takes float32 and has no TFLite Metadata; MediaPipe refuses that. "
+            f"{advice}"
+        )

@@ -12,6 +12,7 @@ check:
 
 docs:
 	NO_MKDOCS_2_WARNING=1 mkdocs build --quiet --strict
+	python scripts/try_page.py site/try
 
 test:
 	pytest -m "not slow"

@@ -106,9 +106,9 @@ def fit(
     check_arguments(model, data, teacher)
     if loss is None:
         check_logits(model)
+    report = check_data(data)  # names all bad files, before one of them is opened
     crop = crop_of(recipe, data)
     check_sizes(model, data, crop, recipe.size)
-    report = check_data(data)
     check_memory(model, crop, recipe.batch_size, largest_of(data, recipe.size))
     path.mkdir(parents=True, exist_ok=True)
     with locked(path), interruptible() as interruption:

@@ -133,7 +133,7 @@ def test_a_name_that_is_no_utf_8(street, tmp_path):
     path = os.fsencode(tmp_path) + b"/\xff.tflite"
     os.rename(street, path)
     for command in ([b"check", path], [b"benchmark", path, b"--runs", b"1"]):
-        code = b"from kseg.cli.main import run; run()"
+        code = b"from kseg.cli import run; run()"
         environment = {**os.environ, "PYTHONIOENCODING": "utf-8"}
         environment.pop("TF_CPP_MIN_LOG_LEVEL", None)
         done = subprocess.run(

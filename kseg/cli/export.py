@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Group, Parameter
 
 import kseg
-from export.options import HEADS
-from export.targets import TARGETS
+from export.recipes import RECIPES
+from export.targets import HEADS, TARGETS
 from kseg.cli.options import Flag, Json, OwnNetwork, Size, record
 from kseg.cli.output import print_json, print_table, say
 
@@ -19,14 +19,6 @@ if TYPE_CHECKING:
 _FILE = Group("The file", sort_key=1)
 _QUANTIZATION = Group("Quantization", sort_key=3)
 _REPORT = Group("Report", sort_key=4)
-# The word on the command line to the function of `export` that makes the recipe.
-_RECIPES = {
-    "int8": "full_integer",
-    "int16x8": "int16x8",
-    "float16": "float16",
-    "dynamic_range": "dynamic_range",
-    "none": "float32",
-}
 _WITH_IMAGES = ("int8", "int16x8")
 
 
@@ -64,7 +56,7 @@ class ExportOptions:
     head: Annotated[str, Parameter(choices=HEADS, group=_FILE)] = "logits"
     stride: Annotated[int, Parameter(metavar="N", group=_FILE)] = 1
     data: Annotated[Path | None, Parameter(metavar="DATA", group=_QUANTIZATION)] = None
-    quantization: Annotated[str, Parameter(choices=tuple(_RECIPES), group=_QUANTIZATION)] = "int8"
+    quantization: Annotated[str, Parameter(choices=tuple(RECIPES), group=_QUANTIZATION)] = "int8"
     per_tensor: Annotated[Flag, Parameter(group=_QUANTIZATION)] = False
     qat_epochs: Annotated[int, Parameter(metavar="N", group=_QUANTIZATION)] = 0
     rescue: Annotated[Flag, Parameter(group=_QUANTIZATION)] = False
@@ -187,9 +179,7 @@ def _quantization_aware(
 
 
 def _recipe(options: ExportOptions, data: "kseg.Data | None") -> Any:
-    import export
-
-    make = getattr(export, _RECIPES[options.quantization])
+    make = RECIPES[options.quantization]
     if options.quantization not in _WITH_IMAGES or data is None:
         return make()
     images = data.images("train", 100)

@@ -23,9 +23,10 @@ from export.graph.rescue import NoisyLayers, fewest_in_float
 from export.graph.rewrites import for_device
 from export.options import ExportOptions, ExportResult
 from export.proof.describing import Explanation, describe
-from export.proof.judging import Candidate, judge, judged_on, put, workshop
+from export.proof.judging import Candidate, judge, judged_on, put
 from export.proof.preprocessing import check_preprocessing
 from export.proof.verification import check_gate, check_model, verify
+from export.proof.workshop import workshop
 from export.proof.writing import write
 from export.recipes import QuantizationRecipe
 from export.refusals import check_options, check_request
@@ -71,20 +72,20 @@ def convert(
     model = check_request(model, recipe, target, input_size, path)
     size = (input_size[0], input_size[1])
     check_options(model, recipe, target, size, path, validation, options)
-    fixed = fix_model(model, size, keep_scaling=recipe.keeps_scaling, stride=options.stride)
-    check_fixed(model, fixed, compared_on(validation, recipe, size, options))
-    original = Original(model, size)
-    if validation is not None:
-        check_preprocessing(original, validation, options.working_size)
-    images = partial(calibration, recipe.images, size, fixed.scaling, options.working_size)
-    head, added = heads_of(trace(model, size), options.head)
-    noisy = cache(partial(NoisyLayers, fixed, recipe, added, images))
-    content = for_device(to_tflite(fixed.model, recipe, added, images), TARGETS[target])
-    kept: list[str] = []
-    passes = partial(_passes, original, validation, options)
-    if options.rescue and not passes(content):
-        content, kept = fewest_in_float(noisy(), passes)
-    with workshop(path) as folder:
+    with workshop(path, room_for(model)) as folder:
+        fixed = fix_model(model, size, keep_scaling=recipe.keeps_scaling, stride=options.stride)
+        check_fixed(model, fixed, compared_on(validation, recipe, size, options))
+        original = Original(model, size)
+        if validation is not None:
+            check_preprocessing(original, validation, options.working_size)
+        images = partial(calibration, recipe.images, size, fixed.scaling, options.working_size)
+        head, added = heads_of(trace(model, size), options.head)
+        noisy = cache(partial(NoisyLayers, fixed, recipe, added, images))
+        content = for_device(to_tflite(fixed.model, recipe, added, images), TARGETS[target])
+        kept: list[str] = []
+        passes = partial(_passes, original, validation, options)
+        if options.rescue and not passes(content):
+            content, kept = fewest_in_float(noisy(), passes)
         names = options.classes if validation is None else validation.classes
         made = (recipe, TARGETS[target], head, fixed.stride, fixed.scaling, names, tuple(kept))
         candidate = Candidate(folder / path.name, *made)
@@ -97,6 +98,11 @@ def convert(
             explanation = Explanation(alternatives(candidate, model, size, options), noise)
         report = describe(candidate, judgement, options, path.name, model, explanation)
         return write(report, path)
+
+
+def room_for(model: keras.Model) -> int:
+    """Returns how many bytes an export needs: the weights as saved, as converted, and the file."""
+    return 3 * 4 * model.count_params()
 
 
 def compared_on(

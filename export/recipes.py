@@ -86,9 +86,7 @@ def int16x8(images: Sequence["np.ndarray"]) -> QuantizationRecipe:
 INT8 = QuantizationRecipe("full_integer", "int8", "int8", "uint8", keeps_scaling=False)
 
 
-def full_integer(
-    images: Sequence["np.ndarray"], *, per_channel: bool = True
-) -> QuantizationRecipe:
+def full_integer(images: Sequence["np.ndarray"], *, per_channel: bool = True) -> QuantizationRecipe:
     """Returns the recipe for integer hardware: no float op, raw bytes in.
 
     Args:

@@ -8,7 +8,7 @@ import keras
 from export.graph.acceptance import as_network
 from export.graph.ends import end_at
 from export.options import ExportOptions
-from export.proof.writing import taken
+from export.proof.workshop import check_free
 from export.recipes import QuantizationRecipe
 from export.targets import TARGETS
 from kseg.analysis.graph import trace
@@ -75,11 +75,7 @@ def check_options(
     options: ExportOptions,
 ) -> None:
     """Refuses options that do not fit; arguments and errors as `export.convert`."""
-    for existing in taken(path):
-        if not existing.is_file():
-            raise ValueError(f"{existing} is no file; export elsewhere.")
-        if not options.overwrite:
-            raise ValueError(f"{existing} exists; export elsewhere, or allow it to be overwritten.")
+    check_free(path, options.overwrite)
     if validation is not None:
         if not isinstance(validation, Data):
             raise TypeError(

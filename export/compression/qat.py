@@ -25,7 +25,7 @@ from tqdm import tqdm
 from export.compression.bridge import read_graph
 from export.compression.qat_graph import Emulation
 from export.compression.qat_state import State, unpack
-from export.conversion import compared_on
+from export.conversion import compared_on, room_for
 from export.errors import TrainingProcessError
 from export.graph.acceptance import heads_of
 from export.graph.comparison import check_fixed
@@ -34,9 +34,10 @@ from export.graph.fixed import Original, fix_model
 from export.graph.rewrites import for_device
 from export.options import ExportOptions, ExportResult
 from export.proof.describing import Explanation, describe
-from export.proof.judging import Candidate, judge, judged_on, put, workshop
+from export.proof.judging import Candidate, judge, judged_on, put
 from export.proof.preprocessing import check_preprocessing
 from export.proof.verification import verify
+from export.proof.workshop import workshop
 from export.proof.writing import write
 from export.recipes import INT8
 from export.refusals import check_options, check_request
@@ -105,9 +106,9 @@ class QuantizedModel:
             check_fixed(self.model, ended, compared_on(validation, recipe, size, options))
             network = Emulation(ended.model, self.state, size).network
         head, added = heads_of(trace(self.model, size), options.head)
-        content = for_device(_to_tflite(network, added), TARGETS[target])
         images = judged_on(validation, recipe, size)
-        with workshop(path) as folder:
+        with workshop(path, room_for(self.model)) as folder:
+            content = for_device(_to_tflite(network, added), TARGETS[target])
             candidate = Candidate(
                 folder / path.name,
                 recipe,

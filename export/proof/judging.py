@@ -1,11 +1,9 @@
 """The first step of a delivery: is a converted file what was ordered, and as good as its model?"""
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -15,6 +13,7 @@ from export.graph.calibration import stand_ins
 from export.options import ExportOptions
 from export.proof.preprocessing import check_recorded
 from export.proof.verification import Verification, check_gate, check_graph, verify
+from export.proof.workshop import save
 from export.recipes import QuantizationRecipe
 from export.targets import Target
 from export.tflite.benchmark import benchmark
@@ -79,13 +78,6 @@ class Judgement:
     latency: dict[str, Any]
 
 
-@contextmanager
-def workshop(path: Path) -> Iterator[Path]:
-    """Gives a temporary folder on the file system of a file to be."""
-    with TemporaryDirectory(dir=path.parent, prefix=".export-") as folder:
-        yield Path(folder)
-
-
 def put(candidate: Candidate, content: bytes, working_size: tuple[int, int] | None) -> None:
     """Writes a candidate's file, with the metadata that apps of its target read.
 
@@ -103,7 +95,7 @@ def put(candidate: Candidate, content: bytes, working_size: tuple[int, int] | No
             scaling=candidate.scaling,
             working_size=working_size,
         )
-    candidate.path.write_bytes(content)
+    save(candidate.path, content)
 
 
 def judged_on(validation: Data | None, recipe: QuantizationRecipe, size: tuple[int, int]) -> Images:

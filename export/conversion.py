@@ -51,7 +51,7 @@ def convert(
     """Converts a model and writes the file, its report and its labels, once they are verified.
 
     Args:
-        model: From images (N, H, W, 3), 0..255, to logits (N, H, W, num_classes).
+        model: From images (N, H, W, channels), 0..255, to logits (N, H, W, num_classes).
         recipe: One of `export.recipes`.
         target: A name of `export.targets.TARGETS`.
         input_size: (height, width) of the file's input, in pixels.
@@ -73,9 +73,9 @@ def convert(
     size = (input_size[0], input_size[1])
     check_options(model, recipe, target, size, path, validation, options)
     with workshop(path, room_for(model)) as folder:
-        fixed = fix_model(model, size, keep_scaling=recipe.keeps_scaling, stride=options.stride)
-        check_fixed(model, fixed, compared_on(validation, recipe, size, options))
         original = Original(model, size)
+        fixed = fix_model(model, size, keep_scaling=recipe.keeps_scaling, stride=options.stride)
+        check_fixed(model, fixed, compared_on(validation, recipe, original, options))
         if validation is not None:
             check_preprocessing(original, validation, options.working_size)
         images = partial(calibration, recipe.images, size, fixed.scaling, options.working_size)
@@ -90,7 +90,7 @@ def convert(
         made = (recipe, TARGETS[target], head, fixed.stride, fixed.scaling, names, tuple(kept))
         candidate = Candidate(folder / path.name, *made)
         put(candidate, content, options.working_size)
-        seen, advice = judged_on(validation, recipe, size), _advice(candidate)
+        seen, advice = judged_on(validation, recipe, original), _advice(candidate)
         judgement = judge(candidate, original, seen, options, advice=advice)
         explanation = Explanation()
         if options.explain:
@@ -108,14 +108,17 @@ def room_for(model: keras.Model) -> int:
 def compared_on(
     validation: Data | None,
     recipe: QuantizationRecipe,
-    size: tuple[int, int],
+    model: Original,
     options: ExportOptions,
 ) -> Iterator[np.ndarray]:
-    """Yields the images on which what is converted is compared with the model, (1, H, W, 3)."""
+    """Yields the images on which what is converted is compared with the model, of its size."""
+    size = model.input_size
     if validation is not None:
         images = [validation.read(pair)[0] for pair in validation.files("val")[:_COMPARED_IMAGES]]
     else:
-        images = list(recipe.images[:_COMPARED_IMAGES]) or stand_ins(size, _COMPARED_IMAGES)
+        images = list(recipe.images[:_COMPARED_IMAGES]) or stand_ins(
+            size, model.channels, _COMPARED_IMAGES
+        )
     return (image for (image,) in calibration(images, size, (1.0, 0.0), options.working_size))
 
 

@@ -13,7 +13,8 @@ from export.recipes import QuantizationRecipe
 from export.targets import TARGETS
 from kseg.analysis.graph import trace
 from kseg.data import Data
-from kseg.training.evaluation import check_classes
+from kseg.inference import channels_of
+from kseg.training.evaluation import check_channels, check_classes
 
 
 def check_request(
@@ -76,12 +77,19 @@ def check_options(
 ) -> None:
     """Refuses options that do not fit; arguments and errors as `export.convert`."""
     check_free(path, options.overwrite)
+    channels = channels_of(model)
+    if recipe.images and recipe.images[0].shape[-1] != channels:
+        raise ValueError(
+            f"The recipe's images must have the channels that the model takes, {channels}; they "
+            f"have {recipe.images[0].shape[-1]}."
+        )
     if validation is not None:
         if not isinstance(validation, Data):
             raise TypeError(
                 "validation must be a data set that kseg.load_data returns; got "
                 f"{type(validation).__name__}. Leave it out to compare on the recipe's images."
             )
+        check_channels(model, validation)
         check_classes(model.output_shape[-1], validation)
     end_at(trace(model, input_size), options.stride)
     if recipe.activations == "int16" and options.head == "argmax":

@@ -13,7 +13,8 @@ import keras
 import numpy as np
 import tf_keras
 
-from export.compression.bridge_layers import translate
+from export.compression.bridge_layers import Part, translate
+from export.compression.bridge_operations import translate_operation
 from export.compression.bridge_own import OWN
 from export.errors import GateError
 from export.graph.comparison import difference, tolerance
@@ -143,17 +144,11 @@ def read_graph(model: keras.Model, input_size: tuple[int, int]) -> Network:
     numbers = {graph.image: 0}  # of a tensor of the model: of its counterpart
     names: dict[int, str] = {}
     for step in graph.steps:
-        if not isinstance(step.layer, keras.Layer) or _is_called_oddly(step):
-            raise ValueError(
-                f"The network calls {step.name} ({type(step.layer).__name__}) directly or with "
-                "further arguments, which the bridge to tf_keras does not take. Use a layer of "
-                "keras.layers that does the same, called on tensors alone."
-            )
         if id(step.layer) not in names:
             names[id(step.layer)] = free_name(step.name, set(names.values()))
         taken = tuple(numbers[index] for index in step.inputs)
         sizes = (*step.inputs, *(() if step.reference is None else (step.reference,)))
-        for part in translate(step.layer, list(graph.shapes_of(sizes))):
+        for part in _translate(step, graph.shapes_of(sizes)):
             made = len(nodes) + 1
             name = f"{_PREFIX}{names[id(step.layer)]}{part.suffix}"
             nodes.append(Node(name, part.kind, part.config, part.weights, taken, made))
@@ -163,12 +158,16 @@ def read_graph(model: keras.Model, input_size: tuple[int, int]) -> Network:
     return Network(tuple(nodes), graph.shapes[graph.image][1:], outputs)
 
 
-def _is_called_oddly(step: Step) -> bool:
-    """Whether a layer is called with more than tensors."""
-    return any(
-        not (keras.backend.is_keras_tensor(value) or value is None or isinstance(value, bool))
-        for value in step.arguments
-    )
+def _translate(step: Step, shapes: list[tuple[int, ...]]) -> list[Part]:
+    if not isinstance(step.layer, keras.Layer):
+        return translate_operation(step)
+    plain = (keras.KerasTensor, bool, type(None))
+    if not all(isinstance(value, plain) for value in step.arguments):
+        raise ValueError(
+            f"The layer {step.name} is called with more than tensors, which the bridge to "
+            "tf_keras does not take; call it on tensors alone."
+        )
+    return translate(step.layer, list(shapes))
 
 
 def fold_norms(graph: Network, *, kinds: tuple[str, ...]) -> Network:

@@ -35,7 +35,7 @@ class Part(NamedTuple):
     weights: list[np.ndarray]
 
 
-_ACTIVATIONS: dict[str, tuple[str, dict[str, Any]]] = {
+ACTIVATIONS: dict[str, tuple[str, dict[str, Any]]] = {
     "relu": ("ReLU", {}),
     "relu6": ("ReLU", {"max_value": 6.0}),
     "leaky_relu": ("LeakyReLU", {"alpha": 0.2}),
@@ -118,12 +118,12 @@ def _activation(layer, value) -> list[Part]:
     """Returns the parts of an activation, given as Keras saves it."""
     if value in (None, "linear"):
         return []
-    if not isinstance(value, str) or value not in _ACTIVATIONS:
+    if not isinstance(value, str) or value not in ACTIVATIONS:
         raise ValueError(
             f"The layer {layer.name} has the activation {value!r}, which the bridge to tf_keras "
-            f"does not know. Use one of {', '.join(sorted(_ACTIVATIONS))}."
+            f"does not know. Use one of {', '.join(sorted(ACTIVATIONS))}."
         )
-    kind, config = _ACTIVATIONS[value]
+    kind, config = ACTIVATIONS[value]
     return [Part("_act", kind, config, [])]
 
 

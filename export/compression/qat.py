@@ -103,10 +103,10 @@ class QuantizedModel:
         stride, network = options.stride, emulation.network
         if stride > 1:
             ended = fix_model(self.model, size, keep_scaling=True, stride=stride)
-            check_fixed(self.model, ended, compared_on(validation, recipe, size, options))
+            check_fixed(self.model, ended, compared_on(validation, recipe, original, options))
             network = Emulation(ended.model, self.state, size).network
         head, added = heads_of(trace(self.model, size), options.head)
-        images = judged_on(validation, recipe, size)
+        images = judged_on(validation, recipe, original)
         with workshop(path, room_for(self.model)) as folder:
             content = for_device(_to_tflite(network, added), TARGETS[target])
             candidate = Candidate(
@@ -179,8 +179,8 @@ def quantization_aware(
     step. The epoch with the best mean IoU on "val" is kept, the calibrated start included.
 
     Args:
-        model: A trained functional model from images (N, H, W, 3), 0..255, to logits, of layers
-            that `export.compression.bridge_layers` knows.
+        model: A trained functional model from images (N, H, W, channels), 0..255, to logits, of
+            layers that `export.compression.bridge_layers` knows.
         data: Has the splits "train" and "val".
         recipe: As for `kseg.fit`; a tenth of the learning rate of the training, or less, is
             right. All layers learn at `learning_rate`; `backbone_rate` and `norm_momentum` do

@@ -19,7 +19,7 @@ from export.targets import Target
 from export.tflite.benchmark import benchmark
 from export.tflite.metadata import add_metadata
 from export.tflite.reader import ModelFile, read_model
-from export.tflite.runtime import Endpoint, load_tflite
+from export.tflite.runtime import Endpoint, FixedSize, load_tflite
 from kseg.classes import Classes
 from kseg.data import Data
 from kseg.inference import Segmenter
@@ -98,11 +98,11 @@ def put(candidate: Candidate, content: bytes, working_size: tuple[int, int] | No
     save(candidate.path, content)
 
 
-def judged_on(validation: Data | None, recipe: QuantizationRecipe, size: tuple[int, int]) -> Images:
+def judged_on(validation: Data | None, recipe: QuantizationRecipe, model: FixedSize) -> Images:
     """Returns what to compare file and model on: labelled images, the recipe's, or made-up ones."""
     if validation is not None:
         return validation
-    return recipe.images[:_AGREEMENT_IMAGES] or stand_ins(size)
+    return recipe.images[:_AGREEMENT_IMAGES] or stand_ins(model.input_size, model.channels)
 
 
 def judge(
@@ -117,7 +117,7 @@ def judge(
 
     Args:
         candidate: The file.
-        model: The model that was handed in: from images (N, h, w, 3), 0..255, to logits.
+        model: The model that was handed in: from images (N, h, w, channels), 0..255, to logits.
         images: What both label; a data set's split "val" also decides whether the file is good
             enough.
         options: The gate and the working size.

@@ -90,7 +90,9 @@ def export(
         warn_if_val_was_seen(run, data)
         warn_if_names_differ(run, classes, data)
     input_size = options.size or size or _input_size(model, data)
-    choices = _choices(options, classes, input_size if size is not None else None)
+    working_size = input_size if size is not None else None
+    recorded = _recorded(run, data, size) if options.size in (None, size) else None
+    choices = _choices(options, classes, working_size, recorded)
     if options.qat_epochs and data is not None:
         from export.compression.qat import check_conversion
 
@@ -132,7 +134,30 @@ def _check(options: ExportOptions) -> None:
             raise ValueError(f"--{name} is for int8; got {options.quantization}.")
 
 
-def _choices(options: ExportOptions, classes: "kseg.Classes", size: tuple[int, int] | None) -> Any:
+def _recorded(run: str, data: "kseg.Data | None", size: tuple[int, int] | None) -> float | None:
+    """Returns the mean IoU that a run recorded for the validation images; None for other images."""
+    from kseg.data import check_data
+    from kseg.training.checkpoints import read_checkpoint
+    from kseg.training.run import is_run, open_run
+
+    if data is None or not is_run(run):
+        return None
+    opened = open_run(run)
+    trained_on = opened.record["data"]
+    if opened.size != size or trained_on["source"] != data.source.name:
+        return None
+    if trained_on["fingerprint"] != check_data(data).fingerprint:
+        return None
+    _, manifest, _ = read_checkpoint(opened.path, "best", {})
+    return manifest["mean_iou"]
+
+
+def _choices(
+    options: ExportOptions,
+    classes: "kseg.Classes",
+    size: tuple[int, int] | None,
+    recorded: float | None,
+) -> Any:
     """Returns the options of `export.convert`."""
     import export
 
@@ -144,6 +169,7 @@ def _choices(options: ExportOptions, classes: "kseg.Classes", size: tuple[int, i
         explain=not options.quick and not options.qat_epochs,
         classes=classes,
         working_size=size,
+        recorded=recorded,
     )
 
 

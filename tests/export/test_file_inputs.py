@@ -108,7 +108,7 @@ def test_what_bytes_stand_for(dtype, scale, zero_point, normalization, expected)
 def test_a_small_int16_range_is_asked_about(made):
     tensor = Endpoint("x", IMAGE, "int16", 1 / 32767, 0)
     file = TFLiteModel.__new__(TFLiteModel)
-    file.path, file.input, file.normalization, file._channels = "x.tflite", tensor, None, 3
+    file.path, file.input, file.normalization, file.channels = "x.tflite", tensor, None, 3
     file.run = None  # never reached
     with pytest.warns(UserWarning, match="does not say"), pytest.raises(TypeError):
         file.logits(IMAGES)

@@ -23,7 +23,7 @@ from kseg.analysis.graph import Step, trace
 
 # With tfmot's own names a layer of the network would be taken for one that tfmot adds.
 _PREFIX = "k_"
-# Of kernels, where it is not the last one: where the output channels are.
+# Where the output channels of a kernel are, if not on its last axis.
 CHANNEL_AXES = {"Conv2DTranspose": (2,), "DepthwiseConv2D": (2, 3)}
 
 
@@ -32,7 +32,7 @@ class Node:
     """One call of one tf_keras layer.
 
     Attributes:
-        name: Of the layer; nodes of one name share a layer.
+        name: The name of the layer; nodes of one name share a layer.
         kind: Its class, a name of `tf_keras.layers` or of `export.compression.bridge_own.OWN`.
         config: Its arguments.
         weights: Its weights.
@@ -54,7 +54,7 @@ class Network:
 
     Attributes:
         nodes: The calls.
-        shape: Of the image, (H, W, channels).
+        shape: The shape of the image, (H, W, channels).
         outputs: Numbers of the tensors that the network returns.
     """
 
@@ -128,11 +128,11 @@ def read_graph(model: keras.Model, input_size: tuple[int, int]) -> Network:
     """Reads a model at a fixed size.
 
     Args:
-        model: As `to_tf_keras`.
-        input_size: (height, width).
+        model: A functional or Sequential model of one image (N, H, W, channels).
+        input_size: (height, width) of the image.
 
     Raises:
-        ValueError: As `to_tf_keras`.
+        ValueError: If a layer, a setting or a bare call does not cross; it is named.
     """
     if not getattr(model, "inputs", None) or len(model.inputs) != 1:
         raise ValueError(
@@ -175,7 +175,8 @@ def fold_norms(graph: Network, *, kinds: tuple[str, ...]) -> Network:
 
     Args:
         graph: The network.
-        kinds: Of convolutions, of "Conv2D", "DepthwiseConv2D", "Conv2DTranspose" and "Dense".
+        kinds: The kinds of layers that take a norm in, of "Conv2D", "DepthwiseConv2D",
+            "Conv2DTranspose" and "Dense".
 
     Returns:
         The network without those norms that were alone behind such a convolution.
@@ -226,7 +227,7 @@ def build(
 
     Args:
         graph: The network.
-        batch_size: Of the model's input; None for any.
+        batch_size: The batch size of the model's input; None for any.
         wrap: From a node and its layer to what is called instead of the layer.
     """
     image = tf_keras.Input(graph.shape, batch_size, name="image")

@@ -22,7 +22,7 @@ class Part(NamedTuple):
     """One tf_keras layer.
 
     Attributes:
-        suffix: Of its name.
+        suffix: What is added to the name of the layer.
         kind: Its class, a name of `tf_keras.layers` or of
             `export.compression.bridge_own.OWN`.
         config: Its arguments.
@@ -71,7 +71,7 @@ def translate(layer: keras.layers.Layer, shapes: list[Shape]) -> list[Part]:
 
     Args:
         layer: With its weights.
-        shapes: Of its inputs, sizes known.
+        shapes: The shapes of its inputs, all sizes known.
 
     Raises:
         ValueError: If the layer, or a setting of it, is not in the table.

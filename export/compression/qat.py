@@ -59,7 +59,7 @@ class QuantizedModel:
     Attributes:
         model: The float network that it came from, unchanged.
         state: Trained weights and ranges.
-        mean_iou_float: Of the float network, on "val".
+        mean_iou_float: Mean IoU of the float network on the split "val".
         history: A row for each epoch: "epoch", "loss", "seconds" of its steps and, where it was
             scored, "mean_iou" of the rounded network. Epoch 0 is before training, with calibrated
             ranges.
@@ -90,8 +90,9 @@ class QuantizedModel:
     ) -> ExportResult:
         """Converts to an int8 file and writes it, once it is verified.
 
-        Arguments, result and errors as `export.convert`: the file is held against the float
-        network. Its report says how it compares with the rounded network, too.
+        It takes the arguments of `export.convert`, gives its result and raises its errors: the
+        file is held against the float network. Its report says how it compares with the rounded
+        network, too.
         """
         options, path = options or ExportOptions(), Path(path)
         size = (input_size[0], input_size[1])
@@ -182,11 +183,12 @@ def quantization_aware(
         model: A trained functional model from images (N, H, W, channels), 0..255, to logits, of
             layers that `export.compression.bridge_layers` knows.
         data: Has the splits "train" and "val".
-        recipe: As for `kseg.fit`; a tenth of the learning rate of the training, or less, is
-            right. All layers learn at `learning_rate`; `backbone_rate` and `norm_momentum` do
+        recipe: How to train, as `kseg.fit` takes it; a tenth of the learning rate of the
+            training, or less, is right. All layers learn at `learning_rate`; `backbone_rate` and `norm_momentum` do
             not apply.
         keep: "sparsity" keeps weights that are 0 at 0, "clusters" the shared values.
-        per_channel: As for `export.full_integer`; not for transposed convolutions.
+        per_channel: Whether each output channel of a kernel has a scale of its own; transposed
+            convolutions always have them.
 
     Returns:
         The quantized network; its `convert` makes the file.

@@ -61,8 +61,7 @@ def lower(graph: Network) -> tuple[Network, tuple[float, float]]:
         graph: From `read_graph`.
 
     Returns:
-        The network without batch norms, and without the layer that scales the image where one
-        factor serves all channels; and (factor, offset) of that scaling.
+        The network without batch norms and image scaling, and (factor, offset) of that scaling.
     """
     graph, scaling = _without_scaling(fold_norms(graph, kinds=KERNELS))
     made = max(node.output for node in graph.nodes)
@@ -83,10 +82,10 @@ def _without_scaling(graph: Network) -> tuple[Network, tuple[float, float]]:
         first = next(node for node in graph.nodes if 0 in node.inputs)
         if first.kind != "Rescaling" or first.output in graph.outputs:
             break
-        scale, shift = first.config["scale"], first.config["offset"]
+        scale, shift = (first.config[key] for key in ("scale", "offset"))
         if scale.ndim or shift.ndim:
             break
-        factor, offset = float(scale) * factor, float(scale) * offset + float(shift)
+        factor, offset = float(scale) * factor, float(scale * offset + shift)
         nodes = (
             replace(node, inputs=tuple(0 if i == first.output else i for i in node.inputs))
             for node in graph.nodes
@@ -216,7 +215,7 @@ def rounded(graph: Network, state: State, scaling: tuple[float, float]) -> Netwo
     """Returns a network with all roundings of its integer file.
 
     Args:
-        graph: Lowered.
+        graph: The lowered network.
         state: Its weights and ranges.
         scaling: (factor, offset) that makes its images from 0..255.
 
@@ -275,13 +274,7 @@ class Emulation(FixedSize):
     """
 
     def __init__(self, model: keras.Model, state: State, input_size: tuple[int, int]):
-        """Builds it.
-
-        Args:
-            model: The float network.
-            state: What was trained.
-            input_size: (height, width).
-        """
+        """Builds the network at `input_size`, (height, width), from what was trained."""
         self.input_size = (input_size[0], input_size[1])
         self.channels = channels_of(model)
         self._graph, self.scaling = lower(read_graph(model, self.input_size))

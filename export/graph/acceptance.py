@@ -51,8 +51,8 @@ def heads_of(graph: Graph, head: str) -> tuple[str, str]:
     second softmax.
 
     Args:
-        graph: Of the model.
-        head: Of `export.targets.HEADS`, as it was asked for.
+        graph: The graph of the model.
+        head: The head that was asked for, one of `export.targets.HEADS`.
     """
     if head == "argmax" or not ends_in_softmax(graph):
         return head, head

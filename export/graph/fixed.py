@@ -57,10 +57,10 @@ class FixedModel(FixedSize):
         model: From a scaled image (1, H, W, channels) to logits (1, ceil(H / stride),
             ceil(W / stride), num_classes).
         scaling: (factor, offset) of the scaling of the input that the model lacks.
-        stride: Of the output.
+        stride: Pixels of the input for one of the output.
         tensors: What each call of the original makes here; None where it is left out, and where
             that is at another grid.
-        names: Of the layers that are called.
+        names: The names of the layers that are called.
     """
 
     def __init__(

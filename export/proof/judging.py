@@ -35,10 +35,10 @@ class Candidate:
     """A converted file that is not delivered yet, and what it should be.
 
     Attributes:
-        path: Of the file, in a temporary folder.
-        recipe: What it computes with.
-        target: What it is for.
-        head: What it returns, of `export.targets.HEADS`.
+        path: The file, in a temporary folder.
+        recipe: The numbers that it computes with.
+        target: The device that it is for.
+        head: What it returns, one of `export.targets.HEADS`.
         stride: Pixels of its input for one of its output.
         scaling: (factor, offset) of the scaling that its input's quantization stands for.
         classes: Names and colours; None where they are not known.
@@ -60,13 +60,13 @@ class Judgement:
     """What was found out about a candidate.
 
     Attributes:
-        graph: Of the file.
-        sha256: Of the file.
-        input: Its input.
-        output: Its output.
-        comparison: With the model that was handed in.
+        graph: The file as it was read.
+        sha256: The hash of the file.
+        input: The input of the file.
+        output: The output of the file.
+        comparison: How it compares with the model that was handed in.
         placement: Where its ops run on the target.
-        latency: As `export.tflite.benchmark.benchmark` measures it on this machine.
+        latency: What `export.tflite.benchmark.benchmark` measured on this machine.
     """
 
     graph: ModelFile = field(repr=False)
@@ -83,7 +83,7 @@ def put(candidate: Candidate, content: bytes, working_size: tuple[int, int] | No
 
     Args:
         candidate: What the file is.
-        content: As it was converted.
+        content: What the converter made.
         working_size: (height, width) that images are fitted into before the file sees them.
     """
     # MediaPipe takes no int16.

@@ -9,7 +9,7 @@ from kseg.data.transforms import FILL
 class FixedSize:
     """A function of one image size that takes every smaller one: it pads, calls and cuts.
 
-    The padding is the grey that is 0 after scaling, as in `kseg.layers.PadToStride`.
+    The padding is the gray that is 0 after scaling, as in `kseg.layers.PadToStride`.
 
     Attributes:
         input_size: (H, W) of the function's images.

@@ -21,9 +21,14 @@ def test_gray_and_other_channels(made):
         np.testing.assert_array_equal(kseg.predict(file, PHOTO), gray > 100.5)
     with (
         load_tflite(made(lambda x: x * 2, (1, 8, 8, 4)), normalization="0..255") as file,
-        pytest.raises(ValueError, match="takes images of 4 channels; got 3"),
+        pytest.raises(ValueError, match=r"must be of shape \(H, W, 4\), .* got shape \(8, 8, 3\)"),
     ):
         kseg.predict(file, PHOTO)
+    with (
+        load_tflite(made(lambda x: x * 2, (1, 8, 8, 4)), normalization="0..255") as file,
+        pytest.raises(ValueError, match="takes images of 4 channels; got 3"),
+    ):
+        file(PHOTO[None])
 
 
 NORMALIZED = {

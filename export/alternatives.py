@@ -33,10 +33,10 @@ def alternatives(
     """Returns what each head at each stride would cost, the file's own first.
 
     Args:
-        candidate: The file.
-        model: What it was made of.
-        size: (height, width) of its input.
-        options: As for `export.convert`.
+        candidate: The file, with what it should be.
+        model: The model that it was made of.
+        size: (height, width) of its input, in pixels.
+        options: What `export.convert` was asked for.
     """
     recipe = candidate.recipe
     graph = trace(model, size)

@@ -23,9 +23,10 @@ from export.graph.rescue import NoisyLayers, fewest_in_float
 from export.graph.rewrites import for_device
 from export.options import ExportOptions, ExportResult
 from export.proof.describing import Explanation, describe
-from export.proof.judging import Candidate, judge, judged_on, put, workshop
+from export.proof.judging import Candidate, judge, judged_on, put
 from export.proof.preprocessing import check_preprocessing
 from export.proof.verification import check_gate, check_model, verify
+from export.proof.workshop import workshop
 from export.proof.writing import write
 from export.recipes import QuantizationRecipe
 from export.refusals import check_options, check_request
@@ -50,7 +51,7 @@ def convert(
     """Converts a model and writes the file, its report and its labels, once they are verified.
 
     Args:
-        model: From images (N, H, W, 3), 0..255, to logits (N, H, W, num_classes).
+        model: From images (N, H, W, channels), 0..255, to logits (N, H, W, num_classes).
         recipe: One of `export.recipes`.
         target: A name of `export.targets.TARGETS`.
         input_size: (height, width) of the file's input, in pixels.
@@ -71,25 +72,25 @@ def convert(
     model = check_request(model, recipe, target, input_size, path)
     size = (input_size[0], input_size[1])
     check_options(model, recipe, target, size, path, validation, options)
-    fixed = fix_model(model, size, keep_scaling=recipe.keeps_scaling, stride=options.stride)
-    check_fixed(model, fixed, compared_on(validation, recipe, size, options))
-    original = Original(model, size)
-    if validation is not None:
-        check_preprocessing(original, validation, options.working_size)
-    images = partial(calibration, recipe.images, size, fixed.scaling, options.working_size)
-    head, added = heads_of(trace(model, size), options.head)
-    noisy = cache(partial(NoisyLayers, fixed, recipe, added, images))
-    content = for_device(to_tflite(fixed.model, recipe, added, images), TARGETS[target])
-    kept: list[str] = []
-    passes = partial(_passes, original, validation, options)
-    if options.rescue and not passes(content):
-        content, kept = fewest_in_float(noisy(), passes)
-    with workshop(path) as folder:
+    with workshop(path, room_for(model)) as folder:
+        original = Original(model, size)
+        fixed = fix_model(model, size, keep_scaling=recipe.keeps_scaling, stride=options.stride)
+        check_fixed(model, fixed, compared_on(validation, recipe, original, options))
+        if validation is not None:
+            check_preprocessing(original, validation, options.working_size)
+        images = partial(calibration, recipe.images, size, fixed.scaling, options.working_size)
+        head, added = heads_of(trace(model, size), options.head)
+        noisy = cache(partial(NoisyLayers, fixed, recipe, added, images))
+        content = for_device(to_tflite(fixed.model, recipe, added, images), TARGETS[target])
+        kept: list[str] = []
+        passes = partial(_passes, original, validation, options)
+        if options.rescue and not passes(content):
+            content, kept = fewest_in_float(noisy(), passes)
         names = options.classes if validation is None else validation.classes
         made = (recipe, TARGETS[target], head, fixed.stride, fixed.scaling, names, tuple(kept))
         candidate = Candidate(folder / path.name, *made)
         put(candidate, content, options.working_size)
-        seen, advice = judged_on(validation, recipe, size), _advice(candidate)
+        seen, advice = judged_on(validation, recipe, original), _advice(candidate)
         judgement = judge(candidate, original, seen, options, advice=advice)
         explanation = Explanation()
         if options.explain:
@@ -99,17 +100,25 @@ def convert(
         return write(report, path)
 
 
+def room_for(model: keras.Model) -> int:
+    """Returns how many bytes an export needs: the weights as saved, as converted, and the file."""
+    return 3 * 4 * model.count_params()
+
+
 def compared_on(
     validation: Data | None,
     recipe: QuantizationRecipe,
-    size: tuple[int, int],
+    model: Original,
     options: ExportOptions,
 ) -> Iterator[np.ndarray]:
-    """Yields the images on which what is converted is compared with the model, (1, H, W, 3)."""
+    """Yields the images on which what is converted is compared with the model, of its size."""
+    size = model.input_size
     if validation is not None:
         images = [validation.read(pair)[0] for pair in validation.files("val")[:_COMPARED_IMAGES]]
     else:
-        images = list(recipe.images[:_COMPARED_IMAGES]) or stand_ins(size, _COMPARED_IMAGES)
+        images = list(recipe.images[:_COMPARED_IMAGES]) or stand_ins(
+            size, model.channels, _COMPARED_IMAGES
+        )
     return (image for (image,) in calibration(images, size, (1.0, 0.0), options.working_size))
 
 

@@ -61,8 +61,8 @@ class ExportResult:
         report: What the .json file beside it says.
         certified: Whether it was scored on labelled images and passed the gate.
         agreement: Share of the pixels that the file and the model label alike.
-        mean_iou_float: Of the model; None without validation.
-        mean_iou: Of the file; None without validation.
+        mean_iou_float: Mean IoU of the model, 0..1; None without validation.
+        mean_iou: Mean IoU of the file, 0..1; None without validation.
     """
 
     path: Path

@@ -8,12 +8,13 @@ import keras
 from export.graph.acceptance import as_network
 from export.graph.ends import end_at
 from export.options import ExportOptions
-from export.proof.writing import taken
+from export.proof.workshop import check_free
 from export.recipes import QuantizationRecipe
 from export.targets import TARGETS
 from kseg.analysis.graph import trace
 from kseg.data import Data
-from kseg.training.evaluation import check_classes
+from kseg.inference import channels_of
+from kseg.training.evaluation import check_channels, check_classes
 
 
 def check_request(
@@ -75,17 +76,20 @@ def check_options(
     options: ExportOptions,
 ) -> None:
     """Refuses options that do not fit; arguments and errors as `export.convert`."""
-    for existing in taken(path):
-        if not existing.is_file():
-            raise ValueError(f"{existing} is no file; export elsewhere.")
-        if not options.overwrite:
-            raise ValueError(f"{existing} exists; export elsewhere, or allow it to be overwritten.")
+    check_free(path, options.overwrite)
+    channels = channels_of(model)
+    if recipe.images and recipe.images[0].shape[-1] != channels:
+        raise ValueError(
+            f"The recipe's images must have the channels that the model takes, {channels}; they "
+            f"have {recipe.images[0].shape[-1]}."
+        )
     if validation is not None:
         if not isinstance(validation, Data):
             raise TypeError(
                 "validation must be a data set that kseg.load_data returns; got "
                 f"{type(validation).__name__}. Leave it out to compare on the recipe's images."
             )
+        check_channels(model, validation)
         check_classes(model.output_shape[-1], validation)
     end_at(trace(model, input_size), options.stride)
     if recipe.activations == "int16" and options.head == "argmax":

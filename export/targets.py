@@ -49,13 +49,14 @@ class Target:
     """A kind of device.
 
     Attributes:
-        name: As in `kseg export --target`.
+        name: The word of `kseg export --target`.
         recipes: Quantization recipes it can use.
         placer: "module:function" that says where the ops of a file run on it, as
             `export.devices.placement.on_edgetpu`; None where all run on the CPU or GPU.
         op_versions: Op to the highest version it parses; empty where all are.
         refused_ops: Ops that an integer file must not have.
-        accelerator: As Arm's compiler Vela names it; None where Vela is not for this device.
+        accelerator: The name by which Arm's compiler Vela knows it; None where Vela is not for
+            this device.
         takes_metadata: Whether its apps read TFLite metadata.
     """
 

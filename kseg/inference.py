@@ -48,6 +48,8 @@ def predict_logits(
 
     Arguments as `predict`, the image as an array.
     """
+    if hasattr(model, "with_channels"):  # a file, which may take gray in place of RGB
+        image = model.with_channels(np.asarray(image))
     image = check_image(image, channels_of(model))
     _check_not_scaled(image)
     own = image.shape[:2]

@@ -13,7 +13,8 @@ import keras
 import numpy as np
 import tf_keras
 
-from export.compression.bridge_layers import translate
+from export.compression.bridge_layers import Part, translate
+from export.compression.bridge_operations import translate_operation
 from export.compression.bridge_own import OWN
 from export.errors import GateError
 from export.graph.comparison import difference, tolerance
@@ -22,7 +23,7 @@ from kseg.analysis.graph import Step, trace
 
 # With tfmot's own names a layer of the network would be taken for one that tfmot adds.
 _PREFIX = "k_"
-# Of kernels, where it is not the last one: where the output channels are.
+# Where the output channels of a kernel are, if not on its last axis.
 CHANNEL_AXES = {"Conv2DTranspose": (2,), "DepthwiseConv2D": (2, 3)}
 
 
@@ -31,7 +32,7 @@ class Node:
     """One call of one tf_keras layer.
 
     Attributes:
-        name: Of the layer; nodes of one name share a layer.
+        name: The name of the layer; nodes of one name share a layer.
         kind: Its class, a name of `tf_keras.layers` or of `export.compression.bridge_own.OWN`.
         config: Its arguments.
         weights: Its weights.
@@ -53,7 +54,7 @@ class Network:
 
     Attributes:
         nodes: The calls.
-        shape: Of the image, (H, W, channels).
+        shape: The shape of the image, (H, W, channels).
         outputs: Numbers of the tensors that the network returns.
     """
 
@@ -127,11 +128,11 @@ def read_graph(model: keras.Model, input_size: tuple[int, int]) -> Network:
     """Reads a model at a fixed size.
 
     Args:
-        model: As `to_tf_keras`.
-        input_size: (height, width).
+        model: A functional or Sequential model of one image (N, H, W, channels).
+        input_size: (height, width) of the image.
 
     Raises:
-        ValueError: As `to_tf_keras`.
+        ValueError: If a layer, a setting or a bare call does not cross; it is named.
     """
     if not getattr(model, "inputs", None) or len(model.inputs) != 1:
         raise ValueError(
@@ -143,17 +144,11 @@ def read_graph(model: keras.Model, input_size: tuple[int, int]) -> Network:
     numbers = {graph.image: 0}  # of a tensor of the model: of its counterpart
     names: dict[int, str] = {}
     for step in graph.steps:
-        if not isinstance(step.layer, keras.Layer) or _is_called_oddly(step):
-            raise ValueError(
-                f"The network calls {step.name} ({type(step.layer).__name__}) directly or with "
-                "further arguments, which the bridge to tf_keras does not take. Use a layer of "
-                "keras.layers that does the same, called on tensors alone."
-            )
         if id(step.layer) not in names:
             names[id(step.layer)] = free_name(step.name, set(names.values()))
         taken = tuple(numbers[index] for index in step.inputs)
         sizes = (*step.inputs, *(() if step.reference is None else (step.reference,)))
-        for part in translate(step.layer, list(graph.shapes_of(sizes))):
+        for part in _translate(step, graph.shapes_of(sizes)):
             made = len(nodes) + 1
             name = f"{_PREFIX}{names[id(step.layer)]}{part.suffix}"
             nodes.append(Node(name, part.kind, part.config, part.weights, taken, made))
@@ -163,12 +158,16 @@ def read_graph(model: keras.Model, input_size: tuple[int, int]) -> Network:
     return Network(tuple(nodes), graph.shapes[graph.image][1:], outputs)
 
 
-def _is_called_oddly(step: Step) -> bool:
-    """Whether a layer is called with more than tensors."""
-    return any(
-        not (keras.backend.is_keras_tensor(value) or value is None or isinstance(value, bool))
-        for value in step.arguments
-    )
+def _translate(step: Step, shapes: list[tuple[int, ...]]) -> list[Part]:
+    if not isinstance(step.layer, keras.Layer):
+        return translate_operation(step)
+    plain = (keras.KerasTensor, bool, type(None))
+    if not all(isinstance(value, plain) for value in step.arguments):
+        raise ValueError(
+            f"The layer {step.name} is called with more than tensors, which the bridge to "
+            "tf_keras does not take; call it on tensors alone."
+        )
+    return translate(step.layer, list(shapes))
 
 
 def fold_norms(graph: Network, *, kinds: tuple[str, ...]) -> Network:
@@ -176,7 +175,8 @@ def fold_norms(graph: Network, *, kinds: tuple[str, ...]) -> Network:
 
     Args:
         graph: The network.
-        kinds: Of convolutions, of "Conv2D", "DepthwiseConv2D", "Conv2DTranspose" and "Dense".
+        kinds: The kinds of layers that take a norm in, of "Conv2D", "DepthwiseConv2D",
+            "Conv2DTranspose" and "Dense".
 
     Returns:
         The network without those norms that were alone behind such a convolution.
@@ -227,7 +227,7 @@ def build(
 
     Args:
         graph: The network.
-        batch_size: Of the model's input; None for any.
+        batch_size: The batch size of the model's input; None for any.
         wrap: From a node and its layer to what is called instead of the layer.
     """
     image = tf_keras.Input(graph.shape, batch_size, name="image")

@@ -22,7 +22,7 @@ class Part(NamedTuple):
     """One tf_keras layer.
 
     Attributes:
-        suffix: Of its name.
+        suffix: What is added to the name of the layer.
         kind: Its class, a name of `tf_keras.layers` or of
             `export.compression.bridge_own.OWN`.
         config: Its arguments.
@@ -35,7 +35,7 @@ class Part(NamedTuple):
     weights: list[np.ndarray]
 
 
-_ACTIVATIONS: dict[str, tuple[str, dict[str, Any]]] = {
+ACTIVATIONS: dict[str, tuple[str, dict[str, Any]]] = {
     "relu": ("ReLU", {}),
     "relu6": ("ReLU", {"max_value": 6.0}),
     "leaky_relu": ("LeakyReLU", {"alpha": 0.2}),
@@ -71,7 +71,7 @@ def translate(layer: keras.layers.Layer, shapes: list[Shape]) -> list[Part]:
 
     Args:
         layer: With its weights.
-        shapes: Of its inputs, sizes known.
+        shapes: The shapes of its inputs, all sizes known.
 
     Raises:
         ValueError: If the layer, or a setting of it, is not in the table.
@@ -118,12 +118,12 @@ def _activation(layer, value) -> list[Part]:
     """Returns the parts of an activation, given as Keras saves it."""
     if value in (None, "linear"):
         return []
-    if not isinstance(value, str) or value not in _ACTIVATIONS:
+    if not isinstance(value, str) or value not in ACTIVATIONS:
         raise ValueError(
             f"The layer {layer.name} has the activation {value!r}, which the bridge to tf_keras "
-            f"does not know. Use one of {', '.join(sorted(_ACTIVATIONS))}."
+            f"does not know. Use one of {', '.join(sorted(ACTIVATIONS))}."
         )
-    kind, config = _ACTIVATIONS[value]
+    kind, config = ACTIVATIONS[value]
     return [Part("_act", kind, config, [])]
 
 

@@ -48,9 +48,9 @@ def prune(
 
     Args:
         model: A trained network; it is left pruned.
-        data: As for `kseg.fit`.
-        recipe: As for `kseg.fit`.
-        run_dir: As for `kseg.fit`; `kseg.load` gives the pruned network.
+        data: A data set with the splits "train" and "val".
+        recipe: How to train, as `kseg.fit` takes it.
+        run_dir: The run folder to write; `kseg.load` gives the pruned network from it.
         sparsity: Share of the weights of each kernel that end as 0.
         exclude: Names of layers that are left whole; "score_*" stands for all that begin so.
 
@@ -75,7 +75,7 @@ class Pruning(keras.callbacks.Callback):
     """
 
     def __init__(self, sparsity: float, exclude: Sequence[str] = ()):
-        """Sets the goal; arguments as `prune`."""
+        """Sets the goal, as `prune` was given it."""
         super().__init__()
         if not 0 < sparsity < 1:
             raise ValueError(f"sparsity must be above 0 and below 1; got {sparsity}.")
@@ -121,7 +121,7 @@ def cluster(model: keras.Model, clusters: int = 16, exclude: Sequence[str] = ())
     Args:
         model: A trained network; its kernels are changed.
         clusters: Values of a kernel, 4..256.
-        exclude: As `prune`.
+        exclude: Names of layers that are left whole, as `prune` takes them.
 
     Raises:
         ValueError: If clusters is out of range, or exclude matches no layer.
@@ -166,8 +166,8 @@ def keeper(kernel: np.ndarray, kind: str, keep: str) -> Callable[[np.ndarray], n
     """Returns the function that undoes what a step of training did to zeros or shared values.
 
     Args:
-        kernel: As it was pruned or clustered.
-        kind: Class of its layer.
+        kernel: The kernel after pruning or clustering.
+        kind: The class of its layer.
         keep: "sparsity" or "clusters".
 
     Raises:

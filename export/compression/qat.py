@@ -25,7 +25,7 @@ from tqdm import tqdm
 from export.compression.bridge import read_graph
 from export.compression.qat_graph import Emulation
 from export.compression.qat_state import State, unpack
-from export.conversion import compared_on
+from export.conversion import compared_on, room_for
 from export.errors import TrainingProcessError
 from export.graph.acceptance import heads_of
 from export.graph.comparison import check_fixed
@@ -34,9 +34,10 @@ from export.graph.fixed import Original, fix_model
 from export.graph.rewrites import for_device
 from export.options import ExportOptions, ExportResult
 from export.proof.describing import Explanation, describe
-from export.proof.judging import Candidate, judge, judged_on, put, workshop
+from export.proof.judging import Candidate, judge, judged_on, put
 from export.proof.preprocessing import check_preprocessing
 from export.proof.verification import verify
+from export.proof.workshop import workshop
 from export.proof.writing import write
 from export.recipes import INT8
 from export.refusals import check_options, check_request
@@ -58,7 +59,7 @@ class QuantizedModel:
     Attributes:
         model: The float network that it came from, unchanged.
         state: Trained weights and ranges.
-        mean_iou_float: Of the float network, on "val".
+        mean_iou_float: Mean IoU of the float network on the split "val".
         history: A row for each epoch: "epoch", "loss", "seconds" of its steps and, where it was
             scored, "mean_iou" of the rounded network. Epoch 0 is before training, with calibrated
             ranges.
@@ -89,8 +90,9 @@ class QuantizedModel:
     ) -> ExportResult:
         """Converts to an int8 file and writes it, once it is verified.
 
-        Arguments, result and errors as `export.convert`: the file is held against the float
-        network. Its report says how it compares with the rounded network, too.
+        It takes the arguments of `export.convert`, gives its result and raises its errors: the
+        file is held against the float network. Its report says how it compares with the rounded
+        network, too.
         """
         options, path = options or ExportOptions(), Path(path)
         size = (input_size[0], input_size[1])
@@ -102,12 +104,12 @@ class QuantizedModel:
         stride, network = options.stride, emulation.network
         if stride > 1:
             ended = fix_model(self.model, size, keep_scaling=True, stride=stride)
-            check_fixed(self.model, ended, compared_on(validation, recipe, size, options))
+            check_fixed(self.model, ended, compared_on(validation, recipe, original, options))
             network = Emulation(ended.model, self.state, size).network
         head, added = heads_of(trace(self.model, size), options.head)
-        content = for_device(_to_tflite(network, added), TARGETS[target])
-        images = judged_on(validation, recipe, size)
-        with workshop(path) as folder:
+        images = judged_on(validation, recipe, original)
+        with workshop(path, room_for(self.model)) as folder:
+            content = for_device(_to_tflite(network, added), TARGETS[target])
             candidate = Candidate(
                 folder / path.name,
                 recipe,
@@ -178,14 +180,15 @@ def quantization_aware(
     step. The epoch with the best mean IoU on "val" is kept, the calibrated start included.
 
     Args:
-        model: A trained functional model from images (N, H, W, 3), 0..255, to logits, of layers
-            that `export.compression.bridge_layers` knows.
+        model: A trained functional model from images (N, H, W, channels), 0..255, to logits, of
+            layers that `export.compression.bridge_layers` knows.
         data: Has the splits "train" and "val".
-        recipe: As for `kseg.fit`; a tenth of the learning rate of the training, or less, is
-            right. All layers learn at `learning_rate`; `backbone_rate` and `norm_momentum` do
-            not apply.
+        recipe: How to train, as `kseg.fit` takes it; a tenth of the learning rate of the
+            training, or less, is right. All layers learn at `learning_rate`; `backbone_rate` and
+            `norm_momentum` do not apply.
         keep: "sparsity" keeps weights that are 0 at 0, "clusters" the shared values.
-        per_channel: As for `export.full_integer`; not for transposed convolutions.
+        per_channel: Whether each output channel of a kernel has a scale of its own; transposed
+            convolutions always have them.
 
     Returns:
         The quantized network; its `convert` makes the file.

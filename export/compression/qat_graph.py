@@ -25,6 +25,7 @@ from export.compression.bridge_own import hard_sigmoid, one_scale
 from export.compression.qat_state import Range, State
 from export.graph.scaling import fits_bytes
 from export.tflite.runtime import FixedSize
+from kseg.inference import channels_of
 
 CONVOLUTIONS = ("Conv2D", "Conv2DTranspose", "DepthwiseConv2D")
 KERNELS = (*CONVOLUTIONS, "Dense")
@@ -60,8 +61,7 @@ def lower(graph: Network) -> tuple[Network, tuple[float, float]]:
         graph: From `read_graph`.
 
     Returns:
-        The network without batch norms, and without the layer that scales the image where one
-        factor serves all channels; and (factor, offset) of that scaling.
+        The network without batch norms and image scaling, and (factor, offset) of that scaling.
     """
     graph, scaling = _without_scaling(fold_norms(graph, kinds=KERNELS))
     made = max(node.output for node in graph.nodes)
@@ -77,20 +77,24 @@ def lower(graph: Network) -> tuple[Network, tuple[float, float]]:
 
 
 def _without_scaling(graph: Network) -> tuple[Network, tuple[float, float]]:
-    for node in graph.nodes:
-        if node.kind != "Rescaling" or node.inputs != (0,):
-            continue
-        scale, offset = node.config["scale"], node.config["offset"]
-        if scale.ndim == offset.ndim == 0:
-            if graph.uses()[0] > 1 or not fits_bytes((float(scale), float(offset))):
-                break  # the image itself is used, too; or bytes cannot stand for it
-            nodes = tuple(
-                replace(n, inputs=tuple(0 if i == node.output else i for i in n.inputs))
-                for n in graph.nodes
-                if n is not node
-            )
-            return replace(graph, nodes=nodes), (float(scale), float(offset))
-    return graph, (1.0, 0.0)
+    fit, (factor, offset) = (graph, (1.0, 0.0)), (1.0, 0.0)
+    while graph.uses()[0] == 1:  # else the image itself is used, too
+        first = next(node for node in graph.nodes if 0 in node.inputs)
+        if first.kind != "Rescaling" or first.output in graph.outputs:
+            break
+        scale, shift = (first.config[key] for key in ("scale", "offset"))
+        if scale.ndim or shift.ndim:
+            break
+        factor, offset = float(scale) * factor, float(scale * offset + shift)
+        nodes = (
+            replace(node, inputs=tuple(0 if i == first.output else i for i in node.inputs))
+            for node in graph.nodes
+            if node is not first
+        )
+        graph = replace(graph, nodes=tuple(nodes))
+        if fits_bytes((factor, offset)):  # else bytes cannot stand for it
+            fit = graph, (factor, offset)
+    return fit
 
 
 def _as_convolution(node: Node) -> Node:
@@ -114,8 +118,9 @@ def _parts(node: Node) -> list[Node]:
         relu = replace(node, name=f"{node.name}_relu", kind="ReLU", config={"max_value": 6.0})
         return [_step(node, "shift", 3.0), relu, _step(node, "scale", 1 / 6)]
     if node.kind == "Rescaling":
-        values = [float(node.config[key]) for key in ("scale", "offset")]
-        return [_step(node, "scale", values[0]), _step(node, "shift", values[1])]
+        scale, offset = (float(node.config[key]) for key in ("scale", "offset"))
+        shift = [_step(node, "shift", offset)] if offset else []
+        return [_step(node, "scale", scale), *shift] if scale != 1 or not shift else shift
     if node.kind == "Average":
         sums = _parts(replace(node, kind="Add"))
         return [*sums, _step(node, "scale", 1 / len(node.inputs))]
@@ -210,7 +215,7 @@ def rounded(graph: Network, state: State, scaling: tuple[float, float]) -> Netwo
     """Returns a network with all roundings of its integer file.
 
     Args:
-        graph: Lowered.
+        graph: The lowered network.
         state: Its weights and ranges.
         scaling: (factor, offset) that makes its images from 0..255.
 
@@ -264,19 +269,14 @@ class Emulation(FixedSize):
     """The network with the roundings of its integer file, at one size.
 
     Attributes:
-        network: tf_keras model from scaled images (1, H, W, 3) to logits.
+        network: tf_keras model from scaled images (1, H, W, channels) to logits.
         scaling: (factor, offset) of the scaling that it lacks.
     """
 
     def __init__(self, model: keras.Model, state: State, input_size: tuple[int, int]):
-        """Builds it.
-
-        Args:
-            model: The float network.
-            state: What was trained.
-            input_size: (height, width).
-        """
+        """Builds the network at `input_size`, (height, width), from what was trained."""
         self.input_size = (input_size[0], input_size[1])
+        self.channels = channels_of(model)
         self._graph, self.scaling = lower(read_graph(model, self.input_size))
         graph = rounded(self._graph, state, self.scaling)
         self.network = build(
@@ -295,6 +295,6 @@ class Emulation(FixedSize):
                 self.network.get_layer(node.name).set_weights(node.weights)
 
     def logits(self, images: np.ndarray) -> np.ndarray:
-        """Maps images float32 (1, H, W, 3), 0..255, to logits."""
+        """Maps images float32 (1, H, W, channels), 0..255, to logits."""
         scaled = np.asarray(images, "float32") * np.float32(self.scaling[0])
         return np.asarray(self._call(tf.constant(scaled + np.float32(self.scaling[1]))))

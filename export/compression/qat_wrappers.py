@@ -127,9 +127,9 @@ def wrapped(
     """Returns a network whose kernels and outputs tfmot rounds.
 
     Args:
-        graph: Lowered.
-        ranges: Of the outputs to round, before the first step.
-        batch_size: Of the network's input.
+        graph: The lowered network.
+        ranges: The ranges, before the first step, of the outputs to round.
+        batch_size: The batch size of the network's input.
         per_channel: Whether each output channel of a kernel has a scale of its own.
     """
     trained = Trained(per_channel=per_channel)

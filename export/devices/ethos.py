@@ -31,7 +31,7 @@ def run_vela(path: Path, accelerator: str, folder: Path) -> dict[str, Any]:
 
     Args:
         path: An int8 .tflite file.
-        accelerator: As Vela names it, such as "ethos-u55-128".
+        accelerator: Vela's name of the processor, such as "ethos-u55-128".
         folder: Where X_vela.tflite is written, the file for the device.
 
     Returns:

@@ -74,7 +74,7 @@ def place(
 
 
 def on_edgetpu(path: Path, target: Target, folder: Path, with_compiler: bool) -> Placement:
-    """Asks `export.check`, and Google's compiler where it is on PATH; arguments as `place`."""
+    """Asks `export.check`, and Google's compiler where it is on PATH; see `place`."""
     checked = check(path)
     if not checked.compiles:
         raise GateError(f"The Edge TPU compiler would refuse the file: {checked.refusal}.")
@@ -96,7 +96,7 @@ def on_edgetpu(path: Path, target: Target, folder: Path, with_compiler: bool) ->
 
 
 def on_ethos(path: Path, target: Target, folder: Path, with_compiler: bool) -> Placement:
-    """Asks Arm's compiler Vela; arguments as `place`."""
+    """Asks Arm's compiler Vela; see `place`."""
     found = run_vela(path, target.accelerator or "", folder)
     graph = read_model(path)
     if not found["available"]:

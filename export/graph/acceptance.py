@@ -11,7 +11,7 @@ def as_network(model: Any, size: tuple[int, int]) -> keras.Model:
     """Returns a model as one whose layers can be followed, or refuses it.
 
     Args:
-        model: From images (N, H, W, 3), 0..255, to logits (N, H, W, num_classes).
+        model: From images (N, H, W, channels), 0..255, to logits (N, H, W, num_classes).
         size: (height, width) of the images.
 
     Returns:
@@ -19,7 +19,7 @@ def as_network(model: Any, size: tuple[int, int]) -> keras.Model:
 
     Raises:
         TypeError: If it is no Keras model.
-        ValueError: If it has not one RGB image as its input and one map of logits as its output,
+        ValueError: If it has not one image as its input and one map of logits as its output,
             or a layer of it cannot be converted.
     """
     if not isinstance(model, keras.Model):
@@ -51,8 +51,8 @@ def heads_of(graph: Graph, head: str) -> tuple[str, str]:
     second softmax.
 
     Args:
-        graph: Of the model.
-        head: Of `export.targets.HEADS`, as it was asked for.
+        graph: The graph of the model.
+        head: The head that was asked for, one of `export.targets.HEADS`.
     """
     if head == "argmax" or not ends_in_softmax(graph):
         return head, head
@@ -65,7 +65,9 @@ def _wrapped(model: keras.Model, size: tuple[int, int]) -> keras.Model:
             f"The model {model.name} has no weights yet, as it never saw an image; train or load "
             f"it, or begin a Sequential model with keras.Input((height, width, 3))."
         )
-    image = keras.Input((*size, 3))
+    seen = keras.tree.flatten(getattr(model, "_build_shapes_dict", None) or {})
+    channels = seen[-1] if len(seen) == 4 and isinstance(seen[-1], int) else 3
+    image = keras.Input((*size, channels))
     try:
         return keras.Model(image, model(image), name=model.name)
     except Exception as error:
@@ -79,24 +81,16 @@ def _check_image(model: keras.Model) -> None:
     shapes = [tuple(tensor.shape) for tensor in model.inputs]
     if len(shapes) != 1 or len(shapes[0]) != 4:
         raise ValueError(
-            f"convert needs a functional model from images (N, H, W, 3) to logits (N, H, W, "
+            f"convert needs a functional model from images (N, H, W, channels) to logits (N, H, W, "
             f"num_classes); {model.name} takes {len(shapes)} input(s) of shape "
             f"{', '.join(map(str, shapes))}."
         )
-    channels = shapes[0][3]
-    if channels == 3 or (channels is None and shapes[0][1] != 3):
-        return
-    if shapes[0][1] in (1, 3, 4):
+    first, channels = shapes[0][1], shapes[0][3]
+    if first in (1, 3, 4) and (channels is None or channels > 4):
         raise ValueError(
             f"The model {model.name} takes images with their channels first, {shapes[0]}; build it "
             'after keras.config.set_image_data_format("channels_last").'
         )
-    write = "keras.ops.image.rgb_to_grayscale(image)" if channels == 1 else "the channels it needs"
-    raise ValueError(
-        f"The model {model.name} takes images of {channels} channel(s), and .tflite files of kseg "
-        "take RGB bytes, as cameras give them; write the step into the model: keras.Model(image, "
-        f"model({write})) with image = keras.Input((height, width, 3))."
-    )
 
 
 def _check_logits(model: keras.Model) -> None:
@@ -110,7 +104,7 @@ def _check_logits(model: keras.Model) -> None:
     (shape,) = outputs.values()
     if len(shape) != 4:
         raise ValueError(
-            "convert needs a functional model from images (N, H, W, 3) to logits (N, H, W, "
+            "convert needs a functional model from images (N, H, W, channels) to logits (N, H, W, "
             f"num_classes); {model.name} returns {shape}."
         )
 

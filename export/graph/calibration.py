@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 from kseg.data import fit_inside
-from kseg.data.transforms import FILL, resize_image
+from kseg.data.transforms import FILL, resize
 
 
 def calibration(
@@ -18,24 +18,22 @@ def calibration(
     """Yields images fitted, padded and scaled.
 
     Args:
-        images: RGB, 0..255, (H, W, 3).
+        images: Images (H, W, channels), 0..255.
         size: (height, width) of the file's input.
         scaling: (factor, offset) of the scaling that the network lacks.
         working_size: (height, width) that images are fitted into; None leaves those that fit into
             the input as they are.
 
     Yields:
-        A list of one array, float32 (1, height, width, 3).
+        A list of one array, float32 (1, height, width, channels).
     """
     for index, image in enumerate(images):
-        canvas = np.full((1, *size, 3), FILL, "float32")
-        picture = Image.fromarray(np.asarray(np.rint(image), "uint8"))
-        own = (picture.height, picture.width)
+        *own, channels = image.shape
+        canvas = np.full((1, *size, channels), FILL, "float32")
+        fitted = (own[0], own[1])
         if working_size is not None or own[0] > size[0] or own[1] > size[1]:
-            fitted = fit_inside(own, working_size or size)
-        else:
-            fitted = own
-        canvas[0, : fitted[0], : fitted[1]] = np.asarray(resize_image(picture, fitted))
+            fitted = fit_inside(fitted, working_size or size)
+        canvas[0, : fitted[0], : fitted[1]] = resize(np.asarray(np.rint(image), "uint8"), fitted)
         if index == 0:
             # The input's range is then 0..255 exactly; images alone seldom span it, and raw
             # bytes would be misread.
@@ -43,14 +41,20 @@ def calibration(
         yield [canvas * np.float32(scaling[0]) + np.float32(scaling[1])]
 
 
-def stand_ins(size: tuple[int, int], count: int = 4) -> list[np.ndarray]:
-    """Returns smooth random images, uint8 (H, W, 3), where there is no real one to compare on.
+def stand_ins(size: tuple[int, int], channels: int, count: int = 4) -> list[np.ndarray]:
+    """Returns smooth random images, uint8 (H, W, channels), where there is no real one.
 
     Args:
         size: (height, width).
-        count: How many.
+        channels: How many channels each has.
+        count: How many images.
     """
-    small = np.random.default_rng(0).integers(0, 256, (count, 8, 8, 3), "uint8")
+    small = np.random.default_rng(0).integers(0, 256, (count, 8, 8, channels), "uint8")
     return [
-        np.asarray(Image.fromarray(a).resize(size[::-1], Image.Resampling.BICUBIC)) for a in small
+        np.stack([_enlarged(np.ascontiguousarray(a[..., i]), size) for i in range(channels)], -1)
+        for a in small
     ]
+
+
+def _enlarged(band: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    return np.asarray(Image.fromarray(band).resize(size[::-1], Image.Resampling.BICUBIC))

@@ -18,7 +18,7 @@ def check_fixed(model: keras.Model, fixed: FixedModel, images: Iterable[np.ndarr
     """Compares what is converted with the model that was handed in.
 
     Args:
-        model: As it was handed in.
+        model: The model that was handed in.
         fixed: What `fix_model` made of it.
         images: Float32 (1, H, W, channels), 0..255, of the file's size.
 

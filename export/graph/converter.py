@@ -22,8 +22,8 @@ def serving(fixed: Any, head: str) -> Any:
     """Returns a tf.function from the model's image to what the head makes of its logits.
 
     Args:
-        fixed: With a batch of 1 and a fixed size.
-        head: Of `export.targets.HEADS`, or "scores" for what is a softmax already.
+        fixed: The model, with a batch of 1 and a fixed size.
+        head: One of `export.targets.HEADS`, or "scores" for what is a softmax already.
     """
 
     @tf.function(input_signature=[tf.TensorSpec(fixed.inputs[0].shape, tf.float32, name="image")])
@@ -44,9 +44,9 @@ def to_tflite(
     """Converts a model; the file has a signature with readable names.
 
     Args:
-        fixed: With a batch of 1 and a fixed size.
+        fixed: The model, with a batch of 1 and a fixed size.
         recipe: What to compute with.
-        head: Of `export.targets.HEADS`.
+        head: One of `export.targets.HEADS`.
         calibration: Gives the images to take ranges from.
 
     Returns:
@@ -89,7 +89,7 @@ def draft_converter(
 ) -> tf.lite.TFLiteConverter:
     """Returns a converter several times as fast as `to_tflite`, whose files lack names.
 
-    Arguments as `to_tflite`.
+    It takes the arguments of `to_tflite`.
     """
     frozen = convert_variables_to_constants_v2(serving(fixed, head).get_concrete_function())
     converter = tf.lite.TFLiteConverter.from_concrete_functions([frozen])
@@ -100,7 +100,7 @@ def draft_converter(
 def draft(
     fixed: keras.Model, recipe: QuantizationRecipe, head: str, calibration: Calibration
 ) -> bytes:
-    """Returns a file to look at and to time, not to hand over; arguments as `to_tflite`."""
+    """Returns a file to look at and to time, not to hand over; see `to_tflite`."""
     converter = draft_converter(fixed, recipe, head, calibration)
     with warnings.catch_warnings():
         # "Statistics for quantized inputs were expected": a word about another way to quantize.

@@ -53,7 +53,7 @@ def end_at(graph: Graph, stride: int) -> tuple[int, frozenset[int]]:
 
     Args:
         graph: From an image to logits.
-        stride: Of the output; 1 stands for that of the network as it is.
+        stride: The stride of the output; 1 stands for that of the network as it is.
 
     Raises:
         ValueError: If the network cannot end there.

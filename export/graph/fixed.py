@@ -22,6 +22,7 @@ from export.graph.rewrites import rewrite
 from export.graph.scaling import Scaling, scaling_steps
 from export.tflite.runtime import FixedSize
 from kseg.analysis.graph import trace, walk
+from kseg.inference import channels_of
 from kseg.layers import CropLike
 
 Operation = TypeVar("Operation", bound=keras.Operation)
@@ -31,7 +32,7 @@ class Original(FixedSize):
     """The model that was handed in, called as it is: what every file is compared with.
 
     Attributes:
-        model: From images (N, H, W, 3), 0..255, to logits.
+        model: From images (N, H, W, channels), 0..255, to logits.
     """
 
     def __init__(self, model: keras.Model, input_size: tuple[int, int]):
@@ -41,11 +42,11 @@ class Original(FixedSize):
             model: The model.
             input_size: (height, width) of a file's input; smaller images are padded as there.
         """
-        self.model, self.input_size = model, input_size
+        self.model, self.input_size, self.channels = model, input_size, channels_of(model)
         self.stride = own_stride(trace(model, input_size))
 
     def logits(self, images: np.ndarray) -> np.ndarray:
-        """Maps images float32 (1, H, W, 3), 0..255, to logits."""
+        """Maps images float32 (1, H, W, channels), 0..255, to logits."""
         return call_original(self.model, images)
 
 
@@ -53,13 +54,13 @@ class FixedModel(FixedSize):
     """A model at the file's size, in float: what is converted.
 
     Attributes:
-        model: From a scaled image (1, H, W, 3) to logits (1, ceil(H / stride), ceil(W / stride),
-            num_classes).
+        model: From a scaled image (1, H, W, channels) to logits (1, ceil(H / stride),
+            ceil(W / stride), num_classes).
         scaling: (factor, offset) of the scaling of the input that the model lacks.
-        stride: Of the output.
+        stride: Pixels of the input for one of the output.
         tensors: What each call of the original makes here; None where it is left out, and where
             that is at another grid.
-        names: Of the layers that are called.
+        names: The names of the layers that are called.
     """
 
     def __init__(
@@ -73,10 +74,11 @@ class FixedModel(FixedSize):
         """Wraps a model that `fix_model` made."""
         self.model, self.scaling, self.stride = model, scaling, stride
         self.tensors, self.names = tensors, names
-        self.input_size = tuple(model.inputs[0].shape[1:3])
+        height, width, self.channels = model.inputs[0].shape[1:]
+        self.input_size = (height, width)
 
     def logits(self, images: np.ndarray) -> np.ndarray:
-        """Maps images float32 (1, H, W, 3), 0..255, to logits."""
+        """Maps images float32 (1, H, W, channels), 0..255, to logits."""
         return np.asarray(self.model(self.scale(images), training=False), "float32")
 
     def scale(self, images: np.ndarray) -> np.ndarray:
@@ -102,7 +104,7 @@ def fix_model(
     """Rebuilds a model with a batch of 1 and a fixed size; it has the model's own variables.
 
     Args:
-        model: From images (N, H, W, 3), 0..255, to logits.
+        model: From images (N, H, W, channels), 0..255, to logits.
         size: (height, width) of the input.
         keep_scaling: Whether what scales the input stays.
         stride: One of `strides`; the upsampling that follows it is left out.

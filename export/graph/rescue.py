@@ -62,8 +62,8 @@ class NoisyLayers:
 
         Args:
             fixed: The model.
-            recipe: Of `export.full_integer`.
-            head: Of `export.targets.HEADS`.
+            recipe: A recipe that `export.full_integer` made.
+            head: One of `export.targets.HEADS`.
             calibration: Gives the images to take ranges from.
             images: How many of them to measure on.
         """

@@ -37,7 +37,7 @@ def rewrite(layer: keras.Operation, args: tuple) -> keras.KerasTensor | None:
     """Calls another layer in place of one that converts badly.
 
     Args:
-        layer: With its weights.
+        layer: The layer, with its weights.
         args: What the layer is called with.
 
     Returns:
@@ -107,7 +107,7 @@ def for_device(content: bytes, target: Target) -> bytes:
     """Takes out what a target's compiler cannot parse, and proves the outputs equal.
 
     Args:
-        content: Of a .tflite file.
+        content: The content of a .tflite file.
         target: What it is for.
 
     Returns:

@@ -18,7 +18,7 @@ def scaling_steps(graph: Graph) -> tuple[frozenset[int], Scaling]:
     """Finds the steps that only scale the image.
 
     Args:
-        graph: Of a network.
+        graph: The graph of a network.
 
     Returns:
         The numbers of these steps, and what they do to a pixel together. Without steps, where the
@@ -55,31 +55,35 @@ def _line(step: Step) -> Scaling | None:
         return _pair(1 / deviation, -np.asarray(layer.mean) / deviation)
     if isinstance(layer, layers.Identity):
         return _NOTHING
-    return None if isinstance(layer, keras.Layer) else _of_operator(step)
+    line = None if isinstance(layer, keras.Layer) else line_of(step)
+    return _pair(*line) if line is not None else None
 
 
-def _of_operator(step: Step) -> Scaling | None:
-    """Returns the line of a bare call such as `x / 255.0`."""
-    kind, first = type(step.layer).__name__, step.arguments[0]
+def line_of(step: Step) -> tuple[np.ndarray, np.ndarray] | None:
+    """Returns (factor, offset) of a bare call such as `x / 255.0`, or None for any other call.
+
+    Each is one number, or one for each channel.
+    """
+    kind, one, nothing = type(step.layer).__name__, np.array(1.0), np.array(0.0)
     if kind == "Cast":
-        return _NOTHING
+        return one, nothing
     if kind == "Negative":
-        return -1.0, 0.0
-    if len(step.arguments) < 2 or len(step.inputs) != 1:
+        return -one, nothing
+    if len(step.arguments) != 2 or len(step.inputs) != 1:
         return None
-    image_first = keras.backend.is_keras_tensor(first)
-    number = np.asarray(step.arguments[1] if image_first else first)
-    if number.size != 1 or number.dtype.kind not in "fiu":
+    image_first = keras.backend.is_keras_tensor(step.arguments[0])
+    number = np.asarray(step.arguments[1 if image_first else 0])
+    if number.dtype.kind not in "fiu" or number.size not in (1, *number.shape[-1:]):
         return None
-    value = float(number.reshape(()))
+    value = number.astype("float64").reshape(() if number.size == 1 else -1)
     if kind == "Add":
-        return 1.0, value
+        return one, value
     if kind == "Multiply":
-        return value, 0.0
+        return value, nothing
     if kind == "Subtract":
-        return (1.0, -value) if image_first else (-1.0, value)
-    if kind in ("TrueDivide", "Divide") and image_first and value:
-        return 1 / value, 0.0
+        return (one, -value) if image_first else (-one, value)
+    if kind in ("TrueDivide", "Divide") and image_first and value.all():
+        return 1 / value, nothing
     return None
 
 

@@ -20,11 +20,11 @@ class Choice:
     """What a head at a stride would cost.
 
     Attributes:
-        head: Of `export.targets.HEADS`.
-        stride: Of the output.
-        output_bytes: Of the output.
-        median_ms: Of an inference here.
-        ratio: Of that to the first choice's.
+        head: One of `export.targets.HEADS`.
+        stride: Pixels of the input for one of the output.
+        output_bytes: The size of the output in bytes.
+        median_ms: The median time of an inference on this machine, in milliseconds.
+        ratio: That time as a fraction of the first choice's.
         off_device: Ops that do not run on the accelerator; None if that is unknown.
     """
 
@@ -58,9 +58,9 @@ class OpRow:
     Attributes:
         index: In the order of execution.
         name: Builtin name, such as "CONV_2D".
-        version: Of the op.
-        output: Shape of its first output.
-        tensor: Name of that.
+        version: The version of the op.
+        output: The shape of its first output.
+        tensor: The name of its first output.
         placement: Where it runs.
         reason: Why there; "" if there is nothing to say.
         advice: What would help; "" if nothing is known to.
@@ -81,16 +81,16 @@ class Report:
     """What a file is, how it was made, and how good it is.
 
     Attributes:
-        name: Of the file, as it is delivered.
-        nbytes: Of the file.
+        name: The name under which the file is delivered.
+        nbytes: The size of the file in bytes.
         candidate: What the file should be.
         judgement: What was found out about it.
         options: What was asked for.
         network: The model's `kseg_spec`; None for one of the user's own.
-        explanation: More about it.
-        op_table: Its ops.
+        explanation: What the report says beyond the file itself.
+        op_table: The ops of the file, in order of execution.
         host: The machine on which it was timed.
-        versions: Of the packages that it depends on.
+        versions: The versions of the packages that the file depends on.
     """
 
     name: str
@@ -155,9 +155,9 @@ def describe(
         candidate: The file.
         judgement: What `judge` found out.
         options: What was asked for.
-        name: Of the file, as it is delivered.
-        model: What it was made of.
-        explanation: More about it.
+        name: The name under which the file is delivered.
+        model: The model that the file was made of.
+        explanation: What the report says beyond the file itself.
 
     Returns:
         The report.

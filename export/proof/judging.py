@@ -1,11 +1,9 @@
 """The first step of a delivery: is a converted file what was ordered, and as good as its model?"""
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -15,12 +13,13 @@ from export.graph.calibration import stand_ins
 from export.options import ExportOptions
 from export.proof.preprocessing import check_recorded
 from export.proof.verification import Verification, check_gate, check_graph, verify
+from export.proof.workshop import save
 from export.recipes import QuantizationRecipe
 from export.targets import Target
 from export.tflite.benchmark import benchmark
 from export.tflite.metadata import add_metadata
 from export.tflite.reader import ModelFile, read_model
-from export.tflite.runtime import Endpoint, load_tflite
+from export.tflite.runtime import Endpoint, FixedSize, load_tflite
 from kseg.classes import Classes
 from kseg.data import Data
 from kseg.inference import Segmenter
@@ -36,10 +35,10 @@ class Candidate:
     """A converted file that is not delivered yet, and what it should be.
 
     Attributes:
-        path: Of the file, in a temporary folder.
-        recipe: What it computes with.
-        target: What it is for.
-        head: What it returns, of `export.targets.HEADS`.
+        path: The file, in a temporary folder.
+        recipe: The numbers that it computes with.
+        target: The device that it is for.
+        head: What it returns, one of `export.targets.HEADS`.
         stride: Pixels of its input for one of its output.
         scaling: (factor, offset) of the scaling that its input's quantization stands for.
         classes: Names and colours; None where they are not known.
@@ -61,13 +60,13 @@ class Judgement:
     """What was found out about a candidate.
 
     Attributes:
-        graph: Of the file.
-        sha256: Of the file.
-        input: Its input.
-        output: Its output.
-        comparison: With the model that was handed in.
+        graph: The file as it was read.
+        sha256: The hash of the file.
+        input: The input of the file.
+        output: The output of the file.
+        comparison: How it compares with the model that was handed in.
         placement: Where its ops run on the target.
-        latency: As `export.tflite.benchmark.benchmark` measures it on this machine.
+        latency: What `export.tflite.benchmark.benchmark` measured on this machine.
     """
 
     graph: ModelFile = field(repr=False)
@@ -79,19 +78,12 @@ class Judgement:
     latency: dict[str, Any]
 
 
-@contextmanager
-def workshop(path: Path) -> Iterator[Path]:
-    """Gives a temporary folder on the file system of a file to be."""
-    with TemporaryDirectory(dir=path.parent, prefix=".export-") as folder:
-        yield Path(folder)
-
-
 def put(candidate: Candidate, content: bytes, working_size: tuple[int, int] | None) -> None:
     """Writes a candidate's file, with the metadata that apps of its target read.
 
     Args:
         candidate: What the file is.
-        content: As it was converted.
+        content: What the converter made.
         working_size: (height, width) that images are fitted into before the file sees them.
     """
     # MediaPipe takes no int16.
@@ -103,14 +95,14 @@ def put(candidate: Candidate, content: bytes, working_size: tuple[int, int] | No
             scaling=candidate.scaling,
             working_size=working_size,
         )
-    candidate.path.write_bytes(content)
+    save(candidate.path, content)
 
 
-def judged_on(validation: Data | None, recipe: QuantizationRecipe, size: tuple[int, int]) -> Images:
+def judged_on(validation: Data | None, recipe: QuantizationRecipe, model: FixedSize) -> Images:
     """Returns what to compare file and model on: labelled images, the recipe's, or made-up ones."""
     if validation is not None:
         return validation
-    return recipe.images[:_AGREEMENT_IMAGES] or stand_ins(size)
+    return recipe.images[:_AGREEMENT_IMAGES] or stand_ins(model.input_size, model.channels)
 
 
 def judge(
@@ -125,7 +117,7 @@ def judge(
 
     Args:
         candidate: The file.
-        model: The model that was handed in: from images (N, h, w, 3), 0..255, to logits.
+        model: The model that was handed in: from images (N, h, w, channels), 0..255, to logits.
         images: What both label; a data set's split "val" also decides whether the file is good
             enough.
         options: The gate and the working size.

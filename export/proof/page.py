@@ -78,13 +78,15 @@ def _pictures(example: Example, classes: Classes | None) -> str:
         most = int(max(example.labels.max(), example.labels_float.max())) + 1
         classes = Classes(tuple(f"class {index}" for index in range(max(2, most))))
     image = np.clip(np.rint(example.image), 0, 255).astype("uint8")
-    grey = np.repeat(image.mean(-1, keepdims=True), 3, -1).astype("uint8")
+    # Of images with more channels than three, the first three can be seen.
+    image = image[..., :3] if image.shape[-1] > 2 else np.repeat(image[..., :1], 3, -1)
+    gray = np.repeat(image.mean(-1, keepdims=True), 3, -1).astype("uint8")
     different = (example.labels != example.labels_float)[..., None]
     shown = {
         "image": image,
         "model": colorize(example.labels_float, classes),
         "file": colorize(example.labels, classes),
-        f"different: {100 * (1 - example.agreement):.2f} %": np.where(different, _DIFFERENT, grey),
+        f"different: {100 * (1 - example.agreement):.2f} %": np.where(different, _DIFFERENT, gray),
     }
     figures = [
         f'<figure><img src="{_data_uri(picture)}" alt="{escape(name)}">'

@@ -46,15 +46,16 @@ _USUAL: dict[str, tuple[Callable[[np.ndarray], np.ndarray], str]] = {
         "keras.layers.Rescaling(1 / 255)(image[..., ::-1])",
     ),
 }
+_OF_ANY_CHANNELS = ("-1..1", "0..1")
 
 
 def check_preprocessing(
     model: FixedSize, validation: Data, working_size: tuple[int, int] | None = None
 ) -> None:
-    """Stops the export of a model that wants other images than RGB, 0..255.
+    """Stops the export of a model that wants other numbers, or another order, than cameras give.
 
     Args:
-        model: From images float32 (1, H, W, 3), 0..255, to logits.
+        model: From images float32 (1, H, W, channels), 0..255, to logits.
         validation: Labelled images; a few of the split "val" are looked at.
         working_size: (height, width) that images are fitted into.
 
@@ -72,6 +73,8 @@ def check_preprocessing(
     if before.mean_iou > 1 - _BETTER:
         return
     for usual, (change, _) in _USUAL.items():
+        if model.channels != 3 and usual not in _OF_ANY_CHANNELS:
+            continue
         shown = _Shown(model, change)
         if score(shown, few[:1]).mean_iou <= first:  # most are out of question at once
             continue
@@ -79,12 +82,13 @@ def check_preprocessing(
         if scores.mean_iou > best.mean_iou:
             best, name = scores, usual
     if best.mean_iou > max(before.mean_iou, majority(best)) + _BETTER:
+        kind = "RGB, " if model.channels == 3 else ""
         raise GateError(
             f"The model has a mean IoU of {before.mean_iou:.3f} on {len(few)} validation images "
-            f"as RGB, 0..255, and of {best.mean_iou:.3f} on the same as {name}. It was trained so, "
-            "and a file would be shown camera bytes. Write the step into the model: "
+            f"as {kind}0..255, and of {best.mean_iou:.3f} on the same as {name}. It was trained "
+            "so, and a file would be shown camera bytes. Write the step into the model: "
             f"keras.Model(image, model({_USUAL[name][1]})) with image = keras.Input((height, "
-            "width, 3)). Nothing was written."
+            f"width, {model.channels})). Nothing was written."
         )
 
 
@@ -113,6 +117,7 @@ class _Shown(FixedSize):
     def __init__(self, model: FixedSize, change: Callable[[np.ndarray], np.ndarray]):
         self.model, self.change = model, change
         self.input_size, self.stride = model.input_size, model.stride
+        self.channels = model.channels
 
     def logits(self, images: np.ndarray) -> np.ndarray:
         return self.model.logits(np.ascontiguousarray(self.change(images), "float32"))

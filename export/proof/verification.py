@@ -31,9 +31,9 @@ class Example:
 
     Attributes:
         agreement: Share of the pixels, not ignored, with equal labels.
-        image: RGB, 0..255, (H, W, 3).
-        labels_float: Of the model, integers (H, W).
-        labels: Of the file.
+        image: The image, 0..255, (H, W, channels).
+        labels_float: The label map that the model gives, uint8 (H, W).
+        labels: The label map that the file gives, uint8 (H, W).
     """
 
     agreement: float
@@ -52,8 +52,8 @@ class Verification:
         max_difference: Largest difference of two logits, where the file gives logits.
         saturated: Share of output values at the ends of their integer range; None where the
             output is not quantized.
-        scores_float: Of the model; None without label maps.
-        scores: Of the file; None without label maps.
+        scores_float: Scores of the model; None without label maps.
+        scores: Scores of the file; None without label maps.
         worst: The images on which the two agree least, the worst first.
     """
 
@@ -78,10 +78,10 @@ def verify(
 
     Args:
         file: The loaded file.
-        model: From images (N, H, W, 3), 0..255, to logits.
-        images: A data set, whose split is also scored, or images (H, W, 3), 0..255. Images larger
-            than the file's input are fitted into it.
-        split: Of the data set.
+        model: From images (N, H, W, channels), 0..255, to logits.
+        images: A data set, whose split is also scored, or images (H, W, channels), 0..255. Images
+            larger than the file's input are fitted into it.
+        split: The split of the data set that is looked at.
         size: Working size, as for `kseg.predict`.
 
     Returns:
@@ -127,7 +127,7 @@ def check_model(result: Verification) -> None:
     """Refuses to certify anything from a model that is hardly better than a constant.
 
     Args:
-        result: With scores.
+        result: A comparison with scores.
 
     Raises:
         GateError: If the model is so.
@@ -157,7 +157,7 @@ def check_gate(
     """Refuses a file that lost too much, or whose model is too bad to tell.
 
     Args:
-        result: With scores.
+        result: A comparison with scores.
         min_ratio: Smallest mean IoU of the file as a fraction of the model's.
         max_drop: Largest loss of mean IoU, 0..1.
         advice: What may help, a sentence.
@@ -189,9 +189,9 @@ def check_graph(
     """Refuses a file with tensors or ops that its device does not take.
 
     Args:
-        graph: Of the file.
+        graph: The file as it was read.
         recipe: What it was converted with.
-        device: What it is for.
+        device: The device that it is for.
         scaling: (factor, offset) that its input's quantization must stand for.
         rescued: Whether some layers were kept in float on purpose.
 

@@ -37,8 +37,8 @@ def benchmark(
             made-up numbers; an open size is what the file stores for it, mostly 1.
         threads: How many threads LiteRT uses.
         runs: Timed runs of each file, after one turn of warm-up.
-        kernels: As `load_tflite`.
-        delegate: As `load_tflite`.
+        kernels: What runs the ops, as `load_tflite` takes it.
+        delegate: A library that runs ops in place of the kernels, as `load_tflite` takes it.
 
     Returns:
         For each file "file", "median_ms", "p90_ms", "min_ms", "ratio" (median as a fraction of

@@ -9,18 +9,20 @@ from kseg.data.transforms import FILL
 class FixedSize:
     """A function of one image size that takes every smaller one: it pads, calls and cuts.
 
-    The padding is the grey that is 0 after scaling, as in `kseg.layers.PadToStride`.
+    The padding is the gray that is 0 after scaling, as in `kseg.layers.PadToStride`.
 
     Attributes:
         input_size: (H, W) of the function's images.
+        channels: How many channels these images have.
         stride: Pixels of the input for one of the output, in both directions.
     """
 
     input_size: tuple[int, int]
+    channels: int = 3
     stride: int = 1
 
     def logits(self, images: np.ndarray) -> np.ndarray:
-        """Maps images float32 (1, H, W, 3), 0..255, to logits on the output's grid.
+        """Maps images float32 (1, H, W, channels), 0..255, to logits on the output's grid.
 
         These are (1, ceil(H / stride), ceil(W / stride), num_classes).
         """
@@ -31,7 +33,7 @@ class FixedSize:
         return coarse[0] * self.stride, coarse[1] * self.stride
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
-        """Returns logits for images (N, h, w, 3), 0..255.
+        """Returns logits for images (N, h, w, channels), 0..255.
 
         Raises:
             ValueError: If the images are larger than the input size.

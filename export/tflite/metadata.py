@@ -32,7 +32,7 @@ _DAMAGE = (
 )
 _LARGEST_SIDE = 1 << 15
 _ALIGNMENT = 16  # of a model's buffers
-_RGB = 1  # ColorSpaceType
+_COLOR_SPACES = {1: 2, 3: 1}  # channels to ColorSpaceType: grayscale, RGB; else unknown
 _AXIS_LABELS, _VALUE_LABELS = 2, 3  # AssociatedFileType
 _IMAGE_PROPERTIES, _NORMALIZATION = 2, 1  # members of the unions
 _ACTIVATIONS = {"logits": 2, "softmax": 0}  # what is left to do: softmax, nothing
@@ -61,10 +61,11 @@ def add_metadata(
         The file with metadata.
 
     Raises:
-        ValueError: If the file has metadata, or another number of classes than the label map.
+        ValueError: If the file has metadata, or another number of classes than `classes`.
     """
     model = Model.GetRootAs(content)
     graph = model.Subgraphs(0)
+    channels = int(graph.Tensors(graph.Inputs(0)).Shape(3))
     shape = graph.Tensors(graph.Outputs(0)).ShapeAsNumpy()
     if classes is not None and head in _ACTIVATIONS and shape[-1] != classes.num_classes:
         raise ValueError(
@@ -74,7 +75,7 @@ def add_metadata(
     names = [model.Metadata(i).Name() for i in range(model.MetadataLength())]
     if b"TFLITE_METADATA" in names:
         raise ValueError("The file has metadata already; add it to the converter's own output.")
-    described = _describe(head, scaling, labelled=classes is not None)
+    described = _describe(head, scaling, channels, labelled=classes is not None)
     content = _with_buffer(content, "TFLITE_METADATA", described)
     if classes is None:
         return content
@@ -187,20 +188,21 @@ def _with_buffer(content: bytes, name: str, data: bytes) -> bytes:
     return bytes(builder.Output())
 
 
-def _describe(head: str, scaling: tuple[float, float], *, labelled: bool) -> bytes:
+def _describe(head: str, scaling: tuple[float, float], channels: int, *, labelled: bool) -> bytes:
     """Returns the FlatBuffer ModelMetadata."""
     builder = flatbuffers.Builder(1024)
+    kind = {1: "gray image", 3: "RGB image"}.get(channels, f"image of {channels} channels")
     image = {
         0: builder.CreateString("image"),
-        1: builder.CreateString("RGB image, pixels 0..255 before normalization"),
-        3: _image_content(builder),
+        1: builder.CreateString(f"{kind}, pixels 0..255 before normalization"),
+        3: _image_content(builder, channels),
         4: _vector(builder, _normalization(builder, scaling)),
     }
     meaning = "class id of each pixel" if head == "argmax" else f"{head} of each pixel and class"
     output = {0: builder.CreateString("segmentation"), 1: builder.CreateString(meaning)}
     if labelled:
-        kind = _AXIS_LABELS if head in _ACTIVATIONS else _VALUE_LABELS
-        labels = _table(builder, {2: kind}, {0: builder.CreateString(_LABELS)})
+        axis = _AXIS_LABELS if head in _ACTIVATIONS else _VALUE_LABELS
+        labels = _table(builder, {2: axis}, {0: builder.CreateString(_LABELS)})
         output[6] = _vector(builder, labels)
     graph = {
         2: _vector(builder, _table(builder, offsets=image)),
@@ -217,8 +219,8 @@ def _describe(head: str, scaling: tuple[float, float], *, labelled: bool) -> byt
     return bytes(builder.Output())
 
 
-def _image_content(builder: Any) -> int:
-    properties = _table(builder, {0: _RGB})
+def _image_content(builder: Any, channels: int) -> int:
+    properties = _table(builder, {0: _COLOR_SPACES.get(channels, 0)})
     return _table(builder, {0: _IMAGE_PROPERTIES}, {1: properties})
 
 

@@ -24,8 +24,8 @@ class Normalization:
     """The numbers that stand for a pixel x, 0..255: (x - mean) / std.
 
     Attributes:
-        mean: One for all channels, or one for each.
-        std: Likewise.
+        mean: One number for all channels, or one for each.
+        std: One number for all channels, or one for each.
         given: Whether the user named it. If so it holds for bytes, too, which otherwise go in as
             they are.
     """

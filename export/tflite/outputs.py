@@ -152,9 +152,9 @@ def to_scores(
     """Turns an output into scores.
 
     Args:
-        output: As the file gives it.
-        size: (height, width, channels) of it.
-        meaning: Of its values.
+        output: The array that the file gives.
+        size: (height, width, channels) of the output.
+        meaning: What its values mean.
         tensor: The output.
 
     Returns:

@@ -33,8 +33,8 @@ class Endpoint:
 
     Attributes:
         name: The name of the tensor.
-        shape: With the batch.
-        dtype: Of numpy.
+        shape: The shape, with the batch.
+        dtype: The name of its NumPy type.
         scale: Real value of one step; 0 if it is not quantized.
         zero_point: Stored value of 0.
     """

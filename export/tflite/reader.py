@@ -75,13 +75,13 @@ class Tensor:
     """A tensor of the graph.
 
     Attributes:
-        name: As the converter named it.
+        name: The name that the converter gave it.
         dtype: "int8", "uint8", "float32", ...
         shape: All sizes; a size known only at run time is -1.
         scales: Real value of one step; one, one for each channel, or none.
-        zero_points: Likewise.
+        zero_points: Stored value of 0; one, one for each channel, or none.
         nbytes: Bytes of the constant it holds; 0 if it is computed.
-        default_shape: As stored: 1 where `shape` has -1.
+        default_shape: The shape that is stored, which has 1 where `shape` has -1.
         data: The constant, in the file's bytes.
         is_variable: Whether it keeps its value from run to run.
     """
@@ -108,7 +108,7 @@ class Op:
         inputs: Indices of tensors; -1 where an optional one is missing.
         outputs: Indices of tensors.
         options: Those that the schema has for the op, by name; booleans are 0 or 1.
-        custom_name: Of a "CUSTOM" op.
+        custom_name: The name of a "CUSTOM" op.
     """
 
     index: int
@@ -132,7 +132,7 @@ class ModelFile:
         size_bytes: How large the file is.
         op_codes: (op, version) of the whole file, also of what IF and WHILE ops call.
         metadata: Named buffers, such as "TFLITE_METADATA".
-        output_names: Of each output: the signature's name for it, or else the tensor's.
+        output_names: The signature's name for each output, or else the tensor's.
     """
 
     tensors: tuple[Tensor, ...]

@@ -17,7 +17,7 @@ from export.tflite.reader import ModelFile, read_model
 
 _DTYPES = ("uint8", "int8", "int16", "float16", "float32")  # of an input
 _MOST_PIXELS = 1 << 25  # of an image
-_MOST_CHANNELS = 16
+_MOST_CHANNELS = 256  # as of data sets
 
 Normalizing = str | Sequence[float | str | Sequence[float]]
 
@@ -28,7 +28,9 @@ class TFLiteModel(FixedSize):
     Attributes:
         input: The input tensor.
         output: The output tensor.
-        num_classes: Of the output; None for a class map that does not say.
+        channels: How many channels the images have.
+        num_classes: How many classes the output tells apart; None for a class map that does not
+            say.
         normalization: What the input's numbers are made of; None if nothing says so.
         kernels: What runs the file: "default", "plain" or "reference".
         load_ms: Milliseconds that loading took.
@@ -57,10 +59,10 @@ class TFLiteModel(FixedSize):
         try:
             self.input = self._process.inputs[0]
             self.output = self._process.outputs[self._number]
-            self.input_size, self._channels = _image_size(self.input.shape, self.path)
-            told = read_instructions(graph, self._channels, self.path)
+            self.input_size, self.channels = _image_size(self.input.shape, self.path)
+            told = read_instructions(graph, self.channels, self.path)
             if given is not None:
-                given.check_channels(self._channels)
+                given.check_channels(self.channels)
             self.normalization = given or told.normalization
             self._meaning = self._read_meaning(graph, told.activation, num_classes)
         except ValueError as error:  # of the normalization
@@ -139,7 +141,7 @@ class TFLiteModel(FixedSize):
             self.close()
 
     def logits(self, images: np.ndarray) -> np.ndarray:
-        """Maps images float32 (1, H, W, 3), 0..255, to logits on the output's grid.
+        """Maps images float32 (1, H, W, channels), 0..255, to logits on the output's grid.
 
         Of a class map, the class has 1 and the others have 0. One score for each pixel tells two
         classes apart: above 0.5 for a sigmoid's, above 0 for a logit, it is the second.
@@ -152,7 +154,12 @@ class TFLiteModel(FixedSize):
                 stacklevel=3,
             )
             self.normalization = parse_normalization("0..255")  # said once
-        output, _, _ = self.run(self.quantize(self._with_channels(images)))
+        images = self.with_channels(images)
+        if images.shape[-1] != self.channels:
+            raise ValueError(
+                f"{self.path} takes images of {self.channels} channels; got {images.shape[-1]}."
+            )
+        output, _, _ = self.run(self.quantize(images))
         if output.dtype.kind in "iu" and self._meaning.kind != "ids":
             info = np.iinfo(output.dtype)
             self._ends += int(((output == info.min) | (output == info.max)).sum())
@@ -162,16 +169,14 @@ class TFLiteModel(FixedSize):
         except ValueError as error:
             raise ModelFileError(f"{self.path} {error}.") from None
 
-    def _with_channels(self, images: np.ndarray) -> np.ndarray:
-        """Turns RGB into gray, or gray into RGB, where the file takes that."""
-        channels = images.shape[-1]
-        if channels == self._channels:
+    def with_channels(self, images: np.ndarray) -> np.ndarray:
+        """Turns RGB into gray, or gray into RGB, where the file takes that; (..., channels)."""
+        if images.ndim < 3 or (images.shape[-1], self.channels) not in ((3, 1), (1, 3)):
             return images
-        if (channels, self._channels) == (3, 1):  # the weights of ITU-R 601, as Pillow's
-            return images @ np.array([[0.299], [0.587], [0.114]], images.dtype)
-        if (channels, self._channels) == (1, 3):
+        if self.channels == 3:
             return np.repeat(images, 3, axis=-1)
-        raise ValueError(f"{self.path} takes images of {self._channels} channels; got {channels}.")
+        # The weights of ITU-R 601, as Pillow's.
+        return np.asarray(images, "float32") @ np.array([[0.299], [0.587], [0.114]], "float32")
 
     def _grid(self, shape: Sequence[int]) -> tuple[int, int, int]:
         try:
@@ -226,10 +231,15 @@ def _image_size(shape: tuple[int, ...], path: Path) -> tuple[tuple[int, int], in
         raise ModelFileError(
             f"{path} takes input of shape {shape}; a segmentation model takes (1, H, W, 3)."
         )
-    if shape[3] > _MOST_CHANNELS or (shape[1] in (1, 3, 4) and min(shape[2:]) > 4):
+    if shape[1] in (1, 3, 4) and min(shape[2:]) > 4:
         raise ModelFileError(
             f"{path} takes input of shape {shape}, its channels first; kseg runs files with "
             "channels last, (1, H, W, 3). Convert it so."
+        )
+    if shape[3] > _MOST_CHANNELS:
+        raise ModelFileError(
+            f"{path} takes input of shape {shape}; kseg runs files of images with up to "
+            f"{_MOST_CHANNELS} channels, channels last."
         )
     if shape[1] * shape[2] > _MOST_PIXELS:
         raise ModelFileError(
@@ -252,7 +262,7 @@ def load_tflite(
     """Loads a .tflite file into a process of its own.
 
     Args:
-        path: The file; its input is (1, H, W, 3).
+        path: The file; its input is (1, H, W, channels).
         threads: How many threads LiteRT uses.
         kernels: "default" (XNNPACK), "plain" (LiteRT's own) or "reference". Where XNNPACK refuses
             the file, the plain ones run it, with a warning.
@@ -263,11 +273,11 @@ def load_tflite(
             one for each channel. None takes what the file's metadata say. A float file that says
             nothing is given 0..255, with a warning.
         output: Name or number of the output to read, where there are several.
-        num_classes: Of a class map that does not say how many classes there are.
+        num_classes: How many classes there are, for a class map that does not say it.
 
     Returns:
-        A callable from images (N, h, w, 3), 0..255, no larger than the file's input, to logits
-        float32 (N, h, w, num_classes).
+        A callable from images (N, h, w, channels), 0..255, no larger than the file's input, to
+        logits float32 (N, h, w, num_classes).
 
     Raises:
         ModelFileError: If the file is missing, damaged, no segmentation model, or crashes LiteRT.

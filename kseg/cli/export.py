@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Group, Parameter
 
 import kseg
-from export.options import HEADS
-from export.targets import TARGETS
+from export.recipes import RECIPES
+from export.targets import HEADS, TARGETS
 from kseg.cli.options import Flag, Json, OwnNetwork, Size, record
 from kseg.cli.output import print_json, print_table, say
 
@@ -19,14 +19,6 @@ if TYPE_CHECKING:
 _FILE = Group("The file", sort_key=1)
 _QUANTIZATION = Group("Quantization", sort_key=3)
 _REPORT = Group("Report", sort_key=4)
-# The word on the command line to the function of `export` that makes the recipe.
-_RECIPES = {
-    "int8": "full_integer",
-    "int16x8": "int16x8",
-    "float16": "float16",
-    "dynamic_range": "dynamic_range",
-    "none": "float32",
-}
 _WITH_IMAGES = ("int8", "int16x8")
 
 
@@ -64,7 +56,7 @@ class ExportOptions:
     head: Annotated[str, Parameter(choices=HEADS, group=_FILE)] = "logits"
     stride: Annotated[int, Parameter(metavar="N", group=_FILE)] = 1
     data: Annotated[Path | None, Parameter(metavar="DATA", group=_QUANTIZATION)] = None
-    quantization: Annotated[str, Parameter(choices=tuple(_RECIPES), group=_QUANTIZATION)] = "int8"
+    quantization: Annotated[str, Parameter(choices=tuple(RECIPES), group=_QUANTIZATION)] = "int8"
     per_tensor: Annotated[Flag, Parameter(group=_QUANTIZATION)] = False
     qat_epochs: Annotated[int, Parameter(metavar="N", group=_QUANTIZATION)] = 0
     rescue: Annotated[Flag, Parameter(group=_QUANTIZATION)] = False
@@ -98,7 +90,9 @@ def export(
         warn_if_val_was_seen(run, data)
         warn_if_names_differ(run, classes, data)
     input_size = options.size or size or _input_size(model, data)
-    choices = _choices(options, classes, input_size if size is not None else None)
+    working_size = input_size if size is not None else None
+    recorded = _recorded(run, data, size) if options.size in (None, size) else None
+    choices = _choices(options, classes, working_size, recorded)
     if options.qat_epochs and data is not None:
         from export.compression.qat import check_conversion
 
@@ -140,7 +134,30 @@ def _check(options: ExportOptions) -> None:
             raise ValueError(f"--{name} is for int8; got {options.quantization}.")
 
 
-def _choices(options: ExportOptions, classes: "kseg.Classes", size: tuple[int, int] | None) -> Any:
+def _recorded(run: str, data: "kseg.Data | None", size: tuple[int, int] | None) -> float | None:
+    """Returns the mean IoU that a run recorded for the validation images; None for other images."""
+    from kseg.data import check_data
+    from kseg.training.checkpoints import read_checkpoint
+    from kseg.training.run import is_run, open_run
+
+    if data is None or not is_run(run):
+        return None
+    opened = open_run(run)
+    trained_on = opened.record["data"]
+    if opened.size != size or trained_on["source"] != data.source.name:
+        return None
+    if trained_on["fingerprint"] != check_data(data).fingerprint:
+        return None
+    _, manifest, _ = read_checkpoint(opened.path, "best", {})
+    return manifest["mean_iou"]
+
+
+def _choices(
+    options: ExportOptions,
+    classes: "kseg.Classes",
+    size: tuple[int, int] | None,
+    recorded: float | None,
+) -> Any:
     """Returns the options of `export.convert`."""
     import export
 
@@ -152,6 +169,7 @@ def _choices(options: ExportOptions, classes: "kseg.Classes", size: tuple[int, i
         explain=not options.quick and not options.qat_epochs,
         classes=classes,
         working_size=size,
+        recorded=recorded,
     )
 
 
@@ -187,9 +205,7 @@ def _quantization_aware(
 
 
 def _recipe(options: ExportOptions, data: "kseg.Data | None") -> Any:
-    import export
-
-    make = getattr(export, _RECIPES[options.quantization])
+    make = RECIPES[options.quantization]
     if options.quantization not in _WITH_IMAGES or data is None:
         return make()
     images = data.images("train", 100)

@@ -160,7 +160,8 @@ def _model(layer):
             layers.Normalization(axis=1, mean=1.0, variance=1.0, name="n"),
             r"n \(Normalization\) has axis=\(1,\), which .* Build it with axis=",
         ),
-        (lambda x: x * 2, r"calls multiply\w* \(Multiply\) directly"),
+        (lambda x: x**2, r"calls \w+ \(\w+\) directly, .* of bare calls it takes Add, Concat"),
+        (lambda x: 2 / x, r"calls \w+ \(TrueDivide\) directly"),
     ],
 )
 def test_what_the_table_lacks_is_named(layer, sentence):

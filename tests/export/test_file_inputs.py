@@ -21,9 +21,14 @@ def test_gray_and_other_channels(made):
         np.testing.assert_array_equal(kseg.predict(file, PHOTO), gray > 100.5)
     with (
         load_tflite(made(lambda x: x * 2, (1, 8, 8, 4)), normalization="0..255") as file,
-        pytest.raises(ValueError, match="takes images of 4 channels; got 3"),
+        pytest.raises(ValueError, match=r"must be of shape \(H, W, 4\), .* got shape \(8, 8, 3\)"),
     ):
         kseg.predict(file, PHOTO)
+    with (
+        load_tflite(made(lambda x: x * 2, (1, 8, 8, 4)), normalization="0..255") as file,
+        pytest.raises(ValueError, match="takes images of 4 channels; got 3"),
+    ):
+        file(PHOTO[None])
 
 
 NORMALIZED = {
@@ -108,7 +113,7 @@ def test_what_bytes_stand_for(dtype, scale, zero_point, normalization, expected)
 def test_a_small_int16_range_is_asked_about(made):
     tensor = Endpoint("x", IMAGE, "int16", 1 / 32767, 0)
     file = TFLiteModel.__new__(TFLiteModel)
-    file.path, file.input, file.normalization, file._channels = "x.tflite", tensor, None, 3
+    file.path, file.input, file.normalization, file.channels = "x.tflite", tensor, None, 3
     file.run = None  # never reached
     with pytest.warns(UserWarning, match="does not say"), pytest.raises(TypeError):
         file.logits(IMAGES)

@@ -260,14 +260,6 @@ def test_scores_get_no_second_softmax(tmp_path):
 REFUSED = {
     "no model": (lambda: (lambda x: x), TypeError, r"must be a keras\.Model.* got function"),
     "without weights": (_Subclassed, ValueError, "has no weights yet, as it never saw an image"),
-    "gray": (
-        lambda: _model(_conv(4), (*SIZE, 1)),
-        ValueError,
-        r"takes images of 1 channel.* RGB .*keras\.ops\.image\.rgb_to_grayscale\(image\)",
-    ),
-    "four channels": (
-        lambda: _model(_conv(4), (*SIZE, 4)), ValueError, "takes images of 4 channel"
-    ),
     "channels first": (
         lambda: _model(layers.Conv2D(4, 1, data_format="channels_first"), (3, *SIZE)),
         ValueError,

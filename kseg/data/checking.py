@@ -1,6 +1,7 @@
 """Reading every file of a data set once, before time is spent on training."""
 
 import hashlib
+import math
 import os
 import warnings
 from collections import Counter
@@ -12,7 +13,7 @@ import numpy as np
 
 from kseg.data.dataset import Data, matching_turn
 from kseg.data.files import decode_image
-from kseg.data.label_files import LabelIds, count, read_ids, unlisted
+from kseg.data.label_files import LabelIds, count, unlisted
 from kseg.data.labels import Census, advice, look_at, shares
 from kseg.data.lists import Pair
 from kseg.data.opening import header
@@ -130,17 +131,19 @@ def _censuses(data: Data, found: dict[str, list[_Found]]) -> dict[str, Census]:
 def _look(data: Data, pair: Pair) -> _Found:
     try:
         image = decode_image(pair.image, data.channels, data.bits)
-        labels = read_ids(pair.label_file, data.color_ids)
+        labels = data.ids(pair)
         matching_turn(pair, image, labels)
-        first, second = (hashlib.sha256(file.read_bytes()).digest() for file in pair)
+        # Of shapes, what they are drawn to: their file may hold those of all images.
+        drawn = pair.label_file.read_bytes() if pair.drawing is None else labels.ids.tobytes()
+        hashes = (hashlib.sha256(pair.image.read_bytes()).digest(), hashlib.sha256(drawn).digest())
     except (ValueError, OSError) as error:
         return _Found(str(error))
-    return _counted(data, pair, labels, image.remarks, (first, second))
+    return _counted(data, pair, labels, image.remarks, hashes)
 
 
 def _look_at_label(data: Data, pair: Pair) -> _Found:
     try:
-        return _counted(data, pair, read_ids(pair.label_file, data.color_ids))
+        return _counted(data, pair, data.ids(pair))
     except ValueError as error:
         return _Found(str(error))
 
@@ -161,7 +164,8 @@ def _counted(
 def _all(data: Data, pairs: Sequence[Pair], look: Callable[[Data, Pair], _Found]) -> list[_Found]:
     """Looks at all pairs in parallel, as many at a time as fit into memory."""
     with ThreadPoolExecutor(_WORKERS) as pool:
-        sizes = pool.map(lambda file: header(file)[0], [file for pair in pairs for file in pair])
+        files = {file for pair in pairs for file in (pair.image, pair.label_file)}
+        sizes = pool.map(lambda file: math.prod(header(file).size), files)
         workers = _workers(max(sizes, default=0))
     with ThreadPoolExecutor(workers) as pool:
         return list(pool.map(lambda pair: look(data, pair), pairs))

@@ -49,7 +49,7 @@ def guess_layout(path: str | Path) -> Layout:
             return found
     images = len(folder.images())
     raise ValueError(
-        f"{path} holds {images} images, and no labels that are known beside them. kseg knows "
+        f"{path}: it is a folder of {images} images without labels that are known. kseg knows "
         f"{_KNOWN}; or write a YAML file (docs/your_data.md)."
     )
 

@@ -1,16 +1,12 @@
 """Layouts that have a name: Pascal VOC, Cityscapes, COCO, labelme, YOLO, CVAT, Label Studio."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from kseg.data.formats import FORMATS
-from kseg.data.formats.coco import is_coco
+from kseg.data.formats import FORMATS, IN_JSON
 from kseg.data.formats.finding import LARGEST_JSON
-from kseg.data.formats.label_studio import is_label_studio
-from kseg.data.formats.labelme import is_labelme
 from kseg.data.layouts.found import SPLITS, Folder, Layout
 from kseg.data.layouts.names import classes_of, known_names, look_at
 from kseg.safe_files import read_bytes, read_json, read_text
@@ -176,13 +172,6 @@ def find_annotations(folder: Folder) -> Layout | None:
     return None
 
 
-_KINDS: tuple[tuple[str, Callable[[Any], bool]], ...] = (
-    ("coco", is_coco),
-    ("label_studio", is_label_studio),
-    ("labelme", is_labelme),
-)
-
-
 def _in_json(folder: Folder) -> tuple[str, list[Path]] | None:
     found: dict[str, list[Path]] = {}
     for file in folder.ending(".json")[:_LOOKED_INTO]:
@@ -190,11 +179,11 @@ def _in_json(folder: Folder) -> tuple[str, list[Path]] | None:
             content = read_json(file, limit=LARGEST_JSON)
         except ValueError:
             continue
-        for name, fits in _KINDS:
+        for name, fits in IN_JSON.items():
             if fits(content):
                 found.setdefault(name, []).append(file)
                 break
-    return next(((name, found[name]) for name, _ in _KINDS if name in found), None)
+    return next(((name, found[name]) for name in IN_JSON if name in found), None)
 
 
 def _in_xml(folder: Folder) -> tuple[str, list[Path]] | None:

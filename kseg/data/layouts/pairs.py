@@ -50,6 +50,11 @@ def find_pairs(folder: Folder) -> Layout | None:
     return Layout("images and label files", content | names, (*notes, *said, *more))
 
 
+def pairs_in(folder: Folder) -> list[tuple[Path, Path]]:
+    """Returns the images of a folder that have label files of like names, with these."""
+    return _match(folder, *_sides(folder))
+
+
 def entries(folder: Folder, pairs: list[tuple[Path, Path]]) -> tuple[dict[str, Any], list[str]]:
     """Returns the splits of pairs as the YAML file has them, and what is to be said of them."""
     by_split: dict[str, list[tuple[Path, Path]]] = defaultdict(list)

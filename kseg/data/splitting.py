@@ -34,12 +34,13 @@ def part_of(pairs: Sequence[Pair], fraction: float) -> tuple[tuple[Pair, ...], t
     count = max(1, round(len(pairs) * fraction))
     if count >= len(pairs):
         raise ValueError(f"val takes {count} of {len(pairs)} images and leaves none to train on.")
-    together = _together(pairs, max(1, count // 2))
+    together: list[list[int]] = _together(pairs, max(1, count // 2))
     chosen: set[int] = set()
     for group in sorted(together, key=lambda group: _hash(pairs[group[0]])):
         if len(chosen) + len(group) <= count:
             chosen.update(group)
-    chosen = chosen or set(min(together, key=lambda group: len(group)))
+    if not chosen:
+        chosen = set(sorted(together, key=len)[0])
     sides: tuple[list[Pair], list[Pair]] = ([], [])
     for index, pair in enumerate(pairs):
         sides[index in chosen].append(pair)

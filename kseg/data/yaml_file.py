@@ -29,8 +29,8 @@ def load_data(path: str | Path) -> Data:
             `{images: folder, labels: folder}` matched by stem, or another of the entries of
             docs/your_data.md; `val` may be a fraction of train), `names` (a list, or id: name; an
             id may be a range such as 1-255), `ignore` (an id or a colour, or a list of them),
-            `colors` (one [red, green, blue] for each name), `merge` (a new name: the names that it stands for),
-            `channels` (1 gray, 3 RGB, 4 or more) and `bits` (of 16-bit images).
+            `colors` (one [red, green, blue] for each name), `merge` (a new name: the names that it
+            stands for), `channels` (1 gray, 3 RGB, 4 or more) and `bits` (of 16-bit images).
 
     Returns:
         The data set.

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
@@ -17,7 +18,9 @@ from kseg.data.label_files import LabelIds, count, unlisted
 from kseg.data.labels import Census, advice, look_at, shares
 from kseg.data.lists import Pair
 from kseg.data.opening import header
+from kseg.progress import progress
 
+_Result = TypeVar("_Result")
 _LISTED_AT_MOST = 20
 _WORKERS = min(32, (os.cpu_count() or 1) + 4)
 _MEMORY = 1 << 30
@@ -67,7 +70,7 @@ def check_data(data: Data, splits: Sequence[str] = ("train", "val")) -> DataRepo
     digest = hashlib.sha256(repr(data.classes).encode() + data.lookup.tobytes())
     if (data.channels, data.bits) not in ((3, None), (3, 16)):
         digest.update(f"{data.channels} {data.bits}".encode())
-    found = {split: _all(data, data.files(split), _look) for split in splits}
+    found = {split: look_at_all(data, data.files(split), _look) for split in splits}
     censuses = _censuses(data, found)
     images: dict[bytes, set[str]] = {}
     for split in splits:
@@ -100,7 +103,7 @@ def check_labels(data: Data, splits: Sequence[str]) -> None:
         ValueError: As `check_data`.
     """
     new = [split for split in splits if split not in data.looked_at]
-    _censuses(data, {split: _all(data, data.files(split), _look_at_label) for split in new})
+    _censuses(data, {split: look_at_all(data, data.files(split), _look_at_label) for split in new})
 
 
 def _censuses(data: Data, found: dict[str, list[_Found]]) -> dict[str, Census]:
@@ -161,14 +164,34 @@ def _counted(
     return _Found(problem, counts, labels.by, remarks, hashes)
 
 
-def _all(data: Data, pairs: Sequence[Pair], look: Callable[[Data, Pair], _Found]) -> list[_Found]:
-    """Looks at all pairs in parallel, as many at a time as fit into memory."""
+def look_at_all(
+    data: Data,
+    pairs: Sequence[Pair],
+    look: Callable[[Data, Pair], _Result],
+    *,
+    label: str | None = None,
+) -> list[_Result]:
+    """Looks at all pairs in parallel, as many at a time as fit into memory.
+
+    Args:
+        data: The data set.
+        pairs: Which of its images.
+        look: What is done with each.
+        label: What a progress bar says; None shows none.
+
+    Returns:
+        What look returns, in the order of the pairs.
+    """
     with ThreadPoolExecutor(_WORKERS) as pool:
         files = {file for pair in pairs for file in (pair.image, pair.label_file)}
         sizes = pool.map(lambda file: math.prod(header(file).size), files)
         workers = _workers(max(sizes, default=0))
     with ThreadPoolExecutor(workers) as pool:
-        return list(pool.map(lambda pair: look(data, pair), pairs))
+        results = pool.map(lambda pair: look(data, pair), pairs)
+        shown = label is not None
+        return list(
+            progress(results, total=len(pairs), unit="image", label=label or "", shown=shown)
+        )
 
 
 def _workers(pixels: int) -> int:

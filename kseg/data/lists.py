@@ -21,6 +21,10 @@ _NAME = re.compile(rf".*{_IMAGE}", re.IGNORECASE)
 _QUOTED = re.compile(r"\"([^\"]+)\"[\s,;]+\"([^\"]+)\"|'([^']+)'[\s,;]+'([^']+)'")
 
 
+class Note(UserWarning):
+    """Says what was assumed or left out where nothing is wrong."""
+
+
 class Pair(NamedTuple):
     """An image and its labels.
 

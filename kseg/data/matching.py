@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from kseg.data.lists import OTHER_ENDINGS, Pair
+from kseg.data.lists import OTHER_ENDINGS, Note, Pair
 from kseg.data.opening import ENDINGS
 from kseg.data.yaml_text import decoded
 from kseg.safe_files import read_bytes
@@ -74,6 +74,7 @@ def matched_pairs(images: Side, labels: Side) -> dict[str, Pair]:
         warnings.warn(
             f"{count} of {len(by_image)} in {images.folder} without a label file "
             f"{'is' if len(alone) == 1 else 'are'} left out: {_listed(alone)}.",
+            Note,
             stacklevel=5,
         )
     return {key: Pair(by_image[key], by_label[key]) for key in sorted(by_label)}

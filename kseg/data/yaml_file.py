@@ -11,6 +11,7 @@ from kseg.data.dataset import Data
 from kseg.data.entries import has, pairs_of
 from kseg.data.labels import settle
 from kseg.data.layouts import guess_layout
+from kseg.data.lists import Note
 from kseg.data.schema import Description, check_ignored, described
 from kseg.data.splitting import part_of
 from kseg.data.yaml_text import read_yaml
@@ -59,6 +60,7 @@ def _guessed(folder: Path) -> dict[str, Any]:
     warnings.warn(
         f"{folder} has no {NAME}, so it is read as it looks: {layout.title}. "
         f"{' '.join(layout.notes)} `kseg data init {folder}` writes that down to be changed.",
+        Note,
         stacklevel=3,
     )
     return layout.content

@@ -25,6 +25,7 @@ _LABEL_END = re.compile(rf"[_\-. ]({_LABEL}|L|P)$", re.I)
 _LABEL_START = re.compile(rf"^({_LABEL})[_\-. ]", re.I)
 _IMAGE_END = re.compile(rf"[_\-. ]({_IMAGE})$", re.I)
 _IMAGE_START = re.compile(rf"^({_IMAGE})[_\-. ]", re.I)
+PAIRS = "images and label files"
 _FEWEST_PAIRS = 2
 _FRACTION = 0.2
 
@@ -51,7 +52,7 @@ def find_pairs(folder: Folder) -> Layout | None:
         notes.append(f"{spare} label files have no image and are left out.")
     content, said = entries(folder, pairs)
     names, more = classes_of(look_at([label for _, label in pairs]), known_names(folder))
-    return Layout("images and label files", content | names, (*notes, *said, *more))
+    return Layout(PAIRS, content | names, (*notes, *said, *more))
 
 
 def pairs_in(folder: Folder) -> list[tuple[Path, Path]]:

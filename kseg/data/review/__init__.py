@@ -10,6 +10,7 @@ import numpy as np
 
 from kseg.data.checking import look_at_all
 from kseg.data.dataset import Data
+from kseg.data.label_files import unlisted
 from kseg.data.labels import Census, advice, look_at, shares
 from kseg.data.layouts import other_sources
 from kseg.data.lists import Note
@@ -110,8 +111,11 @@ def review(path: str | Path, *, shown: bool = False) -> Review:
         split: look_at_all(data, pairs, see, label=f"reading {split}" if shown else None)
         for split, pairs in data.pairs.items()
     }
-    censuses = {split: _census(sights) for split, sights in seen.items()}
-    problems += _unusable(data, seen, censuses)
+    censuses = {
+        split: _census([sight for sight in sights if sight.problem is None])
+        for split, sights in seen.items()
+    }
+    problems += _unusable(data, seen)
     for split, census in censuses.items():
         problems += _about_classes(data, split, census)
     problems += of_images(data, seen)
@@ -150,27 +154,20 @@ def _warnings(said: list[warnings.WarningMessage]) -> list[str]:
 def _census(sights: list[Sight]) -> Census:
     census = Census()
     for sight in sights:
-        if sight.problem is None:
-            counts = np.zeros(65536, "int64")
-            counts[list(sight.ids)] = sight.counts
-            census.add(counts, sight.by)
+        counts = np.zeros(65536, "int64")
+        counts[list(sight.ids)] = sight.counts
+        census.add(counts, sight.by)
     return census
 
 
-def _unusable(
-    data: Data, seen: dict[str, list[Sight]], censuses: dict[str, Census]
-) -> Iterator[Problem]:
-    for sights in seen.values():
-        for sight in sights:
-            if sight.problem is not None:
-                yield problem_of(sight.problem, str(sight.pair.image), stops=True)
-    whole = Census()
-    for census in censuses.values():
-        whole.counts += census.counts
-    if len(whole.values()) and any(s.problem for found in seen.values() for s in found):
-        right = advice(data, whole) if whole.counts[data.lookup.size :].any() else None
-        if right:
-            yield problem_of(right, str(data.source))
+def _unusable(data: Data, seen: dict[str, list[Sight]]) -> Iterator[Problem]:
+    sights = [sight for found in seen.values() for sight in found]
+    for sight in sights:
+        if sight.problem is not None:
+            yield problem_of(sight.problem, str(sight.pair.image), stops=True)
+    whole = _census([sight for sight in sights if sight.ids])
+    if unlisted(whole.counts, data.lookup) and (right := advice(data, whole)):
+        yield problem_of(right, str(data.source))
 
 
 def _about_classes(data: Data, split: str, census: Census) -> list[Problem]:

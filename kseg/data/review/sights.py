@@ -25,7 +25,7 @@ class Sight:
     Attributes:
         pair: The files.
         problem: Why they cannot be used; None where they can, and then all that follows is set.
-        ids: The ids that occur.
+        ids: The ids that occur; set too where some of them have no class.
         counts: The pixels of each.
         by: How the ids were read (`LabelIds.by`).
         remarks: What was left out or guessed of the image.
@@ -70,17 +70,19 @@ def see(data: Data, pair: Pair) -> Sight:
     except (ValueError, OSError) as error:
         return Sight(pair, _explained(data, pair, str(error)))
     counts = count(labels.ids)
+    ids = tuple(np.flatnonzero(counts).tolist())
+    pixels_of = tuple(counts[list(ids)].tolist())
     if missing := unlisted(counts, data.lookup):
-        return Sight(pair, _explained(data, pair, f"{pair.label_file}: {missing}."))
+        problem = _explained(data, pair, f"{pair.label_file}: {missing}.")
+        return Sight(pair, problem, ids, pixels_of, labels.by)
     pixels = turn(image.pixels, image.tag)
     classes = turn(to_classes(pair.label_file, labels.ids, data.lookup), label_turn)
-    ids = tuple(np.flatnonzero(counts).tolist())
     edges, borders = outlines(pixels, classes)
     return Sight(
         pair,
         None,
         ids,
-        tuple(counts[list(ids)].tolist()),
+        pixels_of,
         labels.by,
         image.remarks,
         hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).digest(),
@@ -114,7 +116,7 @@ def _explained(data: Data, pair: Pair, problem: str) -> str:
         return problem
     if unlisted(count(swapped), data.lookup) is None and str(pair.label_file) in problem:
         return (
-            f"{pair.label_file}: it is no label file, but {pair.image.name} is: image and label "
+            f"{pair.label_file}: it is no label file, but {pair.image} is: image and label "
             "file are swapped; write the image first."
         )
     return problem

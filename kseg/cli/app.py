@@ -47,6 +47,7 @@ _DEVICE = Group("From a model to a device", sort_key=2)
 _MORE = Group("More", sort_key=3)
 _OPTIONS = Group("Options", sort_key=5)
 VERBS = {
+    "data": Verb("Look at labelled images, describe and convert them.", _TRAINING),
     "train": Verb("Train a network on labelled images.", _TRAINING),
     "evaluate": Verb("Score a model on labelled images.", _TRAINING),
     "predict": Verb("Label images.", _TRAINING),

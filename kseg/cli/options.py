@@ -26,7 +26,7 @@ ModelName = Annotated[
         "`kseg models` lists those."
     ),
 ]
-DataFile = Annotated[Path, Parameter(help="The YAML file of the data set.")]
+DataFile = Annotated[Path, Parameter(help="The YAML file of a data set, or its folder.")]
 Size = Annotated[tuple[int, int] | None, Parameter(metavar="H W", validator=_above_0)]
 Flag = Annotated[bool, Parameter(show_default=False)]
 Json = Annotated[Flag, Parameter(group=OUTPUT, help="Print one JSON object and nothing else.")]

@@ -1,22 +1,26 @@
 """Reading every file of a data set once, before time is spent on training."""
 
 import hashlib
+import math
 import os
 import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
 from kseg.data.dataset import Data, matching_turn
 from kseg.data.files import decode_image
-from kseg.data.label_files import LabelIds, count, read_ids, unlisted
+from kseg.data.label_files import LabelIds, count, unlisted
 from kseg.data.labels import Census, advice, look_at, shares
 from kseg.data.lists import Pair
 from kseg.data.opening import header
+from kseg.progress import progress
 
+_Result = TypeVar("_Result")
 _LISTED_AT_MOST = 20
 _WORKERS = min(32, (os.cpu_count() or 1) + 4)
 _MEMORY = 1 << 30
@@ -66,7 +70,7 @@ def check_data(data: Data, splits: Sequence[str] = ("train", "val")) -> DataRepo
     digest = hashlib.sha256(repr(data.classes).encode() + data.lookup.tobytes())
     if (data.channels, data.bits) not in ((3, None), (3, 16)):
         digest.update(f"{data.channels} {data.bits}".encode())
-    found = {split: _all(data, data.files(split), _look) for split in splits}
+    found = {split: look_at_all(data, data.files(split), _look) for split in splits}
     censuses = _censuses(data, found)
     images: dict[bytes, set[str]] = {}
     for split in splits:
@@ -99,7 +103,7 @@ def check_labels(data: Data, splits: Sequence[str]) -> None:
         ValueError: As `check_data`.
     """
     new = [split for split in splits if split not in data.looked_at]
-    _censuses(data, {split: _all(data, data.files(split), _look_at_label) for split in new})
+    _censuses(data, {split: look_at_all(data, data.files(split), _look_at_label) for split in new})
 
 
 def _censuses(data: Data, found: dict[str, list[_Found]]) -> dict[str, Census]:
@@ -130,17 +134,19 @@ def _censuses(data: Data, found: dict[str, list[_Found]]) -> dict[str, Census]:
 def _look(data: Data, pair: Pair) -> _Found:
     try:
         image = decode_image(pair.image, data.channels, data.bits)
-        labels = read_ids(pair.label_file, data.color_ids)
+        labels = data.ids(pair)
         matching_turn(pair, image, labels)
-        first, second = (hashlib.sha256(file.read_bytes()).digest() for file in pair)
+        # Of shapes, what they are drawn to: their file may hold those of all images.
+        drawn = pair.label_file.read_bytes() if pair.drawing is None else labels.ids.tobytes()
+        hashes = (hashlib.sha256(pair.image.read_bytes()).digest(), hashlib.sha256(drawn).digest())
     except (ValueError, OSError) as error:
         return _Found(str(error))
-    return _counted(data, pair, labels, image.remarks, (first, second))
+    return _counted(data, pair, labels, image.remarks, hashes)
 
 
 def _look_at_label(data: Data, pair: Pair) -> _Found:
     try:
-        return _counted(data, pair, read_ids(pair.label_file, data.color_ids))
+        return _counted(data, pair, data.ids(pair))
     except ValueError as error:
         return _Found(str(error))
 
@@ -158,13 +164,34 @@ def _counted(
     return _Found(problem, counts, labels.by, remarks, hashes)
 
 
-def _all(data: Data, pairs: Sequence[Pair], look: Callable[[Data, Pair], _Found]) -> list[_Found]:
-    """Looks at all pairs in parallel, as many at a time as fit into memory."""
+def look_at_all(
+    data: Data,
+    pairs: Sequence[Pair],
+    look: Callable[[Data, Pair], _Result],
+    *,
+    label: str | None = None,
+) -> list[_Result]:
+    """Looks at all pairs in parallel, as many at a time as fit into memory.
+
+    Args:
+        data: The data set.
+        pairs: Which of its images.
+        look: What is done with each.
+        label: What a progress bar says; None shows none.
+
+    Returns:
+        What look returns, in the order of the pairs.
+    """
     with ThreadPoolExecutor(_WORKERS) as pool:
-        sizes = pool.map(lambda file: header(file)[0], [file for pair in pairs for file in pair])
+        files = {file for pair in pairs for file in (pair.image, pair.label_file)}
+        sizes = pool.map(lambda file: math.prod(header(file).size), files)
         workers = _workers(max(sizes, default=0))
     with ThreadPoolExecutor(workers) as pool:
-        return list(pool.map(lambda pair: look(data, pair), pairs))
+        results = pool.map(lambda pair: look(data, pair), pairs)
+        shown = label is not None
+        return list(
+            progress(results, total=len(pairs), unit="image", label=label or "", shown=shown)
+        )
 
 
 def _workers(pixels: int) -> int:

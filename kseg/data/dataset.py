@@ -12,6 +12,7 @@ from kseg.classes import Classes
 from kseg.data.files import Decoded, decode_image, turn
 from kseg.data.label_files import LabelIds, read_ids, to_classes
 from kseg.data.lists import Pair
+from kseg.data.opening import header
 from kseg.data.transforms import Augmentation, augment, fit_inside, resize, stack
 
 
@@ -20,12 +21,13 @@ class Data:
     """A data set.
 
     Attributes:
-        source: The YAML file.
+        source: The YAML file, or the folder where there is none.
         classes: The names and colours of the classes.
         pairs: Split name to its images with label files.
         lookup: 256 or 65536 numbers, from the id in a label file to the class; -1 where there is
             none.
         color_ids: For label files of colours, from packed colour to the id.
+        name_ids: For labels that are shapes, from the name of a class to the id.
         channels: Channels of the images.
         bits: How many bits 16-bit images use; None decides it image by image.
     """
@@ -35,6 +37,7 @@ class Data:
     pairs: dict[str, tuple[Pair, ...]]
     lookup: np.ndarray = field(repr=False, compare=False)
     color_ids: dict[int, int] = field(default_factory=dict, repr=False)
+    name_ids: dict[str, int] = field(default_factory=dict, repr=False)
     channels: int = 3
     bits: int | None = None
     # The splits whose labels were looked at, so that each warning comes once.
@@ -93,6 +96,22 @@ class Data:
         decoded = (decode_image(pairs[pick].image, self.channels, self.bits) for pick in picks)
         return [turn(image.pixels, image.tag) for image in decoded]
 
+    def ids(self, pair: Pair) -> LabelIds:
+        """Returns the ids of an image's labels, read from its label file or drawn.
+
+        Raises:
+            ValueError: If they cannot be read or drawn; the file is named.
+        """
+        if pair.drawing is None:
+            return read_ids(pair.label_file, self.color_ids)
+        head = header(pair.image)
+        # Shapes without a size of their own lie over the image as it is shown.
+        stored = pair.drawing.size == head.size
+        size = head.size if stored else turned_size(head.size, head.tag)
+        if 0 in size:
+            raise ValueError(f"{pair.image}: it cannot be read as an image.")
+        return LabelIds(pair.drawing.draw(size, self.name_ids), "shape", 1)
+
     def read(self, pair: Pair) -> tuple[np.ndarray, np.ndarray]:
         """Returns an image, uint8 (H, W, channels), and its label map, uint8 (H, W).
 
@@ -102,7 +121,7 @@ class Data:
             ValueError: If a file cannot be read, or they do not match; the file is named.
         """
         image = decode_image(pair.image, self.channels, self.bits)
-        labels = read_ids(pair.label_file, self.color_ids)
+        labels = self.ids(pair)
         label_turn = matching_turn(pair, image, labels)
         label_map = to_classes(pair.label_file, labels.ids, self.lookup)
         return turn(image.pixels, image.tag), turn(label_map, label_turn)

@@ -28,12 +28,13 @@ def looks(image: Image.Image) -> np.ndarray:
     return bits.view("uint64")
 
 
-def alike(hashes: np.ndarray, limit: int = 20) -> list[tuple[int, int]]:
+def alike(hashes: np.ndarray, limit: int = 40) -> list[tuple[int, int]]:
     """Returns the pairs of images that look alike.
 
     Args:
         hashes: As `looks` returns them, uint64 (N, 4).
-        limit: Bits of 256 that may differ. Two images that have nothing to do with each other
+        limit: Bits of 256 that may differ; 40 are a shift by 2 % of the width. Two images that
+            have nothing to do with each other
             differ in about 100.
 
     Returns:

@@ -81,7 +81,7 @@ def to_classes(path: str | Path, ids: np.ndarray, lookup: np.ndarray) -> np.ndar
     counts = count(ids)
     if problem := unlisted(counts, lookup):
         raise ValueError(f"{path}: {problem}.")
-    classes = np.zeros(len(counts), "uint8")
+    classes = np.zeros(max(len(counts), len(lookup)), "uint8")
     classes[: len(lookup)] = np.maximum(lookup, 0)
     found = np.empty(ids.shape, "uint8")
     for rows in _strips(ids.shape):

@@ -15,7 +15,7 @@ import yaml
 from kseg.classes import IGNORE_CLASS
 from kseg.data.dataset import Data
 from kseg.data.files import decode_image
-from kseg.data.label_files import count, read_ids, unlisted
+from kseg.data.label_files import count, unlisted
 from kseg.data.lists import Pair
 from kseg.data.opening import header
 
@@ -62,17 +62,17 @@ def settle(data: Data, *, ignores_255: bool) -> Data:
         `colors`, and the bits of 16-bit images counted. A line is said for each.
     """
     pairs = _sample(data)
-    if data.bits is None and any(header(pair.image)[1] for pair in pairs):
+    if data.bits is None and any(header(pair.image).deep for pair in pairs):
         data = _with_bits(data, pairs)
     census = Census()
     for pair in pairs:
         try:
-            ids, by, _ = read_ids(pair.label_file, data.color_ids)
+            ids, by, _ = data.ids(pair)
         except ValueError:  # named when everything is checked
             continue
         census.add(count(ids), by)
     values = census.values()
-    if set(census.ways) & {*_COLORED, "either"} or not values:
+    if set(census.ways) & {*_COLORED, "either", "shape"} or not values:
         return data
     grays = _gray_colors(data)
     odd = unlisted(census.counts, data.lookup) or (IGNORE_CLASS in values and not ignores_255)
@@ -95,6 +95,8 @@ def _sample(data: Data) -> list[Pair]:
     spread = np.linspace(0, len(pairs) - 1, min(_SAMPLE, len(pairs))).round().astype(int)
 
     def size(pair: Pair) -> int:
+        if pair.drawing is not None:
+            return len(pair.drawing.shapes)
         try:
             return pair.label_file.stat().st_size
         except (OSError, ValueError):

@@ -1,31 +1,42 @@
-"""Finding the images and label files of a split: list files, and folders matched by stem."""
+"""List files: lines of an image and its label file."""
 
-import hashlib
 import os
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from kseg.data.formats.drawing import Drawing
 from kseg.data.opening import ENDINGS
 from kseg.data.yaml_text import decoded
 from kseg.safe_files import read_bytes
 
 _MAX_BYTES = 1 << 26
 # Images of formats that are not read: found here, so that reading says what they are.
-_OTHER_ENDINGS = (".heic", ".heif", ".avif", ".jp2", ".jxl", ".eps", ".dds", ".psd", ".npy")
-_IMAGE = "(?:" + "|".join(re.escape(end) for end in (*ENDINGS, *_OTHER_ENDINGS)) + ")"
+OTHER_ENDINGS = (".heic", ".heif", ".avif", ".jp2", ".jxl", ".eps", ".dds", ".psd", ".npy")
+_IMAGE = "(?:" + "|".join(re.escape(end) for end in (*ENDINGS, *OTHER_ENDINGS)) + ")"
 _LINE = re.compile(rf"(.+?{_IMAGE})[\s,;]+(.+{_IMAGE})", re.IGNORECASE)
 _NAME = re.compile(rf".*{_IMAGE}", re.IGNORECASE)
 _QUOTED = re.compile(r"\"([^\"]+)\"[\s,;]+\"([^\"]+)\"|'([^']+)'[\s,;]+'([^']+)'")
 
 
+class Note(UserWarning):
+    """Says what was assumed or left out where nothing is wrong."""
+
+
 class Pair(NamedTuple):
-    """An image and its label file."""
+    """An image and its labels.
+
+    Attributes:
+        image: The image file.
+        label_file: The file that has the labels.
+        drawing: The shapes of the image where that file has shapes; None where it is an image.
+    """
 
     image: Path
     label_file: Path
+    drawing: Drawing | None = None
 
 
 def listed_pairs(root: Path, path: Path) -> list[Pair]:
@@ -59,38 +70,9 @@ def listed_pairs(root: Path, path: Path) -> list[Pair]:
     return pairs
 
 
-def matched_pairs(images: Path, labels: Path) -> list[Pair]:
-    """Matches the images of one folder with the label files of another by their stems.
-
-    Raises:
-        ValueError: If a folder does not exist or has two files with one stem, or stems differ.
-    """
-    by_image, by_label = _by_stem(images), _by_stem(labels)
-    alone = sorted(by_image.keys() ^ by_label.keys())
-    if alone:
-        more = f" and {len(alone) - 5} more" if len(alone) > 5 else ""
-        raise ValueError(
-            f"images in {images} and label files in {labels} must have the same stems; only one "
-            f"folder has {', '.join(alone[:5])}{more}."
-        )
-    return [Pair(by_image[stem], by_label[stem]) for stem in sorted(by_image)]
-
-
-def part_of(pairs: Sequence[Pair], fraction: float) -> tuple[tuple[Pair, ...], tuple[Pair, ...]]:
-    """Takes a fraction of the training images for validation.
-
-    Images are chosen by the hash of their names, so most stay where they are when more are added.
-
-    Raises:
-        ValueError: If none would be left to train on.
-    """
-    order = sorted(pairs, key=lambda pair: hashlib.sha256(os.fsencode(pair.image.name)).digest())
-    count = max(1, round(len(order) * fraction))
-    if count >= len(order):
-        raise ValueError(f"val takes {count} of {len(order)} images and leaves none to train on.")
-    chosen = set(order[:count])
-    rest = tuple(pair for pair in pairs if pair not in chosen)
-    return rest, tuple(pair for pair in pairs if pair in chosen)
+def is_pair(line: str) -> bool:
+    """Returns whether a line names two image files."""
+    return _parts(line) is not None
 
 
 def _parts(line: str) -> tuple[str, str] | None:
@@ -121,18 +103,3 @@ def _spellings(name: str) -> Iterator[str]:
         if not slashes.isascii():
             yield unicodedata.normalize("NFC", slashes)
             yield unicodedata.normalize("NFD", slashes)
-
-
-def _by_stem(folder: Path) -> dict[str, Path]:
-    if not folder.is_dir():
-        raise ValueError(f"the folder {folder} does not exist.")
-    endings = (*ENDINGS, *_OTHER_ENDINGS)
-    files = sorted(
-        file
-        for file in folder.iterdir()
-        if file.suffix.lower() in endings and not file.name.startswith(".")
-    )
-    stems = {unicodedata.normalize("NFC", file.stem): file for file in files}
-    if len(stems) < len(files):
-        raise ValueError(f"{folder} has two files with one stem; stems match image to label.")
-    return stems

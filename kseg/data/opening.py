@@ -110,14 +110,29 @@ def open_image(path: str | Path) -> Opened:
         raise ValueError(f"{path}: {error}.") from None
 
 
-def header(path: str | Path) -> tuple[int, bool]:
-    """Returns the pixels of an image and whether its numbers have 16 bits; (0, False) if unread."""
+class Header(NamedTuple):
+    """What an image file says before its pixels.
+
+    Attributes:
+        size: (height, width) as stored; (0, 0) if the file cannot be read.
+        tag: The EXIF orientation, 1 to 8.
+        deep: Whether its numbers have 16 bits.
+    """
+
+    size: tuple[int, int] = (0, 0)
+    tag: int = 1
+    deep: bool = False
+
+
+def header(path: str | Path) -> Header:
+    """Returns what an image file says before its pixels."""
     try:
         with Image.open(io.BytesIO(read_bytes(path, limit=_MAX_BYTES)), formats=FORMATS) as image:
-            deep = image.mode.startswith("I")
-            return image.width * image.height, deep
+            tag = image.getexif().get(0x0112, 1)
+            size = (image.height, image.width)
+            return Header(size, tag if tag in range(1, 9) else 1, image.mode.startswith("I"))
     except Exception:  # the file is named where it is read
-        return 0, False
+        return Header()
 
 
 def decode(content: bytes) -> Opened:

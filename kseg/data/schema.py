@@ -6,17 +6,41 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
+from kseg.data.formats import FORMATS
+
 _MAX_ID = 65535
 _NAMES = f"names must be a list, or id: name with ids from 0 to {_MAX_ID}"
 
 
 class Folders(BaseModel):
-    """Two folders whose files are matched by stem."""
+    """A folder of images, and where their labels are.
+
+    Attributes:
+        images: The folder.
+        labels: The folder of the label files, matched by path and stem.
+        annotations: Instead of labels: a file of shapes, or a folder of such files.
+        format: The format of annotations, one of `kseg.data.formats.FORMATS`; "" looks.
+        list: A list of the stems that are in the split; "" takes all.
+        image_prefix: What the stems of images begin with beyond what they have in common.
+        image_suffix: What they end with.
+        label_prefix: What the stems of label files begin with.
+        label_suffix: What they end with.
+    """
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
     images: str
-    labels: str
+    labels: str = ""
+    annotations: str = ""
+    format: str = ""
+    list: str = ""
+    image_prefix: str = ""
+    image_suffix: str = ""
+    label_prefix: str = ""
+    label_suffix: str = ""
+
+
+Entry = str | Folders | list[tuple[str, str]]
 
 
 class Description(BaseModel):
@@ -24,7 +48,7 @@ class Description(BaseModel):
 
     Attributes:
         path: The folders that the splits are in.
-        train: A list file, or two folders.
+        train: A list file, a folder, a file of shapes, folders, or pairs of files.
         val: The same, or the fraction of train that is taken.
         test: As train.
         names: For each class, in the order written, its ids and its name.
@@ -38,9 +62,9 @@ class Description(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     path: list[str] = ["."]
-    train: Folders | str
-    val: Folders | str | float | None = None
-    test: Folders | str | None = None
+    train: Entry
+    val: Entry | float | None = None
+    test: Entry | None = None
     names: list[tuple[tuple[int, ...], str]]
     ignore: list[Any] | None = None
     colors: list[list[int]] = []
@@ -60,8 +84,10 @@ class Description(BaseModel):
     @classmethod
     def _split(cls, entry: Any, info: Any) -> Any:
         name = info.field_name
-        if isinstance(entry, dict) and set(entry) == {"images", "labels"}:
-            return Folders(images=str(entry["images"]), labels=str(entry["labels"]))
+        if isinstance(entry, dict) and "images" in entry and set(entry) & {"labels", "annotations"}:
+            return _folders(name, entry)
+        if isinstance(entry, list) and entry and all(_is_pair(pair) for pair in entry):
+            return [(image, label) for image, label in entry]
         if name == "val" and isinstance(entry, float):
             if not 0 < entry < 1:
                 raise ValueError(f"val as a fraction must be between 0 and 1; got {entry}.")
@@ -163,6 +189,28 @@ def described(content: Any) -> Description:
         return Description.model_validate({str(key): value for key, value in content.items()})
     except ValidationError as error:
         raise ValueError(_sentence(error.errors()[0])) from None
+
+
+def _folders(name: str, entry: dict[Any, Any]) -> Folders:
+    for key, value in entry.items():
+        if key not in Folders.model_fields:
+            raise ValueError(
+                f"{name} has the unknown key {str(key)[:80]!r}; keys are "
+                f"{', '.join(Folders.model_fields)}."
+            )
+        if isinstance(value, list | dict | bool) or value is None:
+            raise ValueError(f"{name}: {key} must be a name; got {_short(value)}.")
+    if "labels" in entry and "annotations" in entry:
+        raise ValueError(f"{name} has labels and annotations; it can be read from one of them.")
+    if entry.get("format", "coco") not in FORMATS:
+        raise ValueError(
+            f"{name}: format must be one of {', '.join(FORMATS)}; got {_short(entry['format'])}."
+        )
+    return Folders(**{key: str(value) for key, value in entry.items()})
+
+
+def _is_pair(pair: Any) -> bool:
+    return isinstance(pair, list | tuple) and len(pair) == 2 and all(type(p) is str for p in pair)
 
 
 def _sentence(error: Any) -> str:

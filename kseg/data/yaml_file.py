@@ -1,16 +1,22 @@
 """The YAML file that describes a data set."""
 
+import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from kseg.classes import IGNORE_CLASS, Classes
 from kseg.data.dataset import Data
+from kseg.data.entries import has, pairs_of
 from kseg.data.labels import settle
-from kseg.data.lists import Pair, listed_pairs, matched_pairs, part_of
-from kseg.data.schema import Description, Folders, check_ignored, described
+from kseg.data.layouts import guess_layout
+from kseg.data.lists import Note
+from kseg.data.schema import Description, check_ignored, described
+from kseg.data.splitting import part_of
 from kseg.data.yaml_text import read_yaml
 
+NAME = "kseg.yaml"  # the file that `kseg data init` writes into a folder
 _SPLITS = ("train", "val", "test")
 
 
@@ -18,13 +24,14 @@ def load_data(path: str | Path) -> Data:
     """Reads the description of a data set, and looks into a few of its files.
 
     Args:
-        path: A YAML file with `path` (a folder or a list of them, relative to the file; the
-            file's own by default), `train`, `val`, `test` (each a text file of `image label`
-            lines relative to `path`, or `{images: folder, labels: folder}` matched by stem;
-            `val` may be a fraction of train), `names` (a list, or id: name; an id may be a range
-            such as 1-255), `ignore` (an id or a colour, or a list of them), `colors` (one
-            [red, green, blue] for each name), `merge` (a new name: the names that it stands for),
-            `channels` (1 gray, 3 RGB, 4 or more) and `bits` (of 16-bit images).
+        path: A folder with a file kseg.yaml, or whose layout is guessed; or a YAML file with
+            `path` (a folder or a list of them, relative to the file; the file's own by default),
+            `train`, `val`, `test` (each a text file of `image label` lines relative to `path`,
+            `{images: folder, labels: folder}` matched by stem, or another of the entries of
+            docs/your_data.md; `val` may be a fraction of train), `names` (a list, or id: name; an
+            id may be a range such as 1-255), `ignore` (an id or a colour, or a list of them),
+            `colors` (one [red, green, blue] for each name), `merge` (a new name: the names that it
+            stands for), `channels` (1 gray, 3 RGB, 4 or more) and `bits` (of 16-bit images).
 
     Returns:
         The data set.
@@ -33,7 +40,12 @@ def load_data(path: str | Path) -> Data:
         ValueError: If the file, a folder or a list is missing, or a key is wrong.
     """
     source = Path(path)
-    content = read_yaml(source, as_written=("names", "merge"))
+    if source.is_dir() and (source / NAME).is_file():
+        source = source / NAME
+    if source.is_dir():
+        content = _guessed(source)
+    else:
+        content = read_yaml(source, as_written=("names", "merge"))
     try:
         description = described(content)
         check_ignored(description)
@@ -43,8 +55,20 @@ def load_data(path: str | Path) -> Data:
     return settle(data, ignores_255=IGNORE_CLASS in (description.ignore or ()))
 
 
+def _guessed(folder: Path) -> dict[str, Any]:
+    layout = guess_layout(folder)
+    warnings.warn(
+        f"{folder} has no {NAME}, so it is read as it looks: {layout.title}. "
+        f"{' '.join(layout.notes)} `kseg data init {folder}` writes that down to be changed.",
+        Note,
+        stacklevel=3,
+    )
+    return layout.content
+
+
 def _data(source: Path, description: Description) -> Data:
     classes, lookup = _classes(description)
+    base = source if source.is_dir() else source.parent
     color_ids: dict[int, int] = {}
     if description.colors:
         # The lowest id of a class stands for its colour.
@@ -54,19 +78,21 @@ def _data(source: Path, description: Description) -> Data:
         color_ids |= {_packed(color): _ignored_id(lookup) for color in ignored}
         if lookup[IGNORE_CLASS] == IGNORE_CLASS:
             color_ids.setdefault(0, IGNORE_CLASS)
-    roots = [source.parent / part for part in description.path]
+    roots = [base / part for part in description.path]
     for root in roots:
         if not root.is_dir():
             raise ValueError(f"path names the folder {root}, which does not exist.")
     entries = {name: getattr(description, name) for name in _SPLITS}
-    entries = {name: e for name, e in entries.items() if isinstance(e, Folders | str)}
+    entries = {name: e for name, e in entries.items() if e is not None and type(e) is not float}
     for root in roots[1:] and roots:
-        if not any(_has(root, entry) for entry in entries.values()):
+        if not any(has(root, entry) for entry in entries.values()):
             raise ValueError(f"path lists the folder {root}, in which no split is.")
-    pairs = {name: _pairs(roots, name, entry) for name, entry in entries.items()}
+    name_ids = {name: min(ids) for ids, name in sorted(description.names)}
+    pairs = {name: pairs_of(roots, name, e, list(name_ids)) for name, e in entries.items()}
     if isinstance(description.val, float):
         pairs["train"], pairs["val"] = part_of(pairs["train"], description.val)
-    return Data(source, classes, pairs, lookup, color_ids, description.channels, description.bits)
+    channels, bits = description.channels, description.bits
+    return Data(source, classes, pairs, lookup, color_ids, name_ids, channels, bits)
 
 
 def _packed(color: list[int]) -> int:
@@ -113,25 +139,3 @@ def _classes(description: Description) -> tuple[Classes, np.ndarray]:
     lookup[ignored] = IGNORE_CLASS
     colors = tuple(color for color in found.values() if color) if description.colors else ()
     return Classes(tuple(found), colors), lookup
-
-
-def _pairs(roots: list[Path], name: str, entry: Folders | str) -> tuple[Pair, ...]:
-    """Returns the pairs of a split from all folders that have it; one must."""
-    found: list[Pair] = []
-    having = [root for root in roots if _has(root, entry)]
-    for root in having or roots[:1]:
-        if isinstance(entry, Folders):
-            found += matched_pairs(root / entry.images, root / entry.labels)
-        elif not having:
-            raise ValueError(f"{name} names the list {root / entry}, which does not exist.")
-        else:
-            found += listed_pairs(root, root / entry)
-    if not found:
-        raise ValueError(f"the split {name!r} is empty.")
-    return tuple(found)
-
-
-def _has(root: Path, entry: Folders | str) -> bool:
-    if isinstance(entry, Folders):
-        return (root / entry.images).is_dir() or (root / entry.labels).is_dir()
-    return (root / entry).exists() and not (root / entry).is_dir()

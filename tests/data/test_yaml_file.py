@@ -188,7 +188,10 @@ FOLDERS = "train: {images: images, labels: labels}\n"
         (LISTS + NAMES + "path: gone\n", "path names the folder .*gone, which does not exist"),
         ("train: gone.txt\n" + NAMES, r"train names the list .*gone\.txt, which does not exist"),
         ("train: train.txt\nval: gone.txt\n" + NAMES, "val names the list .*which does not exist"),
-        ("train: images\n" + NAMES, "train names the list .*images, which does not exist"),
+        (
+            "train: images\n" + NAMES,
+            "images: it is a folder without images that have label files of like names; write",
+        ),
         ("train: {images: images}\n" + NAMES, "train must be a list file or {images: folder, lab"),
         ("train: 5\n" + NAMES, "train must be a list file or .*; got 5"),
         ("train:\n" + NAMES, "train must be a list file or .*; got None"),

@@ -43,7 +43,7 @@ class Drawing:
     """
 
     source: Path
-    shapes: tuple[Shape, ...] = field(repr=False)
+    shapes: tuple[Shape, ...] = field(repr=False, hash=False)
     size: tuple[int, int] | None = None
     relative: bool = False
 
@@ -56,7 +56,7 @@ class Drawing:
                 "background", or is ignored where there is no such class.
 
         Returns:
-            Ids, uint8 (height, width); IGNORE_CLASS where nothing counts.
+            Ids, uint8 or uint16 (height, width); IGNORE_CLASS where nothing counts.
 
         Raises:
             ValueError: If the image has another size than the shapes were drawn on, a shape has
@@ -67,7 +67,8 @@ class Drawing:
                 f"{self.source}: it was drawn on an image of {self.size[1]} x {self.size[0]} "
                 f"pixels, and the image is {size[1]} x {size[0]}; label the image that is there."
             )
-        labels = np.full(size, ids.get(BACKGROUND, IGNORE_CLASS), "uint8")
+        kind = "uint8" if max(ids.values(), default=0) < 256 else "uint16"
+        labels = np.full(size, ids.get(BACKGROUND, IGNORE_CLASS), kind)
         for shape in self.shapes:
             if shape.name is not None and shape.name not in ids:
                 raise ValueError(

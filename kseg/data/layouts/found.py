@@ -1,5 +1,7 @@
 """What a layout finds in a folder."""
 
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -63,22 +65,29 @@ class Folder:
 
     def relative(self, file: Path) -> str:
         """Returns a path as the YAML file has it: relative to the folder, with slashes."""
-        return file.relative_to(self.path).as_posix()
+        return file.relative_to(self.path).as_posix()  # "." for the folder itself
 
     def split_of(self, file: Path) -> str | None:
-        """Returns the split that a file's folders name, or its own stem does, if any."""
-        parts = [*file.relative_to(self.path).parts[:-1], file.stem]
-        for part in parts:
-            for word in _words(part):
-                if word in SPLITS:
-                    return SPLITS[word]
-        return None
+        """Returns the split that a file's folders name, if any."""
+        return split_named(file.relative_to(self.path).parts[:-1])
 
 
-def _words(part: str) -> list[str]:
-    for mark in "_- .":
-        part = part.replace(mark, " ")
-    return part.lower().split()
+def split_named(parts: Iterable[str]) -> str | None:
+    """Returns the split that the first word does that is one, as in instances_train2017."""
+    for part in parts:
+        for word in re.split(r"[_\- .]|\d+", part.lower()):
+            if word in SPLITS:
+                return SPLITS[word]
+    return None
+
+
+def common_folder(files: Sequence[Path]) -> Path:
+    """Returns the deepest folder that holds all files."""
+    parents = [file.parent.parts for file in files]
+    depth = min(map(len, parents))
+    while any(p[:depth] != parents[0][:depth] for p in parents):
+        depth -= 1
+    return Path(*parents[0][:depth])
 
 
 @dataclass(frozen=True)

@@ -1,17 +1,13 @@
 """Layouts that have a name: Pascal VOC, Cityscapes, COCO, labelme, YOLO, CVAT, Label Studio."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from kseg.data.formats import FORMATS
-from kseg.data.formats.coco import is_coco
+from kseg.data.formats import FORMATS, IN_JSON
 from kseg.data.formats.finding import LARGEST_JSON
-from kseg.data.formats.label_studio import is_label_studio
-from kseg.data.formats.labelme import is_labelme
-from kseg.data.layouts.found import SPLITS, Folder, Layout
+from kseg.data.layouts.found import SPLITS, Folder, Layout, common_folder, split_named
 from kseg.data.layouts.names import classes_of, known_names, look_at
 from kseg.safe_files import read_bytes, read_json, read_text
 
@@ -176,13 +172,6 @@ def find_annotations(folder: Folder) -> Layout | None:
     return None
 
 
-_KINDS: tuple[tuple[str, Callable[[Any], bool]], ...] = (
-    ("coco", is_coco),
-    ("label_studio", is_label_studio),
-    ("labelme", is_labelme),
-)
-
-
 def _in_json(folder: Folder) -> tuple[str, list[Path]] | None:
     found: dict[str, list[Path]] = {}
     for file in folder.ending(".json")[:_LOOKED_INTO]:
@@ -190,11 +179,15 @@ def _in_json(folder: Folder) -> tuple[str, list[Path]] | None:
             content = read_json(file, limit=LARGEST_JSON)
         except ValueError:
             continue
-        for name, fits in _KINDS:
+        for name, fits in IN_JSON.items():
             if fits(content):
                 found.setdefault(name, []).append(file)
                 break
-    return next(((name, found[name]) for name, _ in _KINDS if name in found), None)
+    for kind in IN_JSON:
+        if kind in found:
+            # labelme has a file for each image, more than were looked into.
+            return kind, folder.ending(".json") if kind == "labelme" else found[kind]
+    return None
 
 
 def _in_xml(folder: Folder) -> tuple[str, list[Path]] | None:
@@ -204,26 +197,38 @@ def _in_xml(folder: Folder) -> tuple[str, list[Path]] | None:
     return ("cvat", files) if files else None
 
 
+def _images_of(folder: Folder, place: Path, kind: str) -> Path:
+    """Returns the folder of the images: that of the annotations, where all are beneath it."""
+    near = place if place.is_dir() else place.parent
+    if any(file.is_relative_to(near) for file in folder.images()):
+        read = FORMATS[kind](place, near, ())
+        if read.drawings and not read.missing:
+            return near
+    return folder.path
+
+
 def _annotated(folder: Folder, kind: str, files: list[Path]) -> Layout:
     """Makes an entry for each split whose annotation file, or folder of files, is there."""
-    by_split: dict[str, Path] = {}
+    files_of: dict[str, list[Path]] = {}
     for file in files:
-        # labelme has a file for each image: their folder is what the YAML file names.
-        place = file.parent if kind == "labelme" else file
-        by_split.setdefault(folder.split_of(file) or "train", place)
-    if "train" not in by_split:
-        by_split["train"] = by_split.pop(next(iter(by_split)))
+        split = folder.split_of(file) or split_named([file.stem]) or "train"
+        files_of.setdefault(split, []).append(file)
+    if "train" not in files_of:
+        files_of["train"] = files_of.pop(next(iter(files_of)))
+    # labelme has a file for each image: their folder is what the YAML file names.
+    by_split = {s: common_folder(f) if kind == "labelme" else f[0] for s, f in files_of.items()}
+    more = [] if kind == "labelme" else [f for found in files_of.values() for f in found[1:]]
     content: dict[str, Any] = {}
     names: list[str] = []
     colors: dict[str, Any] = {}
     missing, count = 0, 0
     for split, place in by_split.items():
-        read = FORMATS[kind](place, folder.path, ())
-        used = {image.parent for image in read.drawings}
-        images = used.pop() if len(used) == 1 else folder.path
+        read = FORMATS[kind](place, _images_of(folder, place, kind), ())
+        if not read.drawings:
+            raise ValueError(f"{place}: none of the images that it labels is in {folder.path}.")
         content[split] = {
-            "images": folder.relative(images) if images != folder.path else ".",
-            "annotations": folder.relative(place) if place != folder.path else ".",
+            "images": folder.relative(common_folder(list(read.drawings))),
+            "annotations": folder.relative(place),
             "format": kind,
         }
         names += [name for name in read.names if name not in names]
@@ -235,6 +240,9 @@ def _annotated(folder: Folder, kind: str, files: list[Path]) -> Layout:
     if colors and all(name in colors for name in names[1:]):
         content["colors"] = [list(colors.get(name, (0, 0, 0))) for name in names]
     notes = [f"{count} annotated images; what no shape covers is the class background."]
+    if more:
+        listed = ", ".join(folder.relative(file) for file in more[:5])
+        notes.append(f"One annotation file is read for each split; these are left out: {listed}.")
     if missing:
         notes.append(f"{missing} annotated images are not there and are left out.")
     titles = {"coco": "COCO", "labelme": "labelme", "label_studio": "Label Studio", "cvat": "CVAT"}

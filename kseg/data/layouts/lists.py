@@ -1,11 +1,12 @@
 """List files: a line for each image, with its label file or as a stem."""
 
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from kseg.data.layouts.found import SPLITS, Folder, Layout
 from kseg.data.layouts.names import classes_of, known_names, look_at
-from kseg.data.layouts.pairs import find_pairs
+from kseg.data.layouts.pairs import entry_of, pairs_in
+from kseg.data.opening import ENDINGS
 from kseg.safe_files import read_text
 
 _LIMIT = 50_000_000
@@ -55,19 +56,30 @@ def _pairs(folder: Folder, lists: dict[str, Path]) -> Layout | None:
 
 
 def _stems(folder: Folder, lists: dict[str, Path]) -> Layout | None:
-    """Lists whose lines are stems or names of images, beside two folders."""
-    plain = find_pairs(folder)
-    if plain is None or not isinstance(plain.content.get("train"), dict):
+    """Lists whose lines are stems or names of images that have label files of like names."""
+    by_stem = {image.stem: (image, label) for image, label in pairs_in(folder)}
+    lines = {split: _lines(file) for split, file in lists.items()}
+    if not all(_stem(line) in by_stem for listed in lines.values() for line in listed):
         return None
-    where = plain.content["train"]
-    content: dict[str, Any] = {
-        split: {**where, "list": folder.relative(file)} for split, file in lists.items()
-    }
+    where = entry_of(folder, list(by_stem.values()))
+    content: dict[str, Any] = {}
+    for split, file in lists.items():
+        if isinstance(where, dict):
+            content[split] = {**where, "list": folder.relative(file)}
+        else:
+            content[split] = [
+                [folder.relative(f) for f in by_stem[_stem(line)]] for line in lines[split]
+            ]
     content.setdefault("val", 0.2)
-    rest = {key: v for key, v in plain.content.items() if key not in ("train", "val", "test")}
-    counts = ", ".join(f"{len(_lines(file))} in {file.name}" for file in lists.values())
-    notes = (f"The lists name images: {counts}.", *plain.notes)
-    return Layout("lists of stems", content | rest, notes)
+    counts = ", ".join(f"{len(lines[split])} in {file.name}" for split, file in lists.items())
+    names, said = classes_of(look_at([label for _, label in by_stem.values()]), known_names(folder))
+    notes = (f"The lists name images: {counts}.", *said)
+    return Layout("lists of stems", content | names, notes)
+
+
+def _stem(line: str) -> str:
+    path = PurePosixPath(line.replace("\\", "/"))
+    return path.stem if path.suffix.lower() in ENDINGS else path.name
 
 
 def _lines(file: Path) -> list[str]:

@@ -10,11 +10,17 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageColor
 
+from kseg.data.label_files import read_ids
 from kseg.data.layouts.found import Folder
+from kseg.data.opening import open_image
 from kseg.safe_files import read_text
 
 _LOOKED_AT = 300  # label files, spread over the data set
-_MOST_COLORS = 64  # more in one data set are shades, not classes
+_MOST = 64  # more colours or ids in one data set are shades, not classes
+_FEW_OBJECTS = 4
+_VOID = ("void", "unlabeled", "unlabelled", "ignore", "ignored", "undefined")
+# SegNet's version of CamVid has no file of names.
+CAMVID = "sky building pole road pavement tree sign fence car pedestrian bicyclist void".split()
 _TEXT = 1_000_000
 _LISTS = (
     "classes.txt",
@@ -45,14 +51,15 @@ class Known:
 
 
 def known_names(folder: Folder) -> Known | None:
-    """Returns what the first file of names says, if there is one."""
+    """Returns what the first file of names says, or the names of CamVid beside trainannot."""
     by_name = {file.name.lower(): file for file in reversed(folder.files)}
     for name in (*_COLORED, *_LISTS):
         if name in by_name:
             found = _parse(by_name[name])
             if found is not None:
                 return found
-    return None
+    camvid = next((f.parent for f in folder.files if f.parent.name == "trainannot"), None)
+    return Known(camvid, tuple(CAMVID)) if camvid else None
 
 
 def _parse(file: Path) -> Known | None:
@@ -97,54 +104,78 @@ class Ids:
         counts: Id, or colour (red, green, blue), to its pixels.
         palette: Id to colour where the files have a palette.
         is_color: Whether the files are RGB.
-        looked_at: How many files were read.
+        are_objects: Whether the ids number the objects of each image rather than classes.
     """
 
     counts: Counter
     palette: dict[int, Color]
     is_color: bool
-    looked_at: int
+    are_objects: bool = False
 
 
 def look_at(files: list[Path]) -> Ids:
     """Counts the ids or colours of label files, of some where there are many.
 
+    Files that cannot be read are left out; they are named when everything is checked.
+
     Raises:
-        ValueError: If a file is no image, or there are too many colours to be classes.
+        ValueError: If no file can be read, or there are too many ids or colours to be classes.
     """
     picks = np.unique(np.linspace(0, len(files) - 1, min(len(files), _LOOKED_AT)).astype(int))
     ids: Counter = Counter()
     colors: Counter = Counter()
     palette: dict[int, Color] = {}
-    for index in picks:
-        image = _open(files[index])
-        if image.mode in ("RGB", "RGBA", "CMYK", "YCbCr"):
-            found = _colors_of(files[index], image)
-            # Gray stored as RGB is ids, or 0 and 255, three times.
-            gray = all(red == green == blue for red, green, blue in found)
-            ids.update({color[0]: count for color, count in found.items()} if gray else {})
-            colors.update({} if gray else found)
+    tops: list[int] = []
+    error: ValueError | None = None
+    for file in (files[index] for index in picks):
+        try:
+            image = open_image(file).image
+            found = _ids_or_colors(file, image)
+        except ValueError as raised:
+            error = raised
+            continue
+        if any(isinstance(value, tuple) for value in found):
+            colors.update(found)
             continue
         palette = palette or _palette(image)
-        values, counts = np.unique(np.asarray(image), return_counts=True)
-        ids.update(dict(zip(map(int, values), counts.tolist(), strict=True)))
+        ids.update(found)
+        objects = sorted(value for value in found if value)
+        tops.append(len(objects) if objects == list(range(1, len(objects) + 1)) else -1)
+    if error is not None and not ids and not colors:
+        raise error
     if colors:  # a gray file among coloured ones has colours too
         colors.update({(value, value, value): count for value, count in ids.items()})
-    if len(colors) > _MOST_COLORS:
+        if len(colors) > _MOST:
+            raise ValueError(
+                f"{files[0].parent}: the label files have {len(colors)} colours together, too many "
+                "for classes; were they saved in a lossy format?"
+            )
+        return Ids(colors, palette, True)
+    # Classes leave gaps in some files; objects are numbered without, as many as an image has.
+    numbered = bool(tops) and min(tops) >= 0 and max(tops) > _FEW_OBJECTS and len(set(tops)) > 2
+    if len(ids) > _MOST and not numbered:
         raise ValueError(
-            f"{files[0].parent}: the label files have {len(colors)} colours together, too many "
-            "for classes; were they saved in a lossy format?"
+            f"{files[0].parent}: the label files hold {len(ids)} ids together, too many for "
+            "classes; are their edges smooth, or do they number objects? Write names by hand, such "
+            "as `names: {0: background, 1-65535: object}`."
         )
-    return Ids(colors or ids, palette, bool(colors), len(picks))
+    return Ids(ids, palette, False, numbered)
 
 
-def _open(file: Path) -> Image.Image:
-    try:
-        with Image.open(file) as image:
-            image.load()
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{file}: it cannot be read as an image ({error}).") from None
-    return image
+def _ids_or_colors(file: Path, image: Image.Image) -> dict[Any, int]:
+    if image.mode not in ("RGB", "RGBA", "RGBX", "CMYK", "YCbCr"):
+        values, counts = np.unique(read_ids(file, {}).ids, return_counts=True)
+        return dict(zip(map(int, values), counts.tolist(), strict=True))
+    if image.format in ("JPEG", "MPO", "GIF"):
+        raise ValueError(
+            f"{file}: it is a {image.format} file, which changes colours where classes meet; label "
+            "files must be lossless, such as PNG."
+        )
+    found = _colors_of(file, image)
+    # Gray stored as RGB is ids, or 0 and 255, three times.
+    if all(red == green == blue for red, green, blue in found):
+        return {color[0]: count for color, count in found.items()}
+    return dict(found)
 
 
 def _palette(image: Image.Image) -> dict[int, Color]:
@@ -154,7 +185,7 @@ def _palette(image: Image.Image) -> dict[int, Color]:
 
 
 def _colors_of(file: Path, image: Image.Image) -> dict[Color, int]:
-    found: Any = image.convert("RGB").getcolors(maxcolors=4 * _MOST_COLORS)
+    found: Any = image.convert("RGB").getcolors(maxcolors=4 * _MOST)
     if found is None:
         raise ValueError(
             f"{file}: it has too many colours for a label file; store a colour or an id for each "
@@ -170,32 +201,27 @@ def classes_of(ids: Ids, known: Known | None) -> tuple[dict[str, Any], list[str]
         ids: What the label files hold.
         known: Names that a file gives.
     """
+    values = sorted(ids.counts)
     if ids.is_color:
         return _by_color(ids, known)
-    values = sorted(ids.counts)
-    notes: list[str] = []
-    content: dict[str, Any] = {}
+    plain = [value for value in values if value != 255]
+    drawn = {ids.palette[value] for value in plain if value in ids.palette}
+    if known and known.colors and drawn and drawn <= set(known.colors):
+        return _by_color(Ids(Counter(drawn), {}, True), known)
     if len(values) == 2 and values[0] == 0:
         names = list(known.names) if known and len(known.names) == 2 else ["background", "object"]
-        content["names"] = dict(zip(values, names, strict=True))
-        notes.append(f"Two values in the label files, 0 and {values[1]}: {names[0]}, {names[1]}.")
-        return content, notes
-    plain = [value for value in values if value != 255]
-    if known is not None and (not plain or max(plain) < len(known.names)):
-        content["names"] = list(known.names)
-        notes.append(f"Names of {known.source.name}: {len(known.names)} classes.")
-    else:
-        top = max(plain, default=1)
-        dense = len(plain) > top // 2
-        chosen = list(range(top + 1)) if dense else plain
-        names = [f"class {value}" for value in chosen]
-        content["names"] = names if dense else dict(zip(chosen, names, strict=True))
-        notes.append(
-            f"No file of names fits the ids {', '.join(map(str, plain[:12]))}"
-            f"{' ...' if len(plain) > 12 else ''}; put the real names in the place of 'class N'."
+        said = f"Two values in the label files, 0 and {values[1]}: {names[0]}, {names[1]}."
+        return {"names": dict(zip(values, names, strict=True))}, [said]
+    fits = known is not None and (not plain or max(plain) < len(known.names))
+    if ids.are_objects and not fits:
+        said = (
+            f"The label files number the objects of each image, up to {values[-1]}: all of them "
+            "are one class, 'object'. If the numbers are classes, list them in names."
         )
+        return {"names": {0: "background", "1-65535": "object"}}, [said]
+    content, notes = _by_id(ids, plain, known if fits else None)
     if 255 in values:
-        content["ignore"] = 255
+        content["ignore"] = [*content.get("ignore", []), 255]
         notes.append("The id 255 is ignored, as is usual.")
     count = len(content["names"])
     if len(ids.palette) >= count and isinstance(content["names"], list):
@@ -205,15 +231,44 @@ def classes_of(ids: Ids, known: Known | None) -> tuple[dict[str, Any], list[str]
     return content, notes
 
 
+def _by_id(ids: Ids, plain: list[int], known: Known | None) -> tuple[dict[str, Any], list[str]]:
+    if known is not None:
+        void = [index for index, name in enumerate(known.names) if name.lower() in _VOID]
+        names = {index: name for index, name in enumerate(known.names) if index not in void}
+        dense = list(names) == list(range(len(names)))
+        content: dict[str, Any] = {"names": list(names.values()) if dense else names}
+        notes = [f"Names of {known.source.name}: {len(names)} classes."]
+        if void:
+            content["ignore"] = void
+            notes.append(f"The id {void[0]} is {known.names[void[0]]!r}, so it is ignored.")
+        return content, notes
+    top = max(plain, default=1)
+    dense = len(plain) > top // 2
+    chosen = list(range(top + 1)) if dense else plain
+    made = [f"class {value}" for value in chosen]
+    shown = ", ".join(map(str, plain[:12])) + (" ..." if len(plain) > 12 else "")
+    note = (
+        f"No file of names fits the ids {shown}; put the real names in the place of 'class N'. "
+        "If the ids number objects, write `names: {0: background, 1-65535: object}`."
+    )
+    return {"names": made if dense else dict(zip(chosen, made, strict=True))}, [note]
+
+
 def _by_color(ids: Ids, known: Known | None) -> tuple[dict[str, Any], list[str]]:
     given = dict(zip(known.colors, known.names, strict=True)) if known and known.colors else {}
     if given and set(ids.counts) <= {*given, (0, 0, 0)}:
+        void = [color for color, name in given.items() if name.lower() in _VOID]
+        kept = {color: name for color, name in given.items() if color not in void}
         content: dict[str, Any] = {
-            "names": list(given.values()),
-            "colors": [list(c) for c in given],
+            "names": list(kept.values()),
+            "colors": [list(color) for color in kept],
         }
         source = known.source.name if known else ""
-        return content, [f"Names and colours of {source}: {len(given)} classes."]
+        notes = [f"Names and colours of {source}: {len(kept)} classes."]
+        if void:
+            content["ignore"] = [list(color) for color in void]
+            notes.append(f"{given[void[0]]!r} is ignored.")
+        return content, notes
     # The most frequent first, but black, which is the background nearly everywhere, before all.
     order = [color for color, _ in ids.counts.most_common()]
     order.sort(key=lambda color: color != (0, 0, 0))

@@ -1,14 +1,17 @@
 """Images and label files that match by their names: in two folders or one, flat or nested."""
 
 import re
+import warnings
 from collections import Counter, defaultdict
+from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
-from kseg.data.layouts.found import SPLITS, Folder, Layout
+from kseg.data.layouts.found import SPLITS, Folder, Layout, common_folder, split_named
 from kseg.data.layouts.names import classes_of, known_names, look_at
+from kseg.data.matching import Side, matched_pairs
 
 _LABEL = (
     "annot|annotation|annotations|annots|label|labels|mask|masks|gt|groundtruth|truth|seg|segs|"
@@ -21,6 +24,8 @@ _LABEL_FOLDER = re.compile(rf"(^|.*[_\- .])({_LABEL})([_\- .].*|$)|.*(annot|mask
 _LABEL_END = re.compile(rf"[_\-. ]({_LABEL}|L|P)$", re.I)
 _LABEL_START = re.compile(rf"^({_LABEL})[_\-. ]", re.I)
 _IMAGE_END = re.compile(rf"[_\-. ]({_IMAGE})$", re.I)
+_IMAGE_START = re.compile(rf"^({_IMAGE})[_\-. ]", re.I)
+PAIRS = "images and label files"
 _FEWEST_PAIRS = 2
 _FRACTION = 0.2
 
@@ -47,68 +52,63 @@ def find_pairs(folder: Folder) -> Layout | None:
         notes.append(f"{spare} label files have no image and are left out.")
     content, said = entries(folder, pairs)
     names, more = classes_of(look_at([label for _, label in pairs]), known_names(folder))
-    return Layout("images and label files", content | names, (*notes, *said, *more))
+    return Layout(PAIRS, content | names, (*notes, *said, *more))
+
+
+def pairs_in(folder: Folder) -> list[tuple[Path, Path]]:
+    """Returns the images of a folder that have label files of like names, with these."""
+    return _match(folder, *_sides(folder))
 
 
 def entries(folder: Folder, pairs: list[tuple[Path, Path]]) -> tuple[dict[str, Any], list[str]]:
     """Returns the splits of pairs as the YAML file has them, and what is to be said of them."""
     by_split: dict[str, list[tuple[Path, Path]]] = defaultdict(list)
+    notes = []
     for image, label in pairs:
         by_split[folder.split_of(image) or folder.split_of(label) or "train"].append((image, label))
-    notes = []
+    stems = [split_named([re.split(r"[_\- .]", image.stem)[0]]) for image, _ in pairs]
+    if len(by_split) == 1 and None not in stems and len(set(stems)) > 1:
+        by_split.clear()
+        for split, pair in zip(stems, pairs, strict=True):
+            by_split[str(split)].append(pair)
+        notes.append("The names of the images begin with their splits.")
     if "train" not in by_split:  # a set of test images alone is trained on
         by_split["train"] = by_split.pop(next(iter(by_split)))
     content: dict[str, Any] = {}
     for split in ("train", "val", "test"):
         if split in by_split:
-            content[split] = _entry(folder, by_split[split])
+            content[split] = entry_of(folder, by_split[split])
     if "val" not in content:
         content["val"] = _FRACTION
         notes.append("There is no folder of validation images: a fifth of the others is taken.")
     return content, notes
 
 
-def _entry(folder: Folder, pairs: list[tuple[Path, Path]]) -> dict[str, Any] | list[list[str]]:
-    """Returns {images, labels, label_suffix} where that says it, or else a list of pairs."""
-    roots = [_common([side[i] for side in pairs]) for i in (0, 1)]
-    suffixes = {
-        (_difference(image.stem, label.stem), _difference(label.stem, image.stem))
-        for image, label in pairs
-    }
-    inside = [
-        [p.relative_to(r).parent for p in side]
-        for side, r in zip(zip(*pairs, strict=True), roots, strict=True)
-    ]
-    matched = {(i, i.relative_to(roots[0]).parent) for i, _ in pairs}
-    if len(suffixes) == 1 and inside[0] == inside[1] and len(matched) == len(pairs):
-        image_suffix, label_suffix = suffixes.pop()
-        entry: dict[str, Any] = {
-            key: folder.relative(root) if root != folder.path else "."
-            for key, root in zip(("images", "labels"), roots, strict=True)
-        }
-        if image_suffix:
-            entry["image_suffix"] = image_suffix
-        if label_suffix:
-            entry["label_suffix"] = label_suffix
-        return entry
-    return [[folder.relative(image), folder.relative(label)] for image, label in pairs]
+def entry_of(folder: Folder, pairs: list[tuple[Path, Path]]) -> dict[str, Any] | list[list[str]]:
+    """Returns {images, labels, ...} where that stands for just these pairs, or else a list."""
+    (image, label), sides = pairs[0], list(zip(*pairs, strict=True))
+    roots = [common_folder(side) for side in sides]
+    starts, ends = _beyond(image.stem, label.stem)
+    found = [Side(*side) for side in zip(roots, starts, ends, strict=True)]
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            matched = {(pair.image, pair.label_file) for pair in matched_pairs(*found).values()}
+    except ValueError:
+        matched = set()
+    if matched != set(pairs):
+        return [[folder.relative(image), folder.relative(label)] for image, label in pairs]
+    entry = {"images": folder.relative(roots[0]), "labels": folder.relative(roots[1])}
+    keys = ("image_prefix", "label_prefix", "image_suffix", "label_suffix")
+    words = zip(keys, (*starts, *ends), strict=True)
+    return entry | {key: word for key, word in words if word}
 
 
-def _difference(one: str, other: str) -> str:
-    """Returns what a stem has after what it shares with another."""
-    shared = 0
-    while shared < min(len(one), len(other)) and one[shared] == other[shared]:
-        shared += 1
-    return one[shared:]
-
-
-def _common(files: list[Path]) -> Path:
-    """Returns the deepest folder that holds all files."""
-    parents = [file.parent.parts for file in files]
-    depth = min(map(len, parents))
-    while any(p[:depth] != parents[0][:depth] for p in parents):
-        depth -= 1
-    return Path(*parents[0][:depth])
+def _beyond(image: str, label: str) -> tuple[tuple[str, str], tuple[str, str]]:
+    """Returns the prefixes and the suffixes that two stems have beyond what they share."""
+    match = SequenceMatcher(None, image, label, autojunk=False).find_longest_match()
+    starts = image[: match.a], label[: match.b]
+    return starts, (image[match.a + match.size :], label[match.b + match.size :])
 
 
 def _sides(folder: Folder) -> tuple[list[Path], list[Path]]:
@@ -158,13 +158,23 @@ def _match(folder: Folder, images: list[Path], labels: list[Path]) -> list[tuple
     """
     keys = [Counter(_key(folder, f, nested=False) for f in side) for side in (images, labels)]
     nested = any(count > 1 for side in keys for count in side.values())
-    by_key = {_key(folder, label, nested=nested): label for label in labels}
+    by_key: dict[tuple[str, ...], Path] = {}
+    for label in labels:
+        other = by_key.setdefault(_key(folder, label, nested=nested), label)
+        if other != label:
+            raise ValueError(
+                f"{folder.path}: {folder.relative(other)} and {folder.relative(label)} could both "
+                "be the label file of one image; move one of the two kinds away, or write a YAML "
+                "file (docs/your_data.md)."
+            )
     found = [(image, by_key.get(_key(folder, image, nested=nested))) for image in images]
     return [(image, label) for image, label in found if label is not None]
 
 
 def _key(folder: Folder, file: Path, *, nested: bool) -> tuple[str, ...]:
-    stem = _IMAGE_END.sub("", _LABEL_START.sub("", _LABEL_END.sub("", file.stem)))
+    stem = file.stem
+    for word in (_LABEL_END, _LABEL_START, _IMAGE_END, _IMAGE_START):
+        stem = word.sub("", stem) or stem
     # Such as x_gtFine_labelIds: the word before goes too.
     stem = _IMAGE_END.sub("", re.sub(r"_gt(Fine|Coarse)$", "", stem))
     if not nested:

@@ -1,0 +1,110 @@
+"""The images and labels that an entry of the YAML file stands for: `train`, `val` or `test`."""
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+from kseg.data.formats import FORMATS, kind_of
+from kseg.data.formats.drawing import BACKGROUND
+from kseg.data.layouts.found import Folder
+from kseg.data.layouts.pairs import pairs_in
+from kseg.data.lists import Pair, is_pair, listed_pairs
+from kseg.data.matching import Side, chosen, lines_of, matched_pairs
+from kseg.data.schema import Entry, Folders
+
+_SHAPES = (".json", ".xml")
+
+
+def pairs_of(
+    roots: Sequence[Path], name: str, entry: Entry, classes: Sequence[str]
+) -> tuple[Pair, ...]:
+    """Returns the pairs of a split from all folders that have it.
+
+    Args:
+        roots: The folders of `path`.
+        name: The split.
+        entry: What the YAML file says of it.
+        classes: The names of the classes in the order of their ids.
+
+    Raises:
+        ValueError: If no folder has it, or what it names is missing or does not fit together.
+    """
+    found: list[Pair] = []
+    having = [root for root in roots if has(root, entry)]
+    for root in having or roots[:1]:
+        if isinstance(entry, Folders):
+            found += _of_folders(root, entry, classes)
+        elif isinstance(entry, list):
+            found += [Pair(root / image, root / label) for image, label in entry]
+        elif not having:
+            raise ValueError(f"{name} names the list {root / entry}, which does not exist.")
+        else:
+            found += _of_file(root, entry, classes)
+    if not found:
+        raise ValueError(f"the split {name!r} is empty.")
+    return tuple(found)
+
+
+def has(root: Path, entry: Entry) -> bool:
+    """Returns whether a folder has what an entry names."""
+    if isinstance(entry, Folders):
+        other = entry.labels or entry.annotations
+        return (root / entry.images).is_dir() or (root / other).exists()
+    if isinstance(entry, list):
+        return any((root / image).exists() for image, _ in entry)
+    return (root / entry).exists()
+
+
+def _of_folders(root: Path, entry: Folders, classes: Sequence[str]) -> list[Pair]:
+    images = root / entry.images
+    if entry.annotations:
+        return _drawn(root / entry.annotations, images, entry.format, classes)
+    pairs = matched_pairs(
+        Side(images, entry.image_prefix, entry.image_suffix),
+        Side(root / entry.labels, entry.label_prefix, entry.label_suffix),
+    )
+    return chosen(root / entry.list, pairs) if entry.list else list(pairs.values())
+
+
+def _of_file(root: Path, entry: str, classes: Sequence[str]) -> list[Pair]:
+    """Returns the pairs of a list, of a file of shapes, or of a folder of images and labels."""
+    path = root / entry
+    if path.suffix.lower() in _SHAPES:
+        return _drawn(path, path.parent, "", classes)
+    if path.is_dir():
+        pairs = pairs_in(Folder.scan(path))
+        if not pairs:
+            raise ValueError(
+                f"{path}: it is a folder without images that have label files of like names; write "
+                "{images: folder, labels: folder}, or {images: folder, annotations: file}."
+            )
+        return [Pair(image, label) for image, label in pairs]
+    try:
+        return listed_pairs(root, path)
+    except ValueError:
+        by_stem = _stems_in(root)
+        lines = [line for _, line in lines_of(path)]
+        if any(is_pair(line) for line in lines) or not all(Path(x).stem in by_stem for x in lines):
+            raise
+    return chosen(path, by_stem)
+
+
+def _stems_in(root: Path) -> dict[str, Pair]:
+    return {image.stem: Pair(image, label) for image, label in pairs_in(Folder.scan(root))}
+
+
+def _drawn(path: Path, images: Path, kind: str, classes: Sequence[str]) -> list[Pair]:
+    """Returns the images that have shapes, with these."""
+    if not images.is_dir():
+        raise ValueError(f"the folder {images} does not exist.")
+    names = tuple(name for name in classes if name != BACKGROUND)
+    read = FORMATS[kind or kind_of(path)](path, images, names)
+    if read.missing:
+        listed = ", ".join(read.missing[:5]) + (" ..." if len(read.missing) > 5 else "")
+        count = "1 image" if len(read.missing) == 1 else f"{len(read.missing)} images"
+        warnings.warn(
+            f"{count} that {path} labels {'is' if len(read.missing) == 1 else 'are'} not in "
+            f"{images} and {'is' if len(read.missing) == 1 else 'are'} left out: {listed}.",
+            stacklevel=5,
+        )
+    return [Pair(image, drawing.source, drawing) for image, drawing in read.drawings.items()]

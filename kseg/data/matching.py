@@ -1,0 +1,164 @@
+"""Matching the images of a folder with label files by their names."""
+
+import unicodedata
+import warnings
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from kseg.data.lists import OTHER_ENDINGS, Note, Pair
+from kseg.data.opening import ENDINGS
+from kseg.data.yaml_text import decoded
+from kseg.safe_files import read_bytes
+
+_MAX_BYTES = 1 << 26
+_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Side:
+    """The images, or the label files.
+
+    Attributes:
+        folder: Where they are, at any depth.
+        prefix: What their stems begin with.
+        suffix: What their stems end with.
+    """
+
+    folder: Path
+    prefix: str = ""
+    suffix: str = ""
+
+    def key(self, file: Path) -> str | None:
+        """Returns what a file has in common with its partner; None for a file of another kind."""
+        stem = file.stem
+        if not (stem.startswith(self.prefix) and stem.endswith(self.suffix)):
+            return None
+        inner = stem[len(self.prefix) : len(stem) - len(self.suffix)]
+        if not inner and stem:
+            return None
+        relative = file.relative_to(self.folder).with_name(inner).as_posix()
+        return unicodedata.normalize("NFC", relative)
+
+
+def matched_pairs(images: Side, labels: Side) -> dict[str, Pair]:
+    """Matches images with label files that have the same path and stem, prefix and suffix aside.
+
+    An image without a label file is left out with a warning.
+
+    Args:
+        images: The images.
+        labels: The label files.
+
+    Returns:
+        From what they have in common to the pair, in its order.
+
+    Raises:
+        ValueError: If a folder does not exist or has two files with one stem, a label file has no
+            image, or no file of the one matches one of the other.
+    """
+    by_image, by_label = _by_key(images, labels), _by_key(labels, images)
+    if images == labels and by_image:
+        raise ValueError(
+            f"images and labels are both {images.folder}; say with label_suffix, such as _mask, "
+            "which files are labels."
+        )
+    strangers, alone = by_label.keys() - by_image.keys(), by_image.keys() - by_label.keys()
+    if strangers or (by_image and len(alone) == len(by_image)):
+        raise ValueError(
+            f"images in {images.folder} and label files in {labels.folder} must have the same "
+            f"stems; only one folder has {_listed(strangers | alone)}."
+        )
+    if alone:
+        count = "1 image" if len(alone) == 1 else f"{len(alone)} images"
+        warnings.warn(
+            f"{count} of {len(by_image)} in {images.folder} without a label file "
+            f"{'is' if len(alone) == 1 else 'are'} left out: {_listed(alone)}.",
+            Note,
+            stacklevel=5,
+        )
+    return {key: Pair(by_image[key], by_label[key]) for key in sorted(by_label)}
+
+
+def chosen(path: Path, pairs: dict[str, Pair]) -> list[Pair]:
+    """Returns the pairs that a list of stems names, in its order.
+
+    Args:
+        path: The list: a stem, a name or a path on each line.
+        pairs: As `matched_pairs` returns them.
+
+    Raises:
+        ValueError: If the list cannot be read, or names what is none of them.
+    """
+    short: dict[str, list[Pair]] = {}
+    for key, pair in pairs.items():
+        short.setdefault(PurePosixPath(key).name, []).append(pair)
+    found = []
+    for number, line in lines_of(path):
+        name = unicodedata.normalize("NFC", line.replace("\\", "/"))
+        plain = PurePosixPath(name)
+        if plain.suffix.lower() in ENDINGS:
+            name, plain = plain.with_suffix("").as_posix(), plain.with_suffix("")
+        same = [pairs[name]] if name in pairs else short.get(plain.name, [])
+        if len(same) != 1:
+            reason = "no image with a label file" if not same else "several images"
+            raise ValueError(f"{path}, line {number} names {reason}; it must be a stem or a name.")
+        found += same
+    return found
+
+
+def lines_of(path: Path) -> Iterator[tuple[int, str]]:
+    """Yields the number and the text of each line that is neither empty nor a comment.
+
+    Raises:
+        ValueError: If the file is no text.
+    """
+    try:
+        text = decoded(read_bytes(path, limit=_MAX_BYTES), "surrogateescape")
+    except ValueError as error:
+        raise ValueError(f"{path} is no list of images: {error}.") from None
+    for number, line in enumerate(text.splitlines(), start=1):
+        if line.strip() and not line.lstrip().startswith("#"):
+            yield number, line.strip()
+
+
+def _by_key(side: Side, other: Side) -> dict[str, Path]:
+    if not side.folder.is_dir():
+        raise ValueError(f"the folder {side.folder} does not exist.")
+    found: dict[str, Path] = {}
+    for file in _files(side.folder):
+        if other.folder != side.folder and other.folder.is_relative_to(side.folder):
+            if file.is_relative_to(other.folder):
+                continue
+        key = side.key(file)
+        if key is None or (other.folder == side.folder and _fits_better(other, side, file)):
+            continue
+        if key in found:
+            raise ValueError(
+                f"{side.folder} has two files with one stem; stems match image to label: "
+                f"{found[key].name} and {file.name}."
+            )
+        found[key] = file
+    return found
+
+
+def _fits_better(other: Side, side: Side, file: Path) -> bool:
+    """Returns whether a file of a folder of both is rather of the other side."""
+    longer = len(other.prefix + other.suffix) > len(side.prefix + side.suffix)
+    return longer and other.key(file) is not None
+
+
+def _files(folder: Path) -> list[Path]:
+    endings = (*ENDINGS, *OTHER_ENDINGS)
+    return sorted(
+        file
+        for file in folder.rglob("*")
+        if file.suffix.lower() in endings
+        and not any(part.startswith(".") for part in file.relative_to(folder).parts)
+    )
+
+
+def _listed(names: Iterable[str]) -> str:
+    ordered = sorted(names)
+    more = len(ordered) - _SHOWN
+    return ", ".join(ordered[:_SHOWN]) + (f" and {more} more" if more > 0 else "")

@@ -7,6 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from kseg.classes import IGNORE_CLASS
 from kseg.data.files import read_image
 from kseg.data.transforms import fit_inside, resize
 
@@ -34,7 +35,8 @@ def predict(
         The label map, uint8 (H, W), at the image's own size.
 
     Raises:
-        ValueError: If the image has another shape or range, or cannot be read.
+        ValueError: If the image has another shape or range, or cannot be read, or if the model
+            gives something other than scores of 2 to 255 classes.
     """
     if isinstance(image, str | Path):
         image = read_image(Path(image), channels_of(model))
@@ -125,7 +127,34 @@ def _check_not_scaled(image: np.ndarray) -> None:
 
 def _call(model: Segmenter, images: np.ndarray) -> np.ndarray:
     if not isinstance(model, keras.Model):
-        return np.asarray(model(images))
+        return _check_scores(model(images), len(images))
     if not model.compiled and keras.backend.backend() == "tensorflow":
         model.jit_compile = False  # XLA is several times slower than TensorFlow's own CPU kernels
-    return np.asarray(model.predict_on_batch(images))
+    return _check_scores(model.predict_on_batch(images), len(images))
+
+
+def _check_scores(found: Any, images: int) -> np.ndarray:
+    """Refuses what has no largest score in each pixel; its argmax would look like a label map.
+
+    Raises:
+        ValueError: If a model gives something other than real numbers (N, h, w, num_classes).
+    """
+    wanted = "model must give one array of scores (N, h, w, num_classes)"
+    if isinstance(found, dict | list | tuple) and len(found) == 1:
+        (found,) = found.values() if isinstance(found, dict) else found
+    if found is None or isinstance(found, dict | list | tuple):
+        several = "nothing" if found is None else f"{len(found)} outputs"
+        raise ValueError(f"{wanted}; it gives {several}. Write keras.Model with the one to use.")
+    scores = np.asarray(found)
+    if scores.ndim != 4 or len(scores) != images or 0 in scores.shape:
+        raise ValueError(f"{wanted}; it gives shape {scores.shape} for {images} image(s).")
+    if scores.shape[-1] == 1:
+        raise ValueError(
+            f"{wanted}; it gives one channel. Write keras.Model(model.input, "
+            "keras.ops.concatenate([1 - p, p], -1)) with p = model.output (for logits: [0 * p, p])."
+        )
+    if scores.shape[-1] > IGNORE_CLASS:
+        raise ValueError(f"{wanted}, 2 to 255 classes; it gives {scores.shape[-1]}.")
+    if np.isnan(scores.min()):
+        raise ValueError("The model gives scores that are no numbers (nan).")
+    return scores

@@ -113,6 +113,31 @@ def test_working_size_works_with_floats(model):
     np.testing.assert_array_equal(labels, kseg.predict(model, IMAGE, size=(20, 20)))
 
 
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (lambda x: x[..., :1], "one channel.*concatenate"),
+        (lambda x: x.argmax(-1), r"shape \(1, 8, 8\)"),
+        (lambda x: x.reshape(1, 64, 3), r"shape \(1, 64, 3\)"),
+        (lambda x: x[0], r"shape \(8, 8, 3\)"),
+        (lambda x: [x, x], "2 outputs"),
+        (lambda x: {"a": x, "b": x}, "2 outputs"),
+        (lambda x: None, "nothing"),
+        (lambda x: np.repeat(x, 100, -1), "it gives 300"),
+        (lambda x: x * np.float32("nan"), "no numbers"),
+    ],
+)
+def test_what_is_no_map_of_scores_is_refused(given, said):
+    with pytest.raises(ValueError, match=said):
+        kseg.predict(given, np.ones((8, 8, 3), "uint8"))
+
+
+def test_one_output_in_a_list_or_a_dict_is_taken():
+    image = np.random.default_rng(0).integers(0, 256, (8, 8, 3), "uint8")
+    for given in (lambda x: [x], lambda x: {"scores": x}):
+        assert (kseg.predict(given, image) == image.argmax(-1)).all()
+
+
 def test_254_is_a_class_like_any_other():
     logits = np.zeros((1, 2, 2, 255), "float32")
     logits[..., 254] = 1

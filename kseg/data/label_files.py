@@ -13,6 +13,7 @@ from kseg.data.opening import Opened, open_image
 _STRIP = 1 << 20  # pixels that are worked on at a time, so that large files need little memory
 _UNKNOWN = 65535  # marks a colour that `colors` does not list
 _LOSSY = ("JPEG", "MPO", "GIF")
+_LOSSY_TIFF = ("jpeg", "tiff_jpeg", "webp")  # Pillow's names of a TIFF's compressions
 _MANY = 20
 
 
@@ -131,8 +132,7 @@ def _strips(shape) -> Iterator[slice]:
 
 def _ids(opened: Opened, color_ids: Mapping[int, int]) -> tuple[np.ndarray, str]:
     image = opened.image
-    if image.format in _LOSSY or (image.format == "WEBP" and _is_lossy(opened.content)):
-        kind = {"WEBP": "lossy WebP", "MPO": "JPEG"}.get(image.format, image.format)
+    if kind := _lossy_kind(opened):
         raise ValueError(
             f"it is a {kind} file, which changes ids where classes meet; label files must be "
             "lossless, such as PNG"
@@ -150,6 +150,17 @@ def _ids(opened: Opened, color_ids: Mapping[int, int]) -> tuple[np.ndarray, str]
     if image.mode in ("1", "L", "I") or image.mode.startswith("I;16"):
         return _ids_of_gray(opened, image), "id"
     raise ValueError(f"its mode {image.mode} is none that holds class ids (L, P, 1, I, RGB)")
+
+
+def _lossy_kind(opened: Opened) -> str | None:
+    """Names the lossy format that a file has; None where every id comes back as it was written."""
+    kind = opened.image.format or ""
+    if kind == "WEBP":
+        return "lossy WebP" if _is_lossy(opened.content) else None
+    if kind == "TIFF":
+        packed = str(opened.image.info.get("compression"))
+        return f"TIFF ({packed})" if packed in _LOSSY_TIFF else None
+    return {"MPO": "JPEG"}.get(kind, kind) if kind in _LOSSY else None
 
 
 def _is_lossy(content: bytes) -> bool:

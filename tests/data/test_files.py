@@ -77,6 +77,18 @@ def test_lossy_label_map_is_refused_whatever_its_name(tmp_path):
         label_map(tmp_path / "labels.png")
 
 
+def test_tiff_label_map_with_lossy_compression_is_refused(tmp_path):
+    Image.fromarray(IDS).save(tmp_path / "labels.tif", compression="jpeg")
+    with pytest.raises(ValueError, match=r"it is a TIFF \(jpeg\) file, which changes ids"):
+        label_map(tmp_path / "labels.tif")
+
+
+@pytest.mark.parametrize("compression", ["raw", "tiff_lzw", "tiff_adobe_deflate", "packbits"])
+def test_tiff_label_map_with_lossless_compression_is_read(tmp_path, compression):
+    Image.fromarray(IDS).save(tmp_path / "labels.tif", compression=compression)
+    assert (label_map(tmp_path / "labels.tif") == IDS).all()
+
+
 def test_id_without_a_class_is_named_with_its_pixels(tmp_path):
     Image.fromarray(np.array([[0, 5, 1], [5, 9, 0]], "uint8")).save(tmp_path / "labels.png")
     match = r"ids that names does not list: 5 \(2 pixels\), 9 \(1 pixels\); add them to names or"

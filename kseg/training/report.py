@@ -8,13 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 
 from kseg.classes import Classes
+from kseg.data import Data
 from kseg.data.transforms import fit_inside, resize
 from kseg.metrics import BoundaryCounts, Calibration, ConfusionMatrix, Scores, probabilities_of
-from kseg.training.evaluation import Judged
+from kseg.training.checkpoints import read_checkpoint
+from kseg.training.evaluation import Judged, Look, judge
 from kseg.training.files import write_atomically
+from kseg.training.run import Run
 
 FILES = ("report.html", "scores.json", "confusion.csv")
 _EXAMPLES = 3  # of the best images, and of the worst
@@ -142,7 +146,6 @@ def write_report(
     report: Report,
     title: str,
     facts: Sequence[tuple[str, str]],
-    history: Sequence[dict[str, Any]] = (),
 ) -> None:
     """Writes report.html, scores.json and confusion.csv.
 
@@ -151,7 +154,6 @@ def write_report(
         report: What to write.
         title: Of the page.
         facts: (what, how) of the model and the data, for the page.
-        history: The rows of a training's history, for its curves.
     """
     from kseg.training.report_page import make_page
 
@@ -162,9 +164,33 @@ def write_report(
     writer.writerow(["label \\ prediction", *names])
     writer.writerows([name, *row] for name, row in zip(names, report.scores.confusion, strict=True))
     scores = json.dumps(report.to_json(), indent=1) + "\n"
-    page = make_page(report, title, facts, history)
+    page = make_page(report, title, facts)
     for name, content in zip(FILES, (page, scores, text.getvalue()), strict=True):
         write_atomically(folder / name, content)
+
+
+def report_on_run(run: Run, model: keras.Model, data: Data, progress: bool = False) -> Report:
+    """Writes report.html into a run folder: of its model, and of how the classes were learnt.
+
+    Args:
+        run: The run, with a checkpoint.
+        model: Its model.
+        data: The data set, with the split "val".
+        progress: Whether to show on standard error how far it is.
+
+    Returns:
+        The report.
+    """
+    from kseg.training.report_page import make_page
+
+    report = examine(judge(model, data, Look(run.size), progress=progress), data.classes)
+    history = read_checkpoint(run.path, "last", {})[1]["history"]
+    spec = run.record["spec"]
+    facts = [("network", spec["builder"] if spec else "one of your own")]
+    facts += [("data", f"{data.source}, val"), ("epochs", str(len(history)))]
+    page = make_page(report, run.path.resolve().name, facts, history)
+    write_atomically(run.path / FILES[0], page)
+    return report
 
 
 def _example(judged: Judged, labels: np.ndarray, mean_iou: float) -> Example:

@@ -16,14 +16,18 @@ _WIDTH = 320  # of a picture, in pixels
 _CONFUSIONS = 10  # that are listed
 _STYLE = (
     ".bar{display:block;height:1em;margin:.25em 0;min-width:1px}"
-    ".wide{width:100%}.wide td:nth-child(2){width:45%}"
+    ".wide{width:100%}.wide td:nth-child(2){width:45%}th{overflow-wrap:normal}"
+    ".wide td:nth-child(n+3){white-space:nowrap}"
     ".swatch{display:inline-block;width:.8em;height:.8em;margin-right:.4em;"
     "border:1px solid #888}"
     ".legend{margin:.5em 0}.legend span{white-space:nowrap;margin-right:1em;display:inline-block}"
     ".legend i{vertical-align:-.05em}"
     ".ignored{background:repeating-linear-gradient(135deg,#000 0 2px,#fff 2px 4px)}"
     ".wrong{background:rgb(230,30,60)}"
-    "@media(max-width:600px){figure{display:block;margin:0 0 1em}figure img{width:100%}}"
+    "figure{width:calc(25% - 1.25em)}figure img{width:100%}"
+    "@media(max-width:900px){figure{width:calc(50% - 1.25em)}}"
+    "@media(max-width:600px){figure{display:block;margin:0 0 1em;width:100%}"
+    ".wide td:nth-child(2){width:20%}}"
 )
 
 
@@ -33,7 +37,14 @@ def make_page(
     facts: Sequence[tuple[str, str]],
     history: Sequence[dict[str, Any]] = (),
 ) -> str:
-    """Returns the page; arguments as `kseg.training.report.write_report`."""
+    """Returns the page.
+
+    Args:
+        report: What it shows.
+        title: The title.
+        facts: (what, how) of the model and the data.
+        history: The rows of a training's history, for curves of the classes.
+    """
     parts = [table((), [*facts, *_summary(report)]), "<h2>Classes</h2>", _classes(report)]
     if lines := _lines(report.classes, history):
         epochs = [point[0] for line in lines for point in line[2]]

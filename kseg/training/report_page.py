@@ -16,8 +16,9 @@ _WIDTH = 320  # of a picture, in pixels
 _CONFUSIONS = 10  # that are listed
 _STYLE = (
     ".bar{display:block;height:1em;margin:.25em 0;min-width:1px}"
-    ".wide{width:100%}.wide td:nth-child(2){width:45%}th{overflow-wrap:normal}"
-    ".wide td:nth-child(n+3){white-space:nowrap}"
+    ".wide{width:100%}.wide td:nth-child(n+2){white-space:nowrap;width:1%}"
+    "th{overflow-wrap:normal}.class{display:flex;align-items:center}"
+    ".class b{flex:0 0 14em;font-weight:normal}.class div{flex:1}"
     ".swatch{display:inline-block;width:.8em;height:.8em;margin-right:.4em;"
     "border:1px solid #888}"
     ".legend{margin:.5em 0}.legend span{white-space:nowrap;margin-right:1em;display:inline-block}"
@@ -27,7 +28,7 @@ _STYLE = (
     "figure{width:calc(25% - 1.25em)}figure img{width:100%}"
     "@media(max-width:900px){figure{width:calc(50% - 1.25em)}}"
     "@media(max-width:600px){figure{display:block;margin:0 0 1em;width:100%}"
-    ".wide td:nth-child(2){width:20%}}"
+    ".class{display:block}}"
 )
 
 
@@ -87,17 +88,19 @@ def _classes(report: Report) -> str:
     rows: list[list[Any]] = []
     for index, (name, iou) in enumerate(report.scores.iou_per_class.items()):
         color = _css(report.classes.colors[index])
-        bar = f'<span class="bar" style="width:{100 * (iou or 0):.1f}%;background:{color}"></span>'
+        named = f"<b>{_swatch(f'background:{color}')}{escape(name)}</b>"
+        bar = f'<i class="bar" style="width:{100 * (iou or 0):.1f}%;background:{color}"></i>'
         rows.append(
             [
-                Markup(_swatch(f"background:{color}") + escape(name)),
-                Markup(bar if iou is not None else ""),
+                Markup(
+                    f'<div class="class">{named}<div>{bar if iou is not None else ""}</div></div>'
+                ),
                 _number(iou),
                 _number(report.boundary_iou[name]),
                 f"{100 * pixels[index] / pixels.sum():.2f} %",
             ]
         )
-    made = table(("class", "", "IoU", "boundary IoU", "share"), rows)
+    made = table(("class", "IoU", "boundary IoU", "share"), rows)
     note = (
         "<p><small>Share: of the labelled pixels. Boundary IoU: of the pixels that lie within 2 % "
         "of the image's diagonal from the contours.</small></p>"

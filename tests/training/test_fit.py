@@ -49,14 +49,18 @@ def test_run_folder_holds_what_was_promised(trained, recipe):
         "preview.png",
     }
     assert len(list((path / "checkpoints").iterdir())) in (2, 3)
-    for name, size in (("curves.png", (770, 440)), ("preview.png", (984, 1002))):
+    for name, size in (("curves.png", (770, 440)), ("preview.png", (984, 1026))):
         with Image.open(path / name) as picture:
             assert picture.size == size
 
 
 def test_history_has_a_row_for_each_epoch(trained):
     rows = history(trained[1])
-    assert list(rows[0]) == ["epoch", "step", "loss", "mean_iou", "pixel_accuracy", "seconds"]
+    names = ["epoch", "step", "loss", "mean_iou", "pixel_accuracy", "seconds"]
+    assert list(rows[0]) == [*names, "iou ground", "iou red", "iou blue"]
+    for row in rows:
+        ious = [float(row[f"iou {name}"]) for name in ("ground", "red", "blue")]
+        assert float(row["mean_iou"]) == pytest.approx(np.mean(ious))
     assert [(row["epoch"], row["step"]) for row in rows] == [("1", "4"), ("2", "8"), ("3", "12")]
     assert all(0 <= float(row["mean_iou"]) <= 1 for row in rows)
 

@@ -12,6 +12,7 @@ _LETTER = 6.5  # pixels, at the size of its names
 _LONGEST = 24  # letters of a name that are shown
 _RIGHT, _WRONG = "46,125,120", "214,48,60"
 _LEFT, _BOTTOM, _HEIGHT = 44, 40, 260  # pixels, of a diagram with axes
+_QUARTERS = (0, 0.25, 0.5, 0.75, 1)
 _MARKED = 20  # a line of more points needs no markers
 
 Line = tuple[str, str, list[tuple[float, float]]]  # (name, colour, points)
@@ -55,7 +56,7 @@ def confusion_matrix(counts: np.ndarray, names: Sequence[str]) -> str:
 def reliability(calibration: Calibration) -> str:
     """Draws how many pixels are right among those with about the same confidence."""
     bins, width = len(calibration.pixels), _HEIGHT
-    parts = _axes(width, (0, 1), "confidence", "share of pixels that are right")
+    parts = _axes(width, _QUARTERS, "confidence", "share of pixels that are right")
     for place, pixels in enumerate(calibration.pixels):
         if not pixels:
             continue
@@ -82,8 +83,9 @@ def curves(lines: Sequence[Line], epochs: tuple[int, int]) -> str:
         lines: Name, CSS colour and (epoch, IoU) of each.
         epochs: The first and the last epoch.
     """
-    width, (first, last) = 620, epochs
-    parts = _axes(width, epochs, "epoch", "IoU")
+    width, (first, last) = 440, epochs
+    marks = np.unique(np.linspace(first, last, 5).round())
+    parts = _axes(width, marks.tolist(), "epoch", "IoU")
     for name, color, points in lines:
         at = [_at((x - first) / max(1, last - first), y, width) for x, y in points]
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in at)
@@ -105,18 +107,18 @@ def _at(x: float, y: float, width: float) -> tuple[float, float]:
     return _LEFT + x * width, 10 + (1 - y) * _HEIGHT
 
 
-def _axes(width: float, across: tuple[float, float], below: str, beside: str) -> list[str]:
+def _axes(width: float, marks: Sequence[float], below: str, beside: str) -> list[str]:
     left, top = _at(0, 1, width)
     parts = [
         f'<rect x="{left}" y="{top}" width="{width}" height="{_HEIGHT}" fill="#f3f3f3"/>',
     ]
-    for share in (0, 0.25, 0.5, 0.75, 1):
-        x, y = _at(share, share, width)
+    for share in _QUARTERS:
+        y = _at(0, share, width)[1]
         parts.append(f'<line x1="{left}" y1="{y}" x2="{left + width}" y2="{y}" stroke="#ddd"/>')
         parts.append(_text(left - 5, y + 4, f"{share:g}", "end"))
-        value = across[0] + share * (across[1] - across[0])
-        if across[1] <= 1 or value == int(value):
-            parts.append(_text(x, top + _HEIGHT + 15, f"{value:g}", "middle"))
+    for mark in marks:
+        x = _at((mark - marks[0]) / max(1, marks[-1] - marks[0]), 0, width)[0]
+        parts.append(_text(x, top + _HEIGHT + 15, f"{mark:g}", "middle"))
     parts.append(_text(left + width / 2, top + _HEIGHT + 33, below, "middle"))
     middle = top + _HEIGHT / 2
     parts.append(_text(11, middle, beside, "middle", f' transform="rotate(-90 11 {middle})"'))

@@ -8,6 +8,7 @@ from PIL import Image, ImageDraw
 from kseg.classes import IGNORE_CLASS, Classes
 
 _GAP, _TITLE, _SWATCH = 6, 18, 12  # pixels
+STRONG = 0.65  # opacity, where the image stands beside
 _STRIPES = 8  # pixels from a stripe of the hatching to the next
 _DIFFERENT = np.array((230, 30, 60), "uint8")
 
@@ -82,7 +83,8 @@ def comparison(
         All of them as one RGB image, on white.
     """
     drawn = [
-        [image, *(overlay(image, labels, classes) for labels in maps)] for image, *maps in rows
+        [image, *(overlay(image, labels, classes, STRONG) for labels in maps)]
+        for image, *maps in rows
     ]
     sheet = panel(drawn, titles, width)
     below = legend(classes, sheet.width, {int(i) for _, *maps in rows for i in np.unique(maps)})

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from kseg.classes import Classes
-from kseg.visualize import colorize, comparison, difference, legend, overlay, panel
+from kseg.visualize import STRONG, colorize, comparison, difference, legend, overlay, panel
 
 LABEL_MAP = Classes(("a", "b"), ((10, 20, 30), (200, 100, 0)))
 LABELS = np.array([[0, 1, 255]])
@@ -97,7 +97,7 @@ def test_comparison_draws_truth_and_prediction_alike_above_a_legend():
     labels = np.ones((20, 40), int)
     sheet = np.asarray(comparison([[image, labels, labels]], ("a", "b", "c"), LABEL_MAP, 40))
     first, second = sheet[24:44, 52:92], sheet[24:44, 98:138]
-    np.testing.assert_array_equal(first, overlay(image, labels, LABEL_MAP))
+    np.testing.assert_array_equal(first, overlay(image, labels, LABEL_MAP, STRONG))
     np.testing.assert_array_equal(first, second)
     assert sheet.shape[0] == 18 + 6 + 26 + 24
-    assert sheet[-12, 12].tolist() == [200, 100, 0]
+    assert sheet[-12, 12].tolist() == [200, 100, 0]  # of the legend

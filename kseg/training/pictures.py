@@ -39,7 +39,7 @@ def write_curves(path: Path, history: list[dict]) -> None:
     left.set(xlabel="epoch", ylabel="loss")
     left.xaxis.set_major_locator(MaxNLocator(integer=True))
     right.set(ylabel="mean IoU")
-    left.legend(handles=lines, loc="center right")
+    figure.legend(handles=lines, loc="outside upper center", ncols=2)
     content = io.BytesIO()
     figure.savefig(content, format="png", dpi=110)
     write_atomically(path, content.getvalue())

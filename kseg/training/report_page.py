@@ -10,7 +10,7 @@ from kseg.classes import IGNORE_CLASS, Classes
 from kseg.html import Markup, figures, page, table
 from kseg.training.charts import Line, confusion_matrix, curves, reliability
 from kseg.training.report import Example, Report
-from kseg.visualize import difference, overlay, rgb
+from kseg.visualize import STRONG, difference, overlay, rgb
 
 _WIDTH = 320  # of a picture, in pixels
 _CONFUSIONS = 10  # that are listed
@@ -140,8 +140,8 @@ def _calibration(report: Report) -> list[str]:
 def _pictures(example: Example, classes: Classes) -> str:
     drawn = {
         "image": rgb(example.image),
-        "truth": overlay(example.image, example.truth, classes),
-        "prediction": overlay(example.image, example.labels, classes),
+        "truth": overlay(example.image, example.truth, classes, STRONG),
+        "prediction": overlay(example.image, example.labels, classes, STRONG),
         "difference": difference(example.image, example.truth, example.labels),
     }
     present = sorted({int(i) for i in np.unique([example.truth, example.labels])} - {IGNORE_CLASS})

@@ -40,7 +40,7 @@ class EvaluateOptions:
         crop_to: Cut the images at the bottom and right to this size first.
         flip: Score the mean of the logits of each image and its mirror image.
         scales: Score the mean of the logits at these multiples of the working size, such as
-            0.75 1 1.25.
+            0.75 1 1.25. Default: 1.
         model: The network of a run that was trained from one of your own.
         report: A folder for report.html, scores.json and confusion.csv: scores by class, what is
             taken for what, how sure the model is, the best and the worst images.
@@ -54,7 +54,8 @@ class EvaluateOptions:
     crop_to: Annotated[Size, Parameter(group=(_IMAGES, _GEOMETRY))] = None
     flip: Annotated[Flag, Parameter(group=_IMAGES)] = False
     scales: Annotated[
-        tuple[float, ...], Parameter(metavar="X", group=_IMAGES, consume_multiple=True)
+        tuple[float, ...],
+        Parameter(metavar="X", group=_IMAGES, consume_multiple=True, show_default=False),
     ] = (1.0,)
     model: OwnNetwork = None
     report: Annotated[Path | None, Parameter(metavar="FOLDER", group=OUTPUT)] = None
@@ -74,10 +75,10 @@ def evaluate(
     from kseg.cli.loading import find_model
     from kseg.cli.opening import warn_if_names_differ, warn_if_val_was_seen
     from kseg.training.evaluation import Look, judge
-    from kseg.training.report import check_report_folder, examine, write_report
+    from kseg.training.report import examine, prepare_folder, write_report
 
     if options.report is not None:
-        check_report_folder(options.report, options.overwrite)
+        prepare_folder(options.report, options.overwrite)
     images = kseg.load_data(data)
     found, classes, size = find_model(model, network=options.model, **file.given())
     warn_if_names_differ(model, classes, images)

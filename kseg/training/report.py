@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -126,11 +127,16 @@ def examine(images: Iterable[Judged], classes: Classes) -> Report:
     )
 
 
-def check_report_folder(folder: Path, overwrite: bool) -> None:
-    """Refuses to write over an earlier report.
+def prepare_folder(folder: Path, overwrite: bool) -> None:
+    """Makes the folder of a report, before anything is scored for it.
+
+    Args:
+        folder: The folder; it may be there.
+        overwrite: Whether an earlier report in it may be replaced.
 
     Raises:
-        ValueError: If the folder is a file, or has a file of a report and overwrite is off.
+        ValueError: If the folder is a file or cannot be written to, or has a file of a report and
+            overwrite is off.
     """
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"{folder} is a file; --report takes a folder, which may be a new one.")
@@ -139,6 +145,13 @@ def check_report_folder(folder: Path, overwrite: bool) -> None:
         raise ValueError(
             f"{folder} has {' and '.join(there)} already; add --overwrite, or name another folder."
         )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise ValueError(
+            f"{folder} cannot be written to ({error.strerror}); name another folder."
+        ) from None
 
 
 def write_report(
@@ -150,14 +163,13 @@ def write_report(
     """Writes report.html, scores.json and confusion.csv.
 
     Args:
-        folder: Where to; it is made. What is there is overwritten.
+        folder: As `prepare_folder` left it. What is there is overwritten.
         report: What to write.
         title: Of the page.
         facts: (what, how) of the model and the data, for the page.
     """
     from kseg.training.report_page import make_page
 
-    folder.mkdir(parents=True, exist_ok=True)
     names = report.classes.names
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

@@ -9,7 +9,7 @@ import pytest
 import kseg
 from kseg.classes import Classes
 from kseg.training.evaluation import Judged, Look, judge
-from kseg.training.report import check_report_folder, examine, report_on_run, write_report
+from kseg.training.report import examine, prepare_folder, report_on_run, write_report
 from kseg.training.report_page import make_page
 
 CLASSES = Classes(("ground", "red", "blue"))
@@ -82,6 +82,7 @@ def test_class_maps_have_no_calibration():
 
 
 def test_files_say_the_same(report, tmp_path):
+    prepare_folder(tmp_path / "new", overwrite=False)
     write_report(tmp_path / "new", report, "title", [("model", "m")])
     scores = json.loads((tmp_path / "new/scores.json").read_text())
     assert scores["mean_iou"] == report.scores.mean_iou
@@ -94,13 +95,17 @@ def test_files_say_the_same(report, tmp_path):
 
 
 def test_a_report_is_written_over_only_when_asked(report, tmp_path):
-    check_report_folder(tmp_path / "new", overwrite=False)
+    prepare_folder(tmp_path / "new", overwrite=False)
     (tmp_path / "scores.json").write_text("{}")
     with pytest.raises(ValueError, match=r"has scores\.json already; add --overwrite, or name"):
-        check_report_folder(tmp_path, overwrite=False)
-    check_report_folder(tmp_path, overwrite=True)
+        prepare_folder(tmp_path, overwrite=False)
+    prepare_folder(tmp_path, overwrite=True)
     with pytest.raises(ValueError, match=r"is a file; --report takes a folder"):
-        check_report_folder(tmp_path / "scores.json", overwrite=True)
+        prepare_folder(tmp_path / "scores.json", overwrite=True)
+    with pytest.raises(
+        ValueError, match=r"scores\.json/new cannot be written to \(Not a"
+    ):
+        prepare_folder(tmp_path / "scores.json/new", overwrite=True)
 
 
 def test_names_are_escaped_and_the_page_stands_alone():

@@ -289,3 +289,12 @@ def test_keeper_scores_the_average_and_trains_on_with_the_weights(
     for before, after in zip(seen["before"], seen["after"], strict=True):
         np.testing.assert_array_equal(before, after)
     assert any((a != b).any() for a, b in zip(seen["after"], seen["average"], strict=True))
+
+
+def test_preview_is_drawn_after_every_validation(training_data, own_model, tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(fitting, "write_preview", lambda path, *_: drawn.append(path))
+    recipe = replace(QUICK, epochs=3, validate_every=2)
+    kseg.fit(own_model(), training_data, recipe, run_dir=tmp_path)
+    # After the second and the last epoch; at the end of the best weights.
+    assert drawn == [tmp_path / "preview.png"] * 3

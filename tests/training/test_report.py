@@ -102,9 +102,7 @@ def test_a_report_is_written_over_only_when_asked(report, tmp_path):
     prepare_folder(tmp_path, overwrite=True)
     with pytest.raises(ValueError, match=r"is a file; --report takes a folder"):
         prepare_folder(tmp_path / "scores.json", overwrite=True)
-    with pytest.raises(
-        ValueError, match=r"scores\.json/new cannot be written to \(Not a"
-    ):
+    with pytest.raises(ValueError, match=r"scores\.json/new cannot be written to \(Not a"):
         prepare_folder(tmp_path / "scores.json/new", overwrite=True)
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 IGNORE_CLASS = 255
 _IGNORED_COLOR = (0, 0, 0)
+_BACKGROUND_COLOR = (128, 128, 128)
 
 
 @dataclass(frozen=True)
@@ -68,9 +69,12 @@ class Classes:
 
 
 def _made_up_colors(count: int) -> tuple[tuple[int, int, int], ...]:
-    """Returns colours that differ from their neighbours: hues a golden ratio apart."""
-    colors = []
-    for index in range(count):
+    """Returns colours that differ from their neighbours: hues a golden ratio apart.
+
+    The first one is a quiet gray, because the first class is mostly the background.
+    """
+    colors = [_BACKGROUND_COLOR]
+    for index in range(1, count):
         hue, value = index * 0.618034 % 1, (1.0, 0.75, 0.55)[index % 3]
         red, green, blue = colorsys.hsv_to_rgb(hue, 0.65, value)
         colors.append((round(red * 255), round(green * 255), round(blue * 255)))

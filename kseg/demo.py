@@ -9,7 +9,7 @@ from tabulate import tabulate
 
 import kseg
 from kseg.data.synthetic import write_shapes
-from kseg.visualize import colorize, overlay, panel
+from kseg.visualize import comparison
 
 _SIZE = 160
 _SHOWN = 4  # validation images in the comparison
@@ -100,9 +100,9 @@ def _draw_comparison(path: Path, data: kseg.Data, model: keras.Model, file) -> N
     for index in np.linspace(0, len(pairs) - 1, _SHOWN).astype(int):
         image, truth = data.read(pairs[index])
         labelled = [kseg.predict(m, image) for m in (model, file)]
-        overlays = [overlay(image, labels, data.classes) for labels in labelled]
-        rows.append([image, colorize(truth, data.classes), *overlays])
-    panel(rows, ("image", "true labels", "float model", "int8 file"), 240).save(path)
+        rows.append([image, truth, *labelled])
+    titles = ("image", "true labels", "float model", "int8 file")
+    comparison(rows, titles, data.classes, 240).save(path)
 
 
 def _say(text: str) -> None:

@@ -1,5 +1,6 @@
-"""Scores of a segmentation, from one confusion matrix over a whole data set."""
+"""Scores of a segmentation over a whole data set: of its areas, boundaries and probabilities."""
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -106,3 +107,132 @@ class ConfusionMatrix:
             images=self.images,
             confusion=self.counts.copy(),
         )
+
+
+class BoundaryCounts:
+    """Boundary IoU over any number of images (Cheng et al., "Boundary IoU", CVPR 2021).
+
+    Of each class, only the pixels count that are no farther than a distance from its contour,
+    inside it: once by the labels, once by the prediction. The edge of the image is contour too, as
+    in the authors' code; the edge of ignored pixels is none, because nobody knows what is there.
+    """
+
+    def __init__(self, num_classes: int, ratio: float = 0.02, ignore_class: int = IGNORE_CLASS):
+        """Starts from zero.
+
+        Args:
+            num_classes: How many classes there are, without the ignored one.
+            ratio: The distance as a share of the image's diagonal; at least a pixel is taken.
+            ignore_class: Label of the pixels that do not count.
+        """
+        self.num_classes, self.ratio, self.ignore_class = num_classes, ratio, ignore_class
+        self.counts = np.zeros((3, num_classes), "int64")  # by label, by prediction, by both
+        self.labelled = np.zeros(num_classes, bool)
+
+    def update(self, label_map: np.ndarray, prediction: np.ndarray) -> None:
+        """Adds one image; arguments as `ConfusionMatrix.update`, which checks them."""
+        ignored = np.asarray(label_map) == self.ignore_class
+        distance = max(1, round(self.ratio * math.hypot(*ignored.shape)))
+        labels, predictions = (np.asarray(a, "int16") for a in (label_map, prediction))
+        true, found = (_near_contour(a, ignored, distance) for a in (labels, predictions))
+        for count, ids, chosen in (
+            (self.counts[0], labels, true),
+            (self.counts[1], predictions, found),
+            (self.counts[2], labels, true & found & (labels == predictions)),
+        ):
+            count += np.bincount(ids[chosen], minlength=self.num_classes)
+        self.labelled |= np.bincount(labels[~ignored], minlength=self.num_classes) > 0
+
+    def iou_per_class(self, names: tuple[str, ...]) -> dict[str, float | None]:
+        """Returns class name to boundary IoU, 0..1; None for classes not in the labels."""
+        by_label, by_prediction, both = self.counts
+        union = by_label + by_prediction - both
+        return {
+            name: float(both[i] / union[i]) if self.labelled[i] else None
+            for i, name in enumerate(names)
+        }
+
+
+def _near_contour(labels: np.ndarray, ignored: np.ndarray, distance: int) -> np.ndarray:
+    """Returns where another class, or the end of the image, is within a distance.
+
+    That is what erosions of each class's mask with a square of 3 x 3 pixels leave out.
+    """
+    highest = _highest_around(np.where(ignored, -1, labels), distance)
+    lowest = -_highest_around(np.where(ignored, np.iinfo("int16").min, -labels), distance)
+    near = highest != lowest
+    for edge in (near[:distance], near[-distance:], near[:, :distance], near[:, -distance:]):
+        edge[...] = True
+    return near & ~ignored
+
+
+def _highest_around(values: np.ndarray, distance: int) -> np.ndarray:
+    """Returns the maximum over the square of 2 * distance + 1 pixels around each pixel."""
+    for axis in (0, 1):
+        pad = [(distance, distance) if axis == along else (0, 0) for along in (0, 1)]
+        padded = np.pad(values, pad, mode="edge")
+        size, reach = 2 * distance + 1, 1
+        while reach < size:  # maxima over 1, 2, 4, ... pixels, then over the rest
+            step = min(reach, size - reach)
+            ahead = np.take(padded, np.arange(step, padded.shape[axis]), axis)
+            kept = np.take(padded, np.arange(padded.shape[axis] - step), axis)
+            padded, reach = np.maximum(kept, ahead), reach + step
+        values = padded
+    return values
+
+
+class Calibration:
+    """Whether pixels that a model is 80 % sure of are right in 80 % of the cases."""
+
+    def __init__(self, bins: int = 15):
+        """Starts from zero.
+
+        Args:
+            bins: Ranges of equal width into which confidences are sorted.
+        """
+        # Pixels, those that are right, and the sum of their confidences, by range.
+        self.pixels, self.right = (np.zeros(bins, "int64") for _ in range(2))
+        self.confidence = np.zeros(bins)
+
+    def update(
+        self, label_map: np.ndarray, probabilities: np.ndarray, ignore_class: int = IGNORE_CLASS
+    ) -> None:
+        """Adds one image.
+
+        Args:
+            label_map: True classes, integers (H, W).
+            probabilities: Of the classes, 0..1, (H, W, num_classes).
+            ignore_class: Label of the pixels that do not count.
+        """
+        valid = label_map != ignore_class
+        found, labels = probabilities[valid], label_map[valid]
+        confidence, bins = found.max(-1), len(self.pixels)
+        # A confidence on the border of two ranges belongs to the lower one.
+        place = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+        self.pixels += np.bincount(place, minlength=bins)
+        self.right += np.bincount(place[found.argmax(-1) == labels], minlength=bins)
+        self.confidence += np.bincount(place, confidence, bins)
+
+    def error(self) -> float:
+        """Returns the expected calibration error, 0..1: the mean of |right - sure| over pixels."""
+        return float(np.abs(self.right - self.confidence).sum() / max(1, self.pixels.sum()))
+
+
+def probabilities_of(scores: np.ndarray) -> np.ndarray | None:
+    """Returns the probabilities of what a model or a file gives.
+
+    Args:
+        scores: Logits or probabilities (H, W, num_classes), or 1 for one class and 0 for the
+            others, as from a file that gives a class map.
+
+    Returns:
+        Probabilities, float32 (H, W, num_classes), or None for a class map, which has none.
+    """
+    scores = np.asarray(scores, "float32")
+    shares = scores.min() >= 0 and np.abs(scores.sum(-1) - 1).max() < 0.05
+    if shares and (scores.max(-1) > 1 - 1e-4).mean() > 0.5:  # resizing blurs only its edges
+        return None
+    if shares:
+        return scores
+    grown = np.exp(scores - scores.max(-1, keepdims=True))
+    return grown / grown.sum(-1, keepdims=True)

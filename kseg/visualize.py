@@ -1,11 +1,16 @@
 """Label maps as images in the colours of their classes."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw
 
-from kseg.classes import Classes
+from kseg.classes import IGNORE_CLASS, Classes
+
+_GAP, _TITLE, _SWATCH = 6, 18, 12  # pixels
+STRONG = 0.65  # opacity, where the image stands beside
+_STRIPES = 8  # pixels from a stripe of the hatching to the next
+_DIFFERENT = np.array((230, 30, 60), "uint8")
 
 
 def colorize(labels: np.ndarray, classes: Classes) -> np.ndarray:
@@ -29,15 +34,100 @@ def overlay(
     Args:
         image: The image (H, W, channels), 0..255. A gray one is drawn as it is; of more than
             three channels, the first three are drawn.
-        labels: The label map, integers (H, W).
+        labels: The label map, integers (H, W). Pixels whose id is not a class, such as the ignored
+            one, are hatched in black and white.
         classes: The classes, which have the colours.
         opacity: Share of the colours in the result, 0..1.
 
     Returns:
         RGB, uint8 (H, W, 3).
     """
-    mixed = (1 - opacity) * _rgb(image) + opacity * colorize(labels, classes)
+    labels = np.asarray(labels)
+    colors = np.where(
+        (labels < classes.num_classes)[..., None], colorize(labels, classes), _hatching(labels)
+    )
+    mixed = (1 - opacity) * rgb(image) + opacity * colors
     return np.clip(np.rint(mixed), 0, 255).astype("uint8")
+
+
+def difference(image: np.ndarray, truth: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Returns an image in gray, in red where two label maps differ.
+
+    Args:
+        image: The image (H, W, channels), 0..255.
+        truth: A label map, integers (H, W). Its ignored pixels are hatched and differ from nothing.
+        labels: The other label map, integers (H, W).
+
+    Returns:
+        RGB, uint8 (H, W, 3).
+    """
+    ignored = (truth == IGNORE_CLASS)[..., None]
+    gray = np.repeat(rgb(image).mean(-1, keepdims=True), 3, -1)
+    drawn = np.where((truth != labels)[..., None], _DIFFERENT, gray)
+    drawn = np.where(ignored, gray / 2 + _hatching(truth) / 2, drawn)
+    return np.clip(drawn, 0, 255).astype("uint8")
+
+
+def comparison(
+    rows: Sequence[Sequence[np.ndarray]], titles: Sequence[str], classes: Classes, width: int
+) -> Image.Image:
+    """Sets images beside their label maps, which are laid over them, above a legend.
+
+    Args:
+        rows: An image (H, W, channels) and its label maps (H, W), for each row.
+        titles: Of the image and of each label map.
+        classes: The classes.
+        width: Width of a column in pixels.
+
+    Returns:
+        All of them as one RGB image, on white.
+    """
+    drawn = [
+        [image, *(overlay(image, labels, classes, STRONG) for labels in maps)]
+        for image, *maps in rows
+    ]
+    sheet = panel(drawn, titles, width)
+    below = legend(classes, sheet.width, {int(i) for _, *maps in rows for i in np.unique(maps)})
+    joined = Image.new("RGB", (sheet.width, sheet.height + below.height), "white")
+    joined.paste(sheet)
+    joined.paste(below, (0, sheet.height))
+    return joined
+
+
+def legend(classes: Classes, width: int, ids: Collection[int] | None = None) -> Image.Image:
+    """Returns the names of classes beside their colours, in lines.
+
+    Args:
+        classes: The classes.
+        width: Width of the legend in pixels.
+        ids: The ids that are named, the ignored one too if it is among them; None names all
+            classes.
+
+    Returns:
+        An RGB image, on white.
+    """
+    ids = range(classes.num_classes) if ids is None else sorted(ids)
+    names = [classes.names[i] if i < classes.num_classes else "ignored" for i in ids]
+    measure = ImageDraw.Draw(Image.new("RGB", (1, 1))).textlength
+    places: list[tuple[int, int]] = []
+    left = top = _GAP
+    for name in names:
+        taken = _SWATCH + _GAP + round(measure(name)) + 2 * _GAP
+        if left > _GAP and left + taken > width:
+            left, top = _GAP, top + _TITLE
+        places.append((left, top))
+        left += taken
+    drawn = Image.new("RGB", (width, top + _TITLE), "white")
+    draw = ImageDraw.Draw(drawn)
+    for (left, top), name, index in zip(places, names, ids, strict=True):
+        swatch = np.full((_SWATCH, _SWATCH), index)
+        known = index < classes.num_classes
+        colors = colorize(swatch, classes) if known else _hatching(swatch)
+        drawn.paste(Image.fromarray(colors), (left, top))
+        box = (left, top, left + _SWATCH - 1, top + _SWATCH - 1)
+        draw.rectangle(box, outline="gray")  # a white class has an edge too
+        draw.text((left + _SWATCH + _GAP, top), name, fill="black")
+    return drawn
 
 
 def panel(rows: Sequence[Sequence[np.ndarray]], titles: Sequence[str], width: int) -> Image.Image:
@@ -51,7 +141,7 @@ def panel(rows: Sequence[Sequence[np.ndarray]], titles: Sequence[str], width: in
     Returns:
         All of them as one RGB image, on white.
     """
-    gap, title_height = 6, 18
+    gap, title_height = _GAP, _TITLE
     heights = [round(row[0].shape[0] * width / row[0].shape[1]) for row in rows]
     size = (
         len(titles) * (width + gap) + gap,
@@ -64,16 +154,21 @@ def panel(rows: Sequence[Sequence[np.ndarray]], titles: Sequence[str], width: in
     top = title_height + gap
     for row, height in zip(rows, heights, strict=True):
         for column, image in enumerate(row):
-            resized = Image.fromarray(_rgb(image)).resize(
-                (width, height), Image.Resampling.BILINEAR
-            )
+            resized = Image.fromarray(rgb(image)).resize((width, height), Image.Resampling.BILINEAR)
             sheet.paste(resized, (gap + column * (width + gap), top))
         top += height + gap
     return sheet
 
 
-def _rgb(image: np.ndarray) -> np.ndarray:
+def rgb(image: np.ndarray) -> np.ndarray:
     """Returns an image of any number of channels as (H, W, 3)."""
     image = np.asarray(image)
     channels = image.shape[2]
     return image[:, :, :3] if channels >= 3 else np.repeat(image[:, :, :1], 3, axis=2)
+
+
+def _hatching(labels: np.ndarray) -> np.ndarray:
+    """Returns black and white diagonal stripes, uint8 (H, W, 3)."""
+    down, right = np.ogrid[: labels.shape[0], : labels.shape[1]]
+    white = (down + right) // (_STRIPES // 2) % 2
+    return np.repeat(white[..., None] * 255, 3, axis=2).astype("uint8")

@@ -60,3 +60,10 @@ def test_colors_must_be_as_many_as_names():
 def test_colors_must_be_three_bytes(color):
     with pytest.raises(ValueError, match="colors must be three numbers from 0 to 255; got"):
         Classes(("a", "b"), ((1, 2, 3), color))
+
+
+@pytest.mark.parametrize("names", [("background", "cat"), ("a", "b", "c")])
+def test_the_first_made_up_color_is_gray_and_the_others_are_not(names):
+    background, *others = Classes(names).colors
+    assert len(set(background)) == 1
+    assert all(max(color) - min(color) > 60 for color in others)

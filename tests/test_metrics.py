@@ -1,11 +1,19 @@
 import dataclasses
 import json
+import math
 
 import keras
 import numpy as np
 import pytest
+from scipy import ndimage
 
-from kseg.metrics import ConfusionMatrix, Scores
+from kseg.metrics import (
+    BoundaryCounts,
+    Calibration,
+    ConfusionMatrix,
+    Scores,
+    probabilities_of,
+)
 
 NAMES = ("a", "b", "c")
 
@@ -148,3 +156,78 @@ def test_scores_are_a_frozen_record():
     assert isinstance(scores, Scores) and "confusion" not in repr(scores)
     with pytest.raises(dataclasses.FrozenInstanceError):
         scores.mean_iou = 1.0
+
+
+def test_boundary_iou_by_hand():
+    # A square of 6 x 6 in an image of 20 x 20, predicted one pixel too far right. A distance of
+    # 1 pixel (0.02 of the diagonal is 0.57) leaves rings of 20 pixels, that share 10: the
+    # top and the bottom row have 5 each, and the columns beside them meet nowhere.
+    labels, prediction = np.zeros((20, 20), int), np.zeros((20, 20), int)
+    labels[7:13, 7:13] = prediction[7:13, 8:14] = 1
+    counts = BoundaryCounts(3)
+    counts.update(labels, prediction)
+    assert counts.counts[:, 1].tolist() == [20, 20, 10]
+    ious = counts.iou_per_class(NAMES)
+    assert ious["b"] == pytest.approx(10 / 30)
+    assert ious["c"] is None
+
+
+def _band(mask, distance):
+    """The reference code's own steps: a border of zeros, erosions, what they took away."""
+    square = np.ones((3, 3))
+    return mask & ~ndimage.binary_erosion(mask, square, iterations=distance, border_value=0)
+
+
+@pytest.mark.parametrize(("size", "ratio"), [((40, 60), 0.02), ((64, 48), 0.05), ((9, 9), 0.9)])
+def test_boundary_iou_is_that_of_eroded_masks(size, ratio):
+    rng = np.random.default_rng(0)
+    distance = max(1, round(ratio * math.hypot(*size)))
+    counts, expected = BoundaryCounts(4, ratio), np.zeros((2, 4))
+    for _ in range(2):
+        coarse = rng.integers(0, 4, (2, 8, 8))
+        labels, prediction = (
+            np.kron(a, np.ones((8, 8), int))[: size[0], : size[1]] for a in coarse
+        )
+        counts.update(labels, prediction)
+        for index in range(4):
+            true, found = (_band(a == index, distance) for a in (labels, prediction))
+            expected += np.eye(4)[index] * [[(true & found).sum()], [(true | found).sum()]]
+    ious = counts.iou_per_class(tuple("abcd"))
+    assert list(ious.values()) == pytest.approx((expected[0] / expected[1]).tolist())
+
+
+def test_the_edge_of_ignored_pixels_is_no_boundary():
+    labels, prediction = np.zeros((30, 30), int), np.zeros((30, 30), int)
+    labels[:, 15:] = 255
+    prediction[:, 15:] = 1
+    counts = BoundaryCounts(2)
+    counts.update(labels, prediction)
+    edge = 15 + 15 + 28  # above, below and on the left
+    assert counts.counts.tolist() == [[edge, 0], [edge, 0], [edge, 0]]
+    assert counts.iou_per_class(("a", "b")) == {"a": 1, "b": None}
+
+
+def test_calibration_by_hand():
+    # Three pixels at 0.9, of which two are right, one at 0.6, which is right; one is ignored.
+    probabilities = np.array([[[0.9, 0.1], [0.9, 0.1], [0.1, 0.9], [0.6, 0.4], [1, 0]]])
+    calibration = Calibration(bins=10)
+    calibration.update(np.array([[0, 1, 1, 0, 255]]), probabilities)
+    assert calibration.pixels.tolist() == [0, 0, 0, 0, 0, 1, 0, 0, 3, 0]
+    assert calibration.right.tolist() == [0, 0, 0, 0, 0, 1, 0, 0, 2, 0]
+    # 3/4 * |2/3 - 0.9| + 1/4 * |1 - 0.6|
+    assert calibration.error() == pytest.approx(0.75 * (0.9 - 2 / 3) + 0.25 * 0.4)
+
+
+def test_probabilities_are_the_softmax_of_logits_and_themselves():
+    logits = np.array([[[0.0, math.log(3)], [5, 5]]])
+    expected = [[[0.25, 0.75], [0.5, 0.5]]]
+    np.testing.assert_allclose(probabilities_of(logits), expected, rtol=1e-6)
+    np.testing.assert_allclose(probabilities_of(np.array(expected)), expected)
+
+
+def test_class_map_has_no_probabilities_even_where_it_was_resized():
+    ids = np.kron(np.array([[0, 1], [2, 1]]), np.ones((8, 8), int))
+    one_hot = np.eye(3, dtype="float32")[ids]
+    assert probabilities_of(one_hot) is None
+    resized = keras.ops.image.resize(one_hot, (40, 40), interpolation="bilinear")
+    assert probabilities_of(np.asarray(resized)) is None

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from kseg.classes import Classes
-from kseg.visualize import colorize, overlay, panel
+from kseg.visualize import STRONG, colorize, comparison, difference, legend, overlay, panel
 
 LABEL_MAP = Classes(("a", "b"), ((10, 20, 30), (200, 100, 0)))
 LABELS = np.array([[0, 1, 255]])
@@ -63,3 +63,41 @@ def test_gray_and_multispectral_images_are_drawn():
     sheets = [np.asarray(panel([[image]], ("image",), 30)) for image in (rgb, gray, four)]
     np.testing.assert_array_equal(sheets[1], sheets[0])
     np.testing.assert_array_equal(sheets[2], sheets[0])
+
+
+def test_ignored_pixels_are_hatched_in_overlays_and_are_no_difference():
+    image = np.full((16, 16, 3), 100, "uint8")
+    truth = np.zeros((16, 16), int)
+    truth[:, 8:] = 255
+    labels = truth.copy()
+    labels[:, 8:], labels[3, 2] = 1, 1
+    laid = overlay(image, truth, LABEL_MAP)
+    assert {tuple(p) for p in laid[:, 8:].reshape(-1, 3).tolist()} == {(50,) * 3, (178,) * 3}
+    drawn = difference(image, truth, labels)
+    assert {tuple(p) for p in drawn[:, 8:].reshape(-1, 3).tolist()} == {(50,) * 3, (177,) * 3}
+    red = np.argwhere(drawn[:, :8, 0] != drawn[:, :8, 1])
+    assert red.tolist() == [[3, 2]] and drawn[3, 2].tolist() == [230, 30, 60]
+    assert (drawn[0, :8] == 100).all()
+
+
+def test_legend_names_the_classes_that_are_there_beside_their_colors():
+    pixels = np.asarray(legend(LABEL_MAP, 200))
+    assert pixels.shape == (24, 200, 3)
+    assert pixels[12, 12].tolist() == [10, 20, 30]
+    assert (pixels == (200, 100, 0)).all(-1).any()
+    only = np.asarray(legend(LABEL_MAP, 200, {1, 255}))
+    assert only[12, 12].tolist() == [200, 100, 0]
+    assert not (only == (10, 20, 30)).all(-1).any()
+    many = legend(Classes(tuple(f"class {i}" for i in range(30))), 200)
+    assert many.width == 200 and many.height > 24 + 9 * 18  # two or three names in a line
+
+
+def test_comparison_draws_truth_and_prediction_alike_above_a_legend():
+    image = np.full((20, 40, 3), 80, "uint8")
+    labels = np.ones((20, 40), int)
+    sheet = np.asarray(comparison([[image, labels, labels]], ("a", "b", "c"), LABEL_MAP, 40))
+    first, second = sheet[24:44, 52:92], sheet[24:44, 98:138]
+    np.testing.assert_array_equal(first, overlay(image, labels, LABEL_MAP, STRONG))
+    np.testing.assert_array_equal(first, second)
+    assert sheet.shape[0] == 18 + 6 + 26 + 24
+    assert sheet[-12, 12].tolist() == [200, 100, 0]  # of the legend

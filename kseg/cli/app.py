@@ -51,6 +51,7 @@ VERBS = {
     "train": Verb("Train a network on labelled images.", _TRAINING),
     "evaluate": Verb("Score a model on labelled images.", _TRAINING),
     "predict": Verb("Label images.", _TRAINING),
+    "runs": Verb("Compare trainings in a table.", _TRAINING),
     "export": Verb("Make a verified .tflite file.", _DEVICE),
     "check": Verb("Say which ops the Edge TPU would run, and why.", _DEVICE),
     "benchmark": Verb("Time .tflite files on this computer.", _DEVICE),

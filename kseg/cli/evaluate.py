@@ -1,13 +1,17 @@
 """`kseg evaluate`: scores a model on labelled images."""
 
+from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Group, Parameter
 
 import kseg
 from kseg.cli.options import (
+    OUTPUT,
     DataFile,
     FileOptions,
+    Flag,
     Json,
     ModelName,
     OwnNetwork,
@@ -15,10 +19,11 @@ from kseg.cli.options import (
     one_of,
     record,
 )
-from kseg.cli.output import print_json, print_table
+from kseg.cli.output import print_json, print_table, say
 
 if TYPE_CHECKING:
     from kseg.metrics import Scores
+    from kseg.training.evaluation import Look
 
 _IMAGES = Group("Images", sort_key=3)
 _GEOMETRY = Group("geometry", show=False, validator=one_of)
@@ -33,7 +38,13 @@ class EvaluateOptions:
         size: The working size. Default: the model's own.
         pad_to: Pad the images at the bottom and right to this size first.
         crop_to: Cut the images at the bottom and right to this size first.
+        flip: Score the mean of the logits of each image and its mirror image.
+        scales: Score the mean of the logits at these multiples of the working size, such as
+            0.75 1 1.25. Default: 1.
         model: The network of a run that was trained from one of your own.
+        report: A folder for report.html, scores.json and confusion.csv: scores by class, what is
+            taken for what, how sure the model is, the best and the worst images.
+        overwrite: Replace a report that is there.
         json: Print one JSON object and nothing else.
     """
 
@@ -41,7 +52,14 @@ class EvaluateOptions:
     size: Annotated[Size, Parameter(group=_IMAGES)] = None
     pad_to: Annotated[Size, Parameter(group=(_IMAGES, _GEOMETRY))] = None
     crop_to: Annotated[Size, Parameter(group=(_IMAGES, _GEOMETRY))] = None
+    flip: Annotated[Flag, Parameter(group=_IMAGES)] = False
+    scales: Annotated[
+        tuple[float, ...],
+        Parameter(metavar="X", group=_IMAGES, consume_multiple=True, show_default=False),
+    ] = (1.0,)
     model: OwnNetwork = None
+    report: Annotated[Path | None, Parameter(metavar="FOLDER", group=OUTPUT)] = None
+    overwrite: Annotated[Flag, Parameter(group=OUTPUT)] = False
     json: Json = False
 
 
@@ -56,25 +74,43 @@ def evaluate(
     """Scores a model on labelled images."""
     from kseg.cli.loading import find_model
     from kseg.cli.opening import warn_if_names_differ, warn_if_val_was_seen
+    from kseg.training.evaluation import Look, judge
+    from kseg.training.report import examine, prepare_folder, write_report
 
+    if options.report is not None:
+        prepare_folder(options.report, options.overwrite)
     images = kseg.load_data(data)
     found, classes, size = find_model(model, network=options.model, **file.given())
     warn_if_names_differ(model, classes, images)
     if options.split == "val":
         warn_if_val_was_seen(model, images)
-    scores = kseg.evaluate(
-        found,
-        images,
-        split=options.split,
-        size=options.size or size,
-        pad_to=options.pad_to,
-        crop_to=options.crop_to,
-        progress=True,
-    )
+    look = Look(options.size or size, options.pad_to, options.crop_to, options.flip, options.scales)
+    if options.report is None:
+        scores = kseg.evaluate(found, images, split=options.split, progress=True, **asdict(look))
+    else:
+        judged = judge(found, images, look, split=options.split, progress=True)
+        report = examine(judged, images.classes)
+        scores = report.scores
+        title = f"{Path(model).name or model} on {data.name}, {options.split}"
+        write_report(options.report, report, title, _facts(model, data, options, look))
     if options.json:
         print_json(scores.to_json())
-    else:
-        print_scores(scores)
+        return
+    print_scores(scores)
+    if options.report is not None:
+        say(f"report: {options.report / 'report.html'}")
+
+
+def _facts(model: str, data: Path, options: EvaluateOptions, look: "Look") -> list[tuple[str, str]]:
+    """Returns what the page says of the model, the data and how it was looked at."""
+    facts = [("model", model), ("data", f"{data}, {options.split}")]
+    if look.size is not None:
+        facts.append(("working size", f"{look.size[0]} x {look.size[1]}"))
+    if look.flip or look.scales != (1.0,):
+        mirrored = ", each with its mirror image" if look.flip else ""
+        scales = " ".join(f"{scale:g}" for scale in look.scales)
+        facts.append(("mean of the logits of", f"scales {scales}{mirrored}"))
+    return [*facts, ("kseg", kseg.__version__)]
 
 
 def print_scores(scores: "Scores") -> None:

@@ -73,6 +73,7 @@ def train(
 
     from kseg.cli.opening import warn_if_val_was_seen
     from kseg.models import build, copy_weights
+    from kseg.training.report import report_on_run
 
     images = kseg.load_data(data)
     source = None
@@ -94,7 +95,7 @@ def train(
         model, images, recipe, run_dir=options.out, resume=options.resume, teacher=teacher
     )
     if not recipe.with_val:
-        print_scores(kseg.evaluate(model, images, size=recipe.size))
+        print_scores(report_on_run(run, model, images).scores)
     say(
         f"best weights are in {run.path}; next: kseg export {run.path} --data {data} "
         f"--out {run.path.name}.tflite"

@@ -148,6 +148,7 @@ class Keeper(keras.callbacks.Callback):
         if self.score and due:
             scores = self._scores(self.score, current)
             row |= {"mean_iou": scores.mean_iou, "pixel_accuracy": scores.pixel_accuracy}
+            row |= {f"iou {name}": iou for name, iou in scores.iou_per_class.items()}
         self.interruption.deferred = True  # until all of it is written
         self.history.append(row)
         self.batch, self.metrics = 0, []
@@ -218,7 +219,8 @@ class Keeper(keras.callbacks.Callback):
 
 def _table(history):
     text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(history[0]), lineterminator="\n")
+    names = dict.fromkeys(name for row in history for name in row)  # not all rows are scored
+    writer = csv.DictWriter(text, fieldnames=list(names), lineterminator="\n")
     writer.writeheader()
     writer.writerows(history)
     return text.getvalue()

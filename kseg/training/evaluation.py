@@ -1,12 +1,16 @@
 """Scoring a model on a split, at the images' own size."""
 
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
 import numpy as np
 
 from kseg.data import Data, check_labels
 from kseg.data.transforms import FILL
-from kseg.inference import Segmenter, channels_of, predict_logits
+from kseg.inference import Segmenter, channels_of, working_logits
 from kseg.metrics import ConfusionMatrix, Scores
 from kseg.progress import progress as show
+from kseg.strips import label_map, resize_logits
 
 
 def evaluate(
@@ -17,6 +21,8 @@ def evaluate(
     size: tuple[int, int] | None = None,
     pad_to: tuple[int, int] | None = None,
     crop_to: tuple[int, int] | None = None,
+    flip: bool = False,
+    scales: Sequence[float] = (1.0,),
     progress: bool = False,
 ) -> Scores:
     """Scores a model: one confusion matrix over all images of a split.
@@ -30,6 +36,8 @@ def evaluate(
         pad_to: (height, width) to which images are padded with grey at the bottom and right
             before the model sees them, to test how far size matters; the padding is not scored.
         crop_to: (height, width) to which images and label maps are cut at the bottom and right.
+        flip: As for `kseg.predict`: whether the mirror image is looked at too.
+        scales: As for `kseg.predict`: how many times as large as the working size.
         progress: Whether to show on standard error how far it is.
 
     Returns:
@@ -38,8 +46,66 @@ def evaluate(
     Raises:
         TypeError: If data is not a data set.
         ValueError: If the split is missing, a file cannot be read, the model has another number
-            of classes or channels, or pad_to is smaller than an image.
+            of classes or channels, pad_to is smaller than an image, or a scale is not from 0.25
+            to 4.
     """
+    matrix = ConfusionMatrix(data.classes.num_classes)
+    look = Look(size, pad_to, crop_to, flip, tuple(scales))
+    for image in judge(model, data, look, split=split, progress=progress):
+        matrix.update(image.truth, image.labels())
+    return matrix.scores(data.classes.names)
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a model sees the images that it is judged by.
+
+    Attributes:
+        size: As for `evaluate`, like the others.
+        pad_to: Size to which images are padded.
+        crop_to: Size to which images are cut.
+        flip: Whether the mirror image is looked at too.
+        scales: How many times as large as the working size.
+    """
+
+    size: tuple[int, int] | None = None
+    pad_to: tuple[int, int] | None = None
+    crop_to: tuple[int, int] | None = None
+    flip: bool = False
+    scales: tuple[float, ...] = (1.0,)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """An image that a model has labelled.
+
+    Attributes:
+        name: Of the image's file.
+        image: The image, uint8 (H, W, channels).
+        truth: Its label map, uint8 (H, W).
+        logits: What the model gives, float32 (h, w, num_classes), for what it saw.
+        seen: (height, width) of what the model saw, the image at its top left.
+    """
+
+    name: str
+    image: np.ndarray
+    truth: np.ndarray
+    logits: np.ndarray
+    seen: tuple[int, int]
+
+    def labels(self) -> np.ndarray:
+        """Returns the predicted label map, uint8 (H, W)."""
+        return label_map(self.logits, self.seen)[: self.truth.shape[0], : self.truth.shape[1]]
+
+    def scores(self) -> np.ndarray:
+        """Returns the logits of each pixel, float32 (H, W, num_classes)."""
+        return resize_logits(self.logits, self.seen)[: self.truth.shape[0], : self.truth.shape[1]]
+
+
+def judge(
+    model: Segmenter, data: Data, look: Look, *, split: str = "val", progress: bool = False
+) -> Iterator[Judged]:
+    """Labels the images of a split, one after the other; arguments and errors as `evaluate`."""
     if not isinstance(data, Data):
         raise TypeError(
             f"data must be what kseg.load_data returns; got {type(data).__name__}. For one array, "
@@ -47,18 +113,14 @@ def evaluate(
         )
     check_channels(model, data)
     check_labels(data, [split])
-    matrix = ConfusionMatrix(data.classes.num_classes)
     for pair in show(data.files(split), unit="image", label="scoring", shown=progress):
-        image, label_map = data.read(pair)
-        if crop_to is not None:
-            image, label_map = (a[: crop_to[0], : crop_to[1]] for a in (image, label_map))
-        height, width = label_map.shape
-        if pad_to is not None:
-            image = _pad(image, pad_to)
-        logits = predict_logits(model, image, size)[:height, :width]
+        image, truth = data.read(pair)
+        if look.crop_to is not None:
+            image, truth = (a[: look.crop_to[0], : look.crop_to[1]] for a in (image, truth))
+        seen = image if look.pad_to is None else _pad(image, look.pad_to)
+        logits = working_logits(model, seen, look.size, flip=look.flip, scales=look.scales)
         check_classes(logits.shape[-1], data)
-        matrix.update(label_map, np.argmax(logits, -1))
-    return matrix.scores(data.classes.names)
+        yield Judged(pair.image.name, image, truth, logits, (seen.shape[0], seen.shape[1]))
 
 
 def check_classes(num_classes: int, data: Data) -> None:

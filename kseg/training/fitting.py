@@ -149,7 +149,9 @@ def _train(model: keras.Model, job: _Job, resume: bool) -> None:
     average = WeightAverage(recipe.suited(recipe.average, recipe.epochs * steps))
 
     def score(model):
-        return evaluate(model, data, size=recipe.size)
+        scores = evaluate(model, data, size=recipe.size)
+        write_preview(path / "preview.png", model, data, recipe.size)
+        return scores
 
     keeper = Keeper(
         path,

@@ -6,13 +6,15 @@ from pathlib import Path
 import keras
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from kseg.data import Data
 from kseg.inference import predict
 from kseg.training.writing import write_atomically
-from kseg.visualize import colorize, overlay, panel
+from kseg.visualize import comparison
 
 _PREVIEWED = 3
+_MARKED = 20  # a line of more epochs needs no markers
 
 
 def write_curves(path: Path, history: list[dict]) -> None:
@@ -26,18 +28,21 @@ def write_curves(path: Path, history: list[dict]) -> None:
     left = figure.subplots()
     right = left.twinx()
     scored = [row for row in history if row["mean_iou"] is not None]
-    epochs = [row["epoch"] for row in history]
-    lines = left.plot(epochs, [row["loss"] for row in history], label="training loss")
-    lines += right.plot(
-        [row["epoch"] for row in scored],
-        [row["mean_iou"] for row in scored],
-        color="tab:orange",
-        label="val mean IoU",
-    )
+    lines = []
+    for axes, rows, key, label, color in (
+        (left, history, "loss", "training loss", "tab:blue"),
+        (right, scored, "mean_iou", "val mean IoU", "tab:orange"),
+    ):
+        marker = "o" if len(rows) <= _MARKED else None
+        epochs, values = [row["epoch"] for row in rows], [row[key] for row in rows]
+        lines += axes.plot(epochs, values, color=color, label=label, marker=marker, markersize=4)
     left.set(xlabel="epoch", ylabel="loss")
+    left.xaxis.set_major_locator(MaxNLocator(integer=True))
     right.set(ylabel="mean IoU")
-    left.legend(handles=lines, loc="center right")
-    _save(figure, path)
+    figure.legend(handles=lines, loc="outside upper center", ncols=2)
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=110)
+    write_atomically(path, content.getvalue())
 
 
 def write_preview(path: Path, model: keras.Model, data: Data, size: tuple[int, int] | None) -> None:
@@ -53,14 +58,8 @@ def write_preview(path: Path, model: keras.Model, data: Data, size: tuple[int, i
     rows = []
     for index in np.linspace(0, len(pairs) - 1, min(_PREVIEWED, len(pairs))).astype(int):
         image, truth = data.read(pairs[index])
-        labels = predict(model, image, size=size)
-        rows.append([image, colorize(truth, data.classes), overlay(image, labels, data.classes)])
+        rows.append([image, truth, predict(model, image, size=size)])
     content = io.BytesIO()
-    panel(rows, ("image", "truth", "prediction"), 320).save(content, "PNG")
-    write_atomically(path, content.getvalue())
-
-
-def _save(figure: Figure, path: Path) -> None:
-    content = io.BytesIO()
-    figure.savefig(content, format="png", dpi=110)
+    titles = ("image", "truth", "prediction")
+    comparison(rows, titles, data.classes, 320).save(content, "PNG")
     write_atomically(path, content.getvalue())

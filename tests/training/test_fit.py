@@ -49,14 +49,18 @@ def test_run_folder_holds_what_was_promised(trained, recipe):
         "preview.png",
     }
     assert len(list((path / "checkpoints").iterdir())) in (2, 3)
-    for name, size in (("curves.png", (770, 440)), ("preview.png", (984, 1002))):
+    for name, size in (("curves.png", (770, 440)), ("preview.png", (984, 1026))):
         with Image.open(path / name) as picture:
             assert picture.size == size
 
 
 def test_history_has_a_row_for_each_epoch(trained):
     rows = history(trained[1])
-    assert list(rows[0]) == ["epoch", "step", "loss", "mean_iou", "pixel_accuracy", "seconds"]
+    names = ["epoch", "step", "loss", "mean_iou", "pixel_accuracy", "seconds"]
+    assert list(rows[0]) == [*names, "iou ground", "iou red", "iou blue"]
+    for row in rows:
+        ious = [float(row[f"iou {name}"]) for name in ("ground", "red", "blue")]
+        assert float(row["mean_iou"]) == pytest.approx(np.mean(ious))
     assert [(row["epoch"], row["step"]) for row in rows] == [("1", "4"), ("2", "8"), ("3", "12")]
     assert all(0 <= float(row["mean_iou"]) <= 1 for row in rows)
 
@@ -285,3 +289,12 @@ def test_keeper_scores_the_average_and_trains_on_with_the_weights(
     for before, after in zip(seen["before"], seen["after"], strict=True):
         np.testing.assert_array_equal(before, after)
     assert any((a != b).any() for a, b in zip(seen["after"], seen["average"], strict=True))
+
+
+def test_preview_is_drawn_after_every_validation(training_data, own_model, tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(fitting, "write_preview", lambda path, *_: drawn.append(path))
+    recipe = replace(QUICK, epochs=3, validate_every=2)
+    kseg.fit(own_model(), training_data, recipe, run_dir=tmp_path)
+    # After the second and the last epoch; at the end of the best weights.
+    assert drawn == [tmp_path / "preview.png"] * 3

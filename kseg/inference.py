@@ -1,6 +1,7 @@
 """From an image to a label map, with a Keras model or any callable that gives logits."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +10,19 @@ import numpy as np
 
 from kseg.data.files import read_image
 from kseg.data.transforms import fit_inside, resize
+from kseg.strips import label_map, resize_logits
 
 # A keras.Model is called through `predict_on_batch`, anything else as it is.
 Segmenter = Callable[[np.ndarray], Any]
 
 
 def predict(
-    model: Segmenter, image: np.ndarray | str | Path, *, size: tuple[int, int] | None = None
+    model: Segmenter,
+    image: np.ndarray | str | Path,
+    *,
+    size: tuple[int, int] | None = None,
+    flip: bool = False,
+    scales: Sequence[float] = (1.0,),
 ) -> np.ndarray:
     """Labels every pixel of an image.
 
@@ -29,24 +36,51 @@ def predict(
             kept. None takes the working size that the model carries, `model.kseg_size`, as
             models from `kseg.fit`, `kseg.load` and trained weights do; a model without one sees
             the image at its own size. Pass the image's own size to have that from any model.
+        flip: Whether the logits are the mean of those of the image and of its mirror image.
+        scales: How many times as large as the working size the model sees the image. Of several,
+            the mean of the logits counts.
 
     Returns:
         The label map, uint8 (H, W), at the image's own size.
 
     Raises:
-        ValueError: If the image has another shape or range, or cannot be read.
+        ValueError: If the image has another shape or range, or cannot be read, or a scale is
+            not from 0.25 to 4, or too large for a model of a fixed size.
     """
     if isinstance(image, str | Path):
         image = read_image(Path(image), channels_of(model))
-    return np.argmax(predict_logits(model, image, size), axis=-1).astype("uint8")
+    logits = working_logits(model, image, size, flip=flip, scales=scales)
+    return label_map(logits, np.shape(image)[:2])
 
 
 def predict_logits(
-    model: Segmenter, image: np.ndarray, size: tuple[int, int] | None = None
+    model: Segmenter,
+    image: np.ndarray,
+    size: tuple[int, int] | None = None,
+    *,
+    flip: bool = False,
+    scales: Sequence[float] = (1.0,),
 ) -> np.ndarray:
-    """Returns the logits of an image at its own size, (H, W, num_classes).
+    """Returns the logits of an image at its own size, float32 (H, W, num_classes).
 
     Arguments as `predict`, the image as an array.
+    """
+    logits = working_logits(model, image, size, flip=flip, scales=scales)
+    return resize_logits(logits, np.shape(image)[:2])
+
+
+def working_logits(
+    model: Segmenter,
+    image: np.ndarray,
+    size: tuple[int, int] | None = None,
+    *,
+    flip: bool = False,
+    scales: Sequence[float] = (1.0,),
+) -> np.ndarray:
+    """Returns the logits of an image as the model gives them, (h, w, num_classes).
+
+    They have the size that the model saw, or are coarser, and cover the image: `kseg.strips`
+    enlarges them. Arguments as `predict`, the image as an array.
     """
     image = check_image(image, channels_of(model))
     own = image.shape[:2]
@@ -56,14 +90,39 @@ def predict_logits(
     if size is None and limit is not None and (own[0] > limit[0] or own[1] > limit[1]):
         size = limit
     fitted = fit_inside(own, size)
-    if fitted != own:
-        image = resize(np.clip(np.rint(image), 0, 255).astype("uint8"), fitted)
-    logits = _call(model, np.asarray(image, "float32")[None])
-    if logits.shape[1:3] != own:
-        logits = keras.ops.convert_to_numpy(
-            keras.ops.image.resize(logits, own, interpolation="bilinear")
-        )
-    return logits[0]
+    found = []
+    for scale in _check_scales(scales, fitted, limit):
+        seen = image
+        scaled = tuple(max(1, round(scale * side)) for side in fitted)
+        if scaled != own:
+            seen = resize(np.clip(np.rint(image), 0, 255).astype("uint8"), scaled)
+        seen = np.asarray(seen, "float32")[None]
+        logits = _call(model, seen)[0]
+        if flip:
+            logits = (logits + _call(model, seen[:, :, ::-1])[0, :, ::-1]) / 2
+        found.append(logits)
+    if len(found) == 1:
+        return found[0]
+    return np.mean([resize_logits(logits, fitted) for logits in found], axis=0)
+
+
+def _check_scales(
+    scales: Sequence[float], fitted: tuple[int, int], limit: tuple[int, int] | None
+) -> Sequence[float]:
+    for scale in scales:
+        if not 0.25 <= scale <= 4:
+            raise ValueError(f"scales must be from 0.25 to 4; got {scale:g}.")
+    if not scales:
+        raise ValueError("scales must be one number or more, such as 0.75 1 1.25; got none.")
+    if limit is not None:
+        most = min(limit[0] / fitted[0], limit[1] / fitted[1])
+        if max(scales) > max(most, 1):
+            raise ValueError(
+                f"scales must be at most {math.floor(100 * most) / 100} for a model that takes images up to "
+                f"{limit[0]} x {limit[1]}, at a working size of {fitted[0]} x {fitted[1]}; got "
+                f"{max(scales):g}."
+            )
+    return scales
 
 
 def working_size(model: Segmenter) -> tuple[int, int] | None:

@@ -108,6 +108,58 @@ def test_image_larger_than_a_fixed_input_is_fitted_into_it_and_a_smaller_one_lef
     assert sizes == [(48, 48), (32, 64), (48, 64), (20, 30), (24, 24)]
 
 
+def test_flip_is_the_mean_with_the_mirror_image():
+    def model(images):  # the further right, the more of class 1
+        ramp = np.broadcast_to(np.arange(images.shape[2], dtype="float32"), images.shape[:3])
+        return np.stack([np.full_like(ramp, 20), ramp], -1)
+
+    logits = predict_logits(model, IMAGE, flip=True)
+    np.testing.assert_allclose(logits[..., 1], 23)  # of 47 columns
+    assert kseg.predict(model, IMAGE).any(0).tolist() == [False] * 21 + [True] * 26
+    assert (kseg.predict(model, IMAGE, flip=True) == 1).all()
+
+
+def test_flip_mirrors_the_image_and_the_logits(model):
+    plain, mirrored = (predict_logits(model, image) for image in (IMAGE, IMAGE[:, ::-1]))
+    expected = (plain + mirrored[:, ::-1]) / 2
+    np.testing.assert_allclose(predict_logits(model, IMAGE, flip=True), expected, atol=1e-5)
+
+
+def test_of_several_scales_the_mean_counts():
+    sizes = []
+
+    def model(images):  # the logits say how large the image was
+        sizes.append(images.shape[1:3])
+        return np.full((*images.shape[:3], 2), images.shape[1], "float32")
+
+    image = np.zeros((40, 80, 3), "uint8")
+    logits = predict_logits(model, image, (20, 40), scales=(0.75, 1, 1.25))
+    assert sizes == [(15, 30), (20, 40), (25, 50)] and logits.shape == (40, 80, 2)
+    np.testing.assert_allclose(logits, 20)
+    np.testing.assert_allclose(predict_logits(model, image, scales=(0.5,)), 20)
+
+
+@pytest.mark.parametrize(
+    ("scales", "said"),
+    [
+        ((), "scales must be one number or more, such as 0.75 1 1.25; got none"),
+        ((1, 0), "scales must be from 0.25 to 4; got 0"),
+        ((float("nan"),), "scales must be from 0.25 to 4; got nan"),
+        ((1, 1.5), "scales must be at most 1.21 for a model that takes images up to 40 x 96, at a"),
+    ],
+)
+def test_scales_that_cannot_be_are_refused(scales, said):
+    class File:
+        input_size = (40, 96)
+
+        def __call__(self, images):
+            return by_brightness(images)
+
+    with pytest.raises(ValueError, match=said):
+        kseg.predict(File(), IMAGE, scales=scales)
+    assert kseg.predict(File(), IMAGE, scales=(0.5, 1.2)).shape == (33, 47)
+
+
 def test_working_size_works_with_floats(model):
     labels = kseg.predict(model, IMAGE.astype("float32"), size=(20, 20))
     np.testing.assert_array_equal(labels, kseg.predict(model, IMAGE, size=(20, 20)))

@@ -93,7 +93,7 @@ def working_logits(
     found = []
     for scale in _check_scales(scales, fitted, limit):
         seen = image
-        scaled = tuple(max(1, round(scale * side)) for side in fitted)
+        scaled = max(1, round(scale * fitted[0])), max(1, round(scale * fitted[1]))
         if scaled != own:
             seen = resize(np.clip(np.rint(image), 0, 255).astype("uint8"), scaled)
         seen = np.asarray(seen, "float32")[None]
@@ -118,9 +118,9 @@ def _check_scales(
         most = min(limit[0] / fitted[0], limit[1] / fitted[1])
         if max(scales) > max(most, 1):
             raise ValueError(
-                f"scales must be at most {math.floor(100 * most) / 100} for a model that takes images up to "
-                f"{limit[0]} x {limit[1]}, at a working size of {fitted[0]} x {fitted[1]}; got "
-                f"{max(scales):g}."
+                f"scales must be at most {math.floor(100 * most) / 100} for a model that takes "
+                f"images up to {limit[0]} x {limit[1]}, at a working size of {fitted[0]} x "
+                f"{fitted[1]}; got {max(scales):g}."
             )
     return scales
 

@@ -50,8 +50,9 @@ def label_map(logits: np.ndarray, size: tuple[int, int] | None = None) -> np.nda
     Returns:
         uint8 (H, W).
     """
-    labels = np.zeros(size or logits.shape[:2], "uint8")
-    for rows, number, plane in _strips(logits, labels.shape):
+    size = size or logits.shape[:2]
+    labels = np.zeros(size, "uint8")
+    for rows, number, plane in _strips(logits, size):
         if number == 0:
             largest = plane
             continue

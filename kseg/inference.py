@@ -11,7 +11,10 @@ import numpy as np
 from kseg.data.files import read_image
 from kseg.data.transforms import fit_inside, resize
 from kseg.strips import label_map, resize_logits
+from kseg.tiles import label_tiles
 
+_TILE = 1024  # pixels
+_MANY_CLASSES = 32
 # A keras.Model is called through `predict_on_batch`, anything else as it is.
 Segmenter = Callable[[np.ndarray], Any]
 
@@ -21,6 +24,7 @@ def predict(
     image: np.ndarray | str | Path,
     *,
     size: tuple[int, int] | None = None,
+    native: bool = False,
     flip: bool = False,
     scales: Sequence[float] = (1.0,),
 ) -> np.ndarray:
@@ -36,6 +40,9 @@ def predict(
             kept. None takes the working size that the model carries, `model.kseg_size`, as
             models from `kseg.fit`, `kseg.load` and trained weights do; a model without one sees
             the image at its own size. Pass the image's own size to have that from any model.
+        native: Whether the model sees the image at its own size in overlapping tiles, whose
+            logits are blended: for images that are too large to be seen at once. Tiles have the
+            model's `input_size`, or 1024 x 1024 pixels.
         flip: Whether the logits are the mean of those of the image and of its mirror image.
         scales: How many times as large as the working size the model sees the image. Of several,
             the mean of the logits counts.
@@ -45,12 +52,33 @@ def predict(
 
     Raises:
         ValueError: If the image has another shape or range, or cannot be read, or a scale is
-            not from 0.25 to 4, or too large for a model of a fixed size.
+            not from 0.25 to 4, or too large for a model of a fixed size, or size is given with
+            native.
     """
+    if native and size is not None:
+        raise ValueError("native labels an image at its own size; leave size out.")
     if isinstance(image, str | Path):
         image = read_image(Path(image), channels_of(model))
+    if native:
+        return _by_tiles(model, check_image(image, channels_of(model)), flip, scales)
     logits = working_logits(model, image, size, flip=flip, scales=scales)
     return label_map(logits, np.shape(image)[:2])
+
+
+def _by_tiles(
+    model: Segmenter, image: np.ndarray, flip: bool, scales: Sequence[float]
+) -> np.ndarray:
+    tile = getattr(model, "input_size", None)
+    if tile is None:
+        # Of many classes, the logits are what takes the memory.
+        many = isinstance(model, keras.Model) and (model.output_shape[-1] or 0) > _MANY_CLASSES
+        tile = (_TILE // 2, _TILE // 2) if many else (_TILE, _TILE)
+
+    def logits_of(rows: slice, columns: slice) -> np.ndarray:
+        part = image[rows, columns]
+        return predict_logits(model, part, part.shape[:2], flip=flip, scales=scales)
+
+    return label_tiles(logits_of, image.shape[:2], tile)
 
 
 def predict_logits(

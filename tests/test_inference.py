@@ -160,6 +160,31 @@ def test_scales_that_cannot_be_are_refused(scales, said):
     assert kseg.predict(File(), IMAGE, scales=(0.5, 1.2)).shape == (33, 47)
 
 
+def test_native_labels_tiles_of_a_files_size():
+    seen = []
+
+    class File:
+        input_size = (64, 96)
+        kseg_size = (20, 20)
+
+        def __call__(self, images):
+            seen.append(images.shape[1:3])
+            return by_brightness(images)
+
+    image = np.random.default_rng(2).integers(0, 256, (150, 300, 3)).astype("uint8")
+    expected = kseg.predict(by_brightness, image)
+    np.testing.assert_array_equal(kseg.predict(File(), image, native=True), expected)
+    assert max(seen) == (64, 96) and len(seen) == 5 * 4
+    assert kseg.predict(File(), image[:9, :9], native=True, flip=True).shape == (9, 9)
+
+
+def test_native_is_the_whole_image_where_the_tile_holds_it(model):
+    labels = kseg.predict(model, IMAGE, native=True, flip=True, scales=(1, 2))
+    np.testing.assert_array_equal(labels, kseg.predict(model, IMAGE, flip=True, scales=(1, 2)))
+    with pytest.raises(ValueError, match="native labels an image at its own size; leave size out"):
+        kseg.predict(model, IMAGE, native=True, size=(8, 8))
+
+
 def test_working_size_works_with_floats(model):
     labels = kseg.predict(model, IMAGE.astype("float32"), size=(20, 20))
     np.testing.assert_array_equal(labels, kseg.predict(model, IMAGE, size=(20, 20)))

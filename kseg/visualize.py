@@ -1,11 +1,14 @@
 """Label maps as images in the colours of their classes."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw
 
 from kseg.classes import Classes
+
+_GAP, _TITLE, _SWATCH = 6, 18, 12  # pixels
+_STRIPES = 8  # pixels from a stripe of the hatching to the next
 
 
 def colorize(labels: np.ndarray, classes: Classes) -> np.ndarray:
@@ -38,6 +41,42 @@ def overlay(
     """
     mixed = (1 - opacity) * _rgb(image) + opacity * colorize(labels, classes)
     return np.clip(np.rint(mixed), 0, 255).astype("uint8")
+
+
+def legend(classes: Classes, width: int, ids: Collection[int] | None = None) -> Image.Image:
+    """Returns the names of classes beside their colours, in lines.
+
+    Args:
+        classes: The classes.
+        width: Width of the legend in pixels.
+        ids: The ids that are named, the ignored one too if it is among them; None names all
+            classes.
+
+    Returns:
+        An RGB image, on white.
+    """
+    ids = range(classes.num_classes) if ids is None else sorted(ids)
+    names = [classes.names[i] if i < classes.num_classes else "ignored" for i in ids]
+    measure = ImageDraw.Draw(Image.new("RGB", (1, 1))).textlength
+    places: list[tuple[int, int]] = []
+    left = top = _GAP
+    for name in names:
+        taken = _SWATCH + _GAP + round(measure(name)) + 2 * _GAP
+        if left > _GAP and left + taken > width:
+            left, top = _GAP, top + _TITLE
+        places.append((left, top))
+        left += taken
+    drawn = Image.new("RGB", (width, top + _TITLE), "white")
+    draw = ImageDraw.Draw(drawn)
+    for (left, top), name, index in zip(places, names, ids, strict=True):
+        swatch = np.full((_SWATCH, _SWATCH), index)
+        known = index < classes.num_classes
+        colors = colorize(swatch, classes) if known else _hatching(swatch)
+        drawn.paste(Image.fromarray(colors), (left, top))
+        box = (left, top, left + _SWATCH - 1, top + _SWATCH - 1)
+        draw.rectangle(box, outline="gray")  # a white class has an edge too
+        draw.text((left + _SWATCH + _GAP, top), name, fill="black")
+    return drawn
 
 
 def panel(rows: Sequence[Sequence[np.ndarray]], titles: Sequence[str], width: int) -> Image.Image:
@@ -77,3 +116,10 @@ def _rgb(image: np.ndarray) -> np.ndarray:
     image = np.asarray(image)
     channels = image.shape[2]
     return image[:, :, :3] if channels >= 3 else np.repeat(image[:, :, :1], 3, axis=2)
+
+
+def _hatching(labels: np.ndarray) -> np.ndarray:
+    """Returns black and white diagonal stripes, uint8 (H, W, 3)."""
+    down, right = np.ogrid[: labels.shape[0], : labels.shape[1]]
+    white = (down + right) // (_STRIPES // 2) % 2
+    return np.repeat(white[..., None] * 255, 3, axis=2).astype("uint8")

@@ -6,12 +6,13 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
+import warnings
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import numpy as np
 
-from kseg.data.files import read_image
+from kseg.data.files import decode_image, turn
 
 _SILENCE = 15.0  # seconds, for connecting and between two parts
 _TOTAL = 300.0
@@ -25,7 +26,7 @@ def read_from_web(address: str, channels: int) -> np.ndarray:
 
     Args:
         address: https://...; http:// is for this computer alone.
-        channels: As for `kseg.data.files.read_image`.
+        channels: As for `kseg.data.files.decode_image`.
 
     Returns:
         The image, uint8 (H, W, channels).
@@ -38,9 +39,12 @@ def read_from_web(address: str, channels: int) -> np.ndarray:
         path = Path(folder) / "image"
         path.write_bytes(content)
         try:
-            return np.array(read_image(path, channels))
+            decoded = decode_image(path, channels)
         except ValueError as error:
             raise ValueError(str(error).replace(str(path), address)) from None
+    for remark in decoded.remarks:
+        warnings.warn(f"{address}: {remark}.", stacklevel=2)
+    return turn(decoded.pixels, decoded.tag)
 
 
 def _fetch(address: str) -> bytes:
@@ -58,24 +62,22 @@ def _fetch(address: str) -> bytes:
                 if time.monotonic() > end:
                     raise ValueError(f"{address} takes longer than {_TOTAL:.0f} seconds.")
             missing = answer.length
-    except urllib.error.HTTPError as error:
-        raise ValueError(f"{address} cannot be fetched: the server says {error.code}.") from None
-    except TimeoutError:
-        raise _silent(address) from None
-    except urllib.error.URLError as error:
-        if isinstance(error.reason, TimeoutError):
-            raise _silent(address) from None
-        if isinstance(error.reason, ssl.SSLError):
-            raise ValueError(f"{address} cannot be fetched: {error.reason}.") from None
-        raise ValueError(
-            f"{address} cannot be fetched: there is no network, or no such server "
-            f"({error.reason}). Save the image and name its file."
-        ) from None
-    except (http.client.HTTPException, OSError) as error:
-        raise ValueError(f"{address} cannot be fetched: {error or 'it ended early'}.") from None
+    except (http.client.HTTPException, OSError) as error:  # those of urllib are OSErrors
+        raise ValueError(f"{address} cannot be fetched: {_reason(error)}.") from None
     if missing:
         raise ValueError(f"{address} cannot be fetched: it ended {missing:,} bytes early.")
     return bytes(content)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, urllib.error.HTTPError):
+        return f"the server says {error.code}"
+    cause = getattr(error, "reason", error)
+    if isinstance(cause, TimeoutError):
+        return f"the server was silent for {_SILENCE:.0f} seconds"
+    if isinstance(cause, ssl.SSLError) or not isinstance(error, urllib.error.URLError):
+        return str(cause) or "it ended early"
+    return f"there is no network, or no such server ({cause}); save the image and name its file"
 
 
 def _check(address: str) -> None:
@@ -88,12 +90,6 @@ def _check(address: str) -> None:
         raise ValueError(f"{address} is no address; one is https://example.org/image.jpg.")
     if parts.scheme.lower() != "https" and host not in _OWN_HOSTS:
         raise ValueError(f"{address} is not fetched: only https:// keeps what comes unchanged.")
-
-
-def _silent(address: str) -> ValueError:
-    return ValueError(
-        f"{address} cannot be fetched: the server was silent for {_SILENCE:.0f} seconds."
-    )
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):

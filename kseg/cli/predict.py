@@ -75,7 +75,7 @@ class PredictOptions:
     out: Annotated[Path, Parameter(metavar="FOLDER", group=OUTPUT)] = Path("predictions")
     save: Annotated[
         tuple[Kind, ...],
-        Parameter(metavar="KIND...", group=OUTPUT, consume_multiple=True),
+        Parameter(metavar="KIND...", group=OUTPUT, consume_multiple=True, show_default=" ".join),
     ] = ("palette", "overlay")
     overwrite: Annotated[Flag, Parameter(group=(OUTPUT, _PRESENT))] = False
     resume: Annotated[Flag, Parameter(group=(OUTPUT, _PRESENT))] = False

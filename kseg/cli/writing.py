@@ -29,6 +29,7 @@ ENDINGS = {
     "csv": ".csv",
 }
 _OVERLAY = (4096, 4096)  # larger images are shrunk under their colours
+_STRIP = 256  # rows
 _LEGEND = 160  # pixels, at least
 
 
@@ -149,7 +150,9 @@ def _overlay_with_legend(image: np.ndarray, labels: np.ndarray, classes: Classes
     ids = np.flatnonzero(np.bincount(labels.ravel())).tolist()
     below = legend(classes, max(width, _LEGEND), ids)
     sheet = Image.new("RGB", (below.width, height + below.height), "white")
-    sheet.paste(Image.fromarray(overlay(image, labels, classes)))
+    for top in range(0, height, _STRIP):  # its means are in double precision
+        rows = slice(top, top + _STRIP)
+        sheet.paste(Image.fromarray(overlay(image[rows], labels[rows], classes)), (0, top))
     sheet.paste(below, (0, height))
     return sheet
 

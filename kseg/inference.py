@@ -13,7 +13,7 @@ from kseg.data.transforms import fit_inside, resize
 from kseg.strips import label_map, resize_logits
 from kseg.tiles import label_tiles
 
-_TILE = 1024  # pixels
+_TILE = 768  # pixels
 _MANY_CLASSES = 32
 # A keras.Model is called through `predict_on_batch`, anything else as it is.
 Segmenter = Callable[[np.ndarray], Any]
@@ -42,7 +42,7 @@ def predict(
             the image at its own size. Pass the image's own size to have that from any model.
         native: Whether the model sees the image at its own size in overlapping tiles, whose
             logits are blended: for images that are too large to be seen at once. Tiles have the
-            model's `input_size`, or 1024 x 1024 pixels.
+            model's `input_size`, or 768 x 768 pixels.
         flip: Whether the logits are the mean of those of the image and of its mirror image.
         scales: How many times as large as the working size the model sees the image. Of several,
             the mean of the logits counts.

@@ -114,8 +114,10 @@ def _of_word(
         yield from _in_list(path)
     elif any(mark in word for mark in "*?[") and not path.exists():
         yield from _in_glob(word, leave_out)
-    else:
+    elif not lists or path.exists():
         yield str(path), Path(path.stem)
+    else:
+        raise ValueError(f"{word}: there is no such file.")
 
 
 def _in_folder(folder: Path, recursive: bool, leave_out: Path | None) -> Iterator[tuple[str, Path]]:

@@ -90,6 +90,7 @@ class _Outcome:
     """What has been done so far."""
 
     images: list[dict[str, Any]] = field(default_factory=list)
+    labelled: int = 0
     skipped: int = 0
     problems: list[str] = field(default_factory=list)
     remarked: bool = False
@@ -155,8 +156,6 @@ def _planned(words: Sequence[str], options: PredictOptions, outcome: _Outcome) -
             f"{count} {there[0]}{'' if there[1:] else ' already'}; --overwrite replaces what is "
             "there, --resume labels only what is missing, and --out takes another folder."
         )
-    if not planned and not outcome.skipped and len(outcome.problems) == 1:
-        raise ValueError(outcome.problems[0])
     return planned
 
 
@@ -224,6 +223,7 @@ def _label(
             name: round(float(share), 6) for name, share in zip(classes.names, shares, strict=False)
         },
     }
+    outcome.labelled += 1
     if options.json:
         outcome.images.append(done)
     return done
@@ -289,6 +289,8 @@ def _report(outcome: _Outcome, options: PredictOptions) -> None:
         ValueError: If anything did.
     """
     problems = outcome.problems
+    if len(problems) == 1 and not outcome.labelled and not outcome.skipped:
+        raise ValueError(problems[0])
     if options.json:
         print_json({"images": outcome.images, "skipped": outcome.skipped, "problems": problems})
     if outcome.skipped and not options.json:

@@ -28,7 +28,7 @@ ENDINGS = {
     "coco": ".coco.json",
     "csv": ".csv",
 }
-_OVERLAY = (4096, 4096)  # larger images are shrunk under their colours
+_OVERLAY = (2048, 2048)  # larger images are shrunk under their colours
 _STRIP = 256  # rows
 _LEGEND = 160  # pixels, at least
 

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from kseg.data.files import read_image
-from kseg.data.transforms import fit_inside, resize
+from kseg.data.transforms import FILL, fit_inside, resize
 from kseg.strips import label_map, resize_logits
 from kseg.tiles import label_tiles
 
@@ -32,8 +32,8 @@ def predict(
 
     Args:
         model: A Keras model, or a callable from images float32 (N, H, W, C), 0..255, to logits
-            (N, h, w, num_classes), such as `export.load_tflite` returns. One with an attribute
-            `input_size` takes images up to that size; larger images are fitted into it.
+            (N, h, w, num_classes), such as `export.load_tflite` returns. One of a fixed size, or
+            with an attribute `input_size`, takes images up to it; larger ones are fitted into it.
         image: RGB, 0..255, uint8 or float, (H, W, 3), or the path of an image. For a model with
             another number of channels, (H, W, C) or, of one channel, (H, W).
         size: (height, width) that the image is fitted into before the model sees it, aspect
@@ -42,7 +42,7 @@ def predict(
             the image at its own size. Pass the image's own size to have that from any model.
         native: Whether the model sees the image at its own size in overlapping tiles, whose
             logits are blended: for images that are too large to be seen at once. Tiles have the
-            model's `input_size`, or 768 x 768 pixels.
+            size of a model of a fixed size, or 768 x 768 pixels.
         flip: Whether the logits are the mean of those of the image and of its mirror image.
         scales: How many times as large as the working size the model sees the image. Of several,
             the mean of the logits counts.
@@ -69,7 +69,7 @@ def _by_tiles(
     model: Segmenter, image: np.ndarray, flip: bool, scales: Sequence[float]
 ) -> np.ndarray:
     image = _bytes_of(image)  # a part of a float image may be too dark to pass as 0..255
-    tile = getattr(model, "input_size", None)
+    tile = input_size(model)
     if tile is None:
         # Of many classes, the logits are what takes the memory.
         many = isinstance(model, keras.Model) and (model.output_shape[-1] or 0) > _MANY_CLASSES
@@ -115,7 +115,7 @@ def working_logits(
     own = image.shape[:2]
     if size is None:
         size = working_size(model)
-    limit = getattr(model, "input_size", None)
+    limit = input_size(model)
     if size is None and limit is not None and (own[0] > limit[0] or own[1] > limit[1]):
         size = limit
     fitted = fit_inside(own, size)
@@ -162,6 +162,15 @@ def working_size(model: Segmenter) -> tuple[int, int] | None:
     """Returns the (height, width) that a model carries as the scale it works at, or None."""
     size = getattr(model, "kseg_size", None)
     return None if size is None else (size[0], size[1])
+
+
+def input_size(model: Segmenter) -> tuple[int, int] | None:
+    """Returns the (height, width) of a model of one size, or None; it takes smaller images too."""
+    if isinstance(model, keras.Model):
+        inputs = getattr(model, "inputs", None)
+        height, width = inputs[0].shape[1:3] if inputs else (None, None)
+        return (height, width) if height and width else None
+    return getattr(model, "input_size", None)
 
 
 def channels_of(model: Segmenter) -> int:
@@ -217,4 +226,15 @@ def _call(model: Segmenter, images: np.ndarray) -> np.ndarray:
         return np.asarray(model(images))
     if not model.compiled and keras.backend.backend() == "tensorflow":
         model.jit_compile = False  # XLA is several times slower than TensorFlow's own CPU kernels
-    return np.asarray(model.predict_on_batch(images))
+    own, fixed = images.shape[1:3], input_size(model)
+    if fixed in (None, own):
+        return np.asarray(model.predict_on_batch(images))
+    below, right = fixed[0] - own[0], fixed[1] - own[1]
+    if below < 0 or right < 0:
+        raise ValueError(
+            f"The model takes images up to {fixed[0]} x {fixed[1]}; got {own[0]} x {own[1]}. Take "
+            "a smaller size."
+        )
+    padding = ((0, 0), (0, below), (0, right), (0, 0))
+    logits = model.predict_on_batch(np.pad(images, padding, constant_values=FILL))
+    return np.stack([resize_logits(np.asarray(x), fixed)[: own[0], : own[1]] for x in logits])

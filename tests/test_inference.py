@@ -108,6 +108,24 @@ def test_image_larger_than_a_fixed_input_is_fitted_into_it_and_a_smaller_one_lef
     assert sizes == [(48, 48), (32, 64), (48, 64), (20, 30), (24, 24)]
 
 
+def test_a_keras_model_of_one_size_takes_smaller_images_and_larger_ones_in_tiles():
+    def network(size):
+        image = keras.Input((*size, 3))
+        scaled = keras.layers.Rescaling(1 / 127, -1)(image)  # so that the padding is 0
+        layer = keras.layers.Conv2D(4, 3, padding="same", name="score")
+        return keras.Model(image, layer(scaled)), layer
+
+    (free, one), (fixed, other) = network((None, None)), network((64, 96))
+    other.set_weights(one.get_weights())
+    np.testing.assert_allclose(predict_logits(fixed, IMAGE), predict_logits(free, IMAGE), atol=1e-5)
+    image = np.random.default_rng(2).integers(0, 256, (100, 150, 3)).astype("uint8")
+    assert kseg.predict(fixed, image).shape == (100, 150)
+    expected = kseg.predict(free, image)
+    assert (kseg.predict(fixed, image, native=True) == expected).mean() > 0.9999
+    with pytest.raises(ValueError, match="takes images up to 64 x 96; got 100 x 150"):
+        kseg.predict(fixed, image, size=(100, 150))
+
+
 def test_flip_is_the_mean_with_the_mirror_image():
     def model(images):  # the further right, the more of class 1
         ramp = np.broadcast_to(np.arange(images.shape[2], dtype="float32"), images.shape[:3])

@@ -239,10 +239,10 @@ def _size_seen(
 ) -> tuple[int, int] | None:
     """Returns the size that an image is fitted into, and says where that is far from its own."""
     from kseg.data.transforms import fit_inside
-    from kseg.inference import working_size
+    from kseg.inference import input_size, working_size
 
     own = image.shape[0], image.shape[1]
-    limit = getattr(model, "input_size", None)
+    limit = input_size(model)
     size = options.size or size or working_size(model)
     if size is None and limit is None and own[0] * own[1] > _MOST_PIXELS:
         shrink = (_MOST_PIXELS / (own[0] * own[1])) ** 0.5

@@ -4,7 +4,6 @@ import re
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -23,7 +22,8 @@ from kseg.cli.options import (
     one_of,
     record,
 )
-from kseg.cli.output import print_json, say, say_aside
+from kseg.cli.outcome import Outcome, line_of, report, sentence_of
+from kseg.cli.output import say, say_aside
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 _IMAGES = Group("Images", sort_key=3)
 _SEEN = Group("seen", show=False, validator=one_of)
 _PRESENT = Group("present", show=False, validator=one_of)
-_SAID_AT_MOST = 20
 _LINES_AT_MOST = 10  # on a terminal; more images get a bar
 _MOST_PIXELS = 1 << 22  # of an image that a network without a working size sees
 _FAR = 16  # times fewer pixels: worth a remark
@@ -85,17 +84,6 @@ class PredictOptions:
     json: Json = False
 
 
-@dataclass
-class _Outcome:
-    """What has been done so far."""
-
-    images: list[dict[str, Any]] = field(default_factory=list)
-    labelled: int = 0
-    skipped: int = 0
-    problems: list[str] = field(default_factory=list)
-    remarked: bool = False
-
-
 def predict(
     model: ModelName,
     sources: Annotated[
@@ -110,7 +98,7 @@ def predict(
     file: FileOptions = FileOptions(),
 ) -> None:
     """Labels images: a label file and an overlay for each, or what --save says."""
-    outcome = _Outcome()
+    outcome = Outcome()
     planned = _planned(sources, options, outcome)
     if planned:
         from kseg.cli.loading import find_model
@@ -120,10 +108,10 @@ def predict(
         )
         bar = len(planned) > _LINES_AT_MOST and sys.stderr.isatty() and sys.stdout.isatty()
         _label_all(planned, (found, classes, size), options, outcome, bar)
-    _report(outcome, options)
+    report(outcome, options.out, options.json)
 
 
-def _planned(words: Sequence[str], options: PredictOptions, outcome: _Outcome) -> "list[Source]":
+def _planned(words: Sequence[str], options: PredictOptions, outcome: Outcome) -> "list[Source]":
     """Finds what is to be done, and what is wrong before a model is loaded."""
     from kseg.cli.writing import present, targets
     from kseg.sources import find_sources
@@ -163,7 +151,7 @@ def _label_all(
     planned: "Sequence[Source]",
     model: tuple[Any, "kseg.Classes", tuple[int, int] | None],
     options: PredictOptions,
-    outcome: _Outcome,
+    outcome: Outcome,
     bar: bool,
 ) -> None:
     from kseg.inference import channels_of
@@ -177,11 +165,11 @@ def _label_all(
                 for output, image in source.frames(channels, options.every):
                     done = _label(source, output, image, model, options, outcome)
                     if done and not bar and not options.json:
-                        say(_line(done))
+                        say(line_of(done))
             except (ValueError, OSError) as error:
                 if hasattr(error, "exit_code"):  # of the model or the disk, not of this image
                     raise
-                outcome.problems.append(_sentence(source.name, error))
+                outcome.problems.append(sentence_of(source.name, error))
             if steps is not None:
                 steps.update()
 
@@ -192,7 +180,7 @@ def _label(
     image: "np.ndarray",
     model: tuple[Any, "kseg.Classes", tuple[int, int] | None],
     options: PredictOptions,
-    outcome: _Outcome,
+    outcome: Outcome,
 ) -> dict[str, Any] | None:
     """Labels an image and writes its outputs; returns what was done, None where all was there."""
     import os
@@ -235,7 +223,7 @@ def _size_seen(
     model: Any,
     size: tuple[int, int] | None,
     options: PredictOptions,
-    outcome: _Outcome,
+    outcome: Outcome,
 ) -> tuple[int, int] | None:
     """Returns the size that an image is fitted into, and says where that is far from its own."""
     from kseg.data.transforms import fit_inside
@@ -267,37 +255,3 @@ def _shard(text: str | None) -> tuple[int, int]:
     if match is None or not 1 <= int(match[1]) <= int(match[2]):
         raise ValueError(f"--shard must be I/N with I from 1 to N, such as 2/8; got {text}.")
     return int(match[1]), int(match[2])
-
-
-def _line(done: dict[str, Any]) -> str:
-    top = sorted(done["shares"].items(), key=lambda item: -item[1])[:3]
-    shares = ", ".join(f"{name} {100 * share:.0f} %" for name, share in top if share)
-    return f"{done['image']}: {shares} -> {', '.join(done['outputs'].values())}"
-
-
-def _sentence(name: str, error: Exception) -> str:
-    """Returns what is wrong with an image, its name included."""
-    if isinstance(error, OSError) and error.filename:
-        return f"{error.filename}: {error.strerror}."
-    return str(error) if name in str(error) else f"{name}: {error}"
-
-
-def _report(outcome: _Outcome, options: PredictOptions) -> None:
-    """Says what was skipped and what went wrong.
-
-    Raises:
-        ValueError: If anything did.
-    """
-    problems = outcome.problems
-    if len(problems) == 1 and not outcome.labelled and not outcome.skipped:
-        raise ValueError(problems[0])
-    if options.json:
-        print_json({"images": outcome.images, "skipped": outcome.skipped, "problems": problems})
-    if outcome.skipped and not options.json:
-        say(f"{outcome.skipped} skipped: their outputs are in {options.out}")
-    for problem in problems[:_SAID_AT_MOST]:
-        say_aside(problem, "red")
-    if problems:
-        more = len(problems) - _SAID_AT_MOST
-        listed = f" ({more} more are not listed)" if more > 0 else ""
-        raise ValueError(f"{len(problems)} could not be labelled{listed}; the rest is done.")

@@ -142,8 +142,10 @@ def _png(picture: Image.Image) -> bytes:
 def _overlay_with_legend(image: np.ndarray, labels: np.ndarray, classes: Classes) -> Image.Image:
     height, width = labels.shape
     if height > _OVERLAY[0] or width > _OVERLAY[1]:
+        own = height
         height, width = fit_inside((height, width), _OVERLAY)
-        image = resize(image, (height, width))
+        coarse = max(1, own // (2 * height))  # Pillow takes more bytes for a pixel than the image
+        image = resize(image[::coarse, ::coarse], (height, width))
         labels = np.asarray(
             Image.fromarray(labels).resize((width, height), Image.Resampling.NEAREST)
         )

@@ -29,6 +29,7 @@ ENDINGS = {
     "csv": ".csv",
 }
 _OVERLAY = (2048, 2048)  # larger images are shrunk under their colours
+_LETTERS = 800  # pixels; wider pictures have a legend in larger letters
 _STRIP = 256  # rows
 _LEGEND = 160  # pixels, at least
 
@@ -151,6 +152,9 @@ def _overlay_with_legend(image: np.ndarray, labels: np.ndarray, classes: Classes
         )
     ids = np.flatnonzero(np.bincount(labels.ravel())).tolist()
     below = legend(classes, max(width, _LEGEND), ids)
+    if larger := width // _LETTERS:  # letters that can be read beside a large picture
+        below = legend(classes, width // (larger + 1), ids)
+        below = below.resize((width, below.height * (larger + 1)), Image.Resampling.BICUBIC)
     sheet = Image.new("RGB", (below.width, height + below.height), "white")
     for top in range(0, height, _STRIP):  # its means are in double precision
         rows = slice(top, top + _STRIP)

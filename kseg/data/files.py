@@ -14,6 +14,7 @@ from kseg.safe_files import read_bytes
 
 _DEPTHS = (8, 10, 12, 14, 16)
 _LARGEST_TIFF = 1 << 30
+_PART = 1 << 24  # pixels
 
 
 class Decoded(NamedTuple):
@@ -131,11 +132,24 @@ def _channels_of(image, channels: int, remarks: list[str]) -> np.ndarray:
         if image.mode == "P" and fourth is not None:
             image = image.convert("RGBA")  # or Pillow warns
         mode = "RGB" if channels == 3 else "L"
-        pixels = np.asarray(image if image.mode == mode else image.convert(mode))
+        pixels = _array_of(image if image.mode == mode else image.convert(mode))
         return pixels.reshape(*pixels.shape[:2], channels)
     if channels == 4 and fourth is not None:
         return np.asarray(image if image.mode == "RGBX" else image.convert("RGBA"))
     return _fitted(np.asarray(image).reshape(image.height, image.width, -1), channels)
+
+
+def _array_of(image) -> np.ndarray:
+    """Returns the bytes of an image, in parts: Pillow would hold a large one three times."""
+    if image.width * image.height <= _PART:
+        return np.asarray(image)
+    pixels = np.empty((image.height, image.width, len(image.getbands())), "uint8")
+    height = max(1, _PART // image.width)
+    for top in range(0, image.height, height):
+        bottom = min(top + height, image.height)
+        part = np.asarray(image.crop((0, top, image.width, bottom)))
+        pixels[top:bottom] = part.reshape(pixels[top:bottom].shape)
+    return pixels
 
 
 def _fitted(pixels: np.ndarray, channels: int) -> np.ndarray:

@@ -151,7 +151,7 @@ def test_how_a_file_is_run_is_passed_on(verb, monkeypatch):
 
     monkeypatch.setattr("kseg.cli.loading.open_model", open_model)
     monkeypatch.setattr("kseg.load_data", lambda path: None, raising=False)
-    monkeypatch.setattr("kseg.cli.predict._check_images", lambda paths: None)
+    monkeypatch.setattr("kseg.cli.predict._planned", lambda *_: ["image"])
     options = ["--normalization", "-1..1", "--output", "scores", "--kernels", "plain"]
     assert main([verb, "a.tflite", "data", *options]) == 2
     assert got == {"normalization": ("-1..1",), "output": "scores", "kernels": "plain"}

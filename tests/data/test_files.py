@@ -225,6 +225,15 @@ def test_image_is_rgb_whatever_its_mode(tmp_path, mode):
     assert image.dtype == np.uint8 and image.shape == (3, 4, 3)
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_large_image_is_read_in_parts_to_the_same(tmp_path, monkeypatch, channels):
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (23, 7, 3), "uint8"))
+    image.save(tmp_path / "image.png")
+    whole = read_image(tmp_path / "image.png", channels)
+    monkeypatch.setattr("kseg.data.files._PART", 40)
+    np.testing.assert_array_equal(read_image(tmp_path / "image.png", channels), whole)
+
+
 def test_default_lookup_keeps_ids_and_255():
     lookup = default_lookup(3)
     assert lookup[[0, 1, 2, 255]].tolist() == [0, 1, 2, 255]

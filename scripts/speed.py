@@ -84,7 +84,7 @@ def _steps(arguments: argparse.Namespace) -> list[float]:
     )
     model = build(arguments.model, {"num_classes": data.classes.num_classes})
     split = parts.training_split(data, recipe)
-    batches = parts._Stream(split, 0, recipe.workers)
+    batches = parts.Stream(split, 0, recipe.workers)
     if row == "prepared":
         batches = (batch for batch in itertools.repeat(split[0]))  # Keras takes no other iterator
     plain_norms = row in ("norms", "xla")
@@ -94,7 +94,7 @@ def _steps(arguments: argparse.Namespace) -> list[float]:
     )
     with (
         frozen(model, recipe.freeze),
-        contextlib.nullcontext() if plain_norms else parts._quick_norms(model),
+        contextlib.nullcontext() if plain_norms else parts.quick_norms(model),
     ):
         loss = make_loss(recipe, check_data(data).pixels["train"])
         compile_model(model, recipe, len(split), loss)

@@ -19,7 +19,8 @@ from kseg.training.schedule import learning_rate
 PARTS = 40
 VALIDATION_SHARE = 0.12  # of the time, at most
 _LATEST_STEPS = 50
-_PICTURES = 5.0  # seconds for the pictures of a run, drawn after the last step
+_COMPLETE = 0.9
+_PICTURES = 8.0  # seconds for the pictures of a run, drawn after the last step
 
 
 @dataclass(frozen=True)
@@ -146,6 +147,8 @@ class Pace(keras.callbacks.Callback):
         room = 60 * (self.recipe.minutes or 0) - self.elapsed()
         room -= self.validation + self.final + _PICTURES
         more = max(0, round(room / part)) if part else self.parts - done
+        if not more and self.progress < _COMPLETE:  # time ran out all at once: let the rate fall
+            more = 1
         self.parts = done + more
         self.left = more * self.steps
         return self.parts

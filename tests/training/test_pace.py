@@ -98,12 +98,18 @@ def test_evaluations_take_an_eighth_of_the_time_at_most():
     # 40 evaluations of 10 s would take 400 of 600 s; 72 s are allowed: every sixth part.
     divided = first_pace(recipe, Speed(0.5, 0.1), (100, 100), 20)
     assert divided == {"steps": 29, "parts": 36, "validate_every": 6, "final": 10.0}
-    assert divided["parts"] * (29 * 0.5 + 10 / 6) == pytest.approx(600 - 25, rel=0.02)
+    assert divided["parts"] * (29 * 0.5 + 10 / 6) == pytest.approx(600 - 28, rel=0.02)
 
 
 def test_a_time_that_is_over_leaves_one_part_of_one_step():
     divided = first_pace(Recipe(minutes=0.1), Speed(0.5, 0.1), (10, 10), 20, used=30.0)
     assert (divided["steps"], divided["parts"]) == (1, 1)
+
+
+def test_the_rate_falls_even_where_the_time_is_gone_after_the_first_part(clock):
+    rates, running = simulate(clock, lambda n: 0.1 if n == 0 else 9.0, minutes=1.0)
+    assert running.parts == 2 and running.progress == pytest.approx(1)
+    assert rates[-1] < 0.1 * rates[0]
 
 
 @pytest.mark.parametrize(

@@ -180,7 +180,7 @@ def _length(facts: Facts, recipe: Recipe, given, speed: Speed) -> tuple[Recipe, 
         epochs = max(1, round(seconds / (speed.step * epoch)))
     if "validate_every" not in given:
         recipe = replace(recipe, validate_every=max(1, -(-epochs // times)))
-    if "patience" not in given and recipe.minutes is None:
+    if not {"patience", "epochs", "minutes"} & given.keys():  # who names a length means it
         done = epochs // recipe.validate_every
         recipe = replace(recipe, patience=choices.patience_for(done))
     if recipe.minutes is None:

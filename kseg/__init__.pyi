@@ -26,5 +26,6 @@ from .training import Run as Run
 from .training import evaluate as evaluate
 from .training import fit as fit
 from .training import load as load
+from .training import plan as plan
 from .visualize import colorize as colorize
 from .visualize import overlay as overlay

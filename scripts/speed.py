@@ -94,7 +94,7 @@ def _steps(arguments: argparse.Namespace) -> list[float]:
     )
     with (
         frozen(model, recipe.freeze),
-        contextlib.nullcontext() if plain_norms else parts._quick_norms(model),
+        contextlib.nullcontext() if plain_norms else parts.quick_norms(model),
     ):
         loss = make_loss(recipe, check_data(data).pixels["train"])
         compile_model(model, recipe, len(split), loss)

@@ -1,9 +1,10 @@
 """`kseg train`: trains a network into a run folder."""
 
+import time
 from argparse import Namespace
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Group, Parameter
 
@@ -23,7 +24,7 @@ _LENGTH = Group("length", show=False, validator=one_of)
 
 @record
 class TrainOptions:
-    """What `kseg train` takes.
+    """What `kseg train` takes; what is not given is chosen, and said before the first step.
 
     Attributes:
         out: The run folder to write.
@@ -35,14 +36,16 @@ class TrainOptions:
             as the labels.
         freeze: Keep the backbone as it is up to this endpoint, c1 to c5. c2 makes a step a fifth
             faster.
-        size: The working size: images are scaled to fit into it. Default: their own size.
-        crop: The size of training crops, multiples of 32. Default: the working size.
+        size: The working size: images are scaled to fit into it.
+        crop: The size of training crops, multiples of 32.
         with_val: Train on the validation images too, for a last training. Nothing is scored then.
         epochs: How often each image is seen.
-        minutes: Train for about this many minutes instead.
+        minutes: Train for this many minutes instead.
         batch_size: Images in a step.
         learning_rate: The highest learning rate.
         validate_every: Epochs from one evaluation to the next.
+        patience: End after so many evaluations without a better score.
+        class_weights: Whether rare classes weigh more (auto) or all pixels alike (none).
         seed: The seed of everything that is random.
         recipe: Another setting of kseg.Recipe, such as color=0.1. May be repeated.
     """
@@ -56,11 +59,13 @@ class TrainOptions:
     size: Annotated[Size, Parameter(group=_IMAGES)] = None
     crop: Annotated[Size, Parameter(group=_IMAGES)] = None
     with_val: Annotated[Flag, Parameter(group=_IMAGES)] = False
-    epochs: Annotated[int, Parameter(group=(_TRAINING, _LENGTH))] = 30
+    epochs: Annotated[int | None, Parameter(group=(_TRAINING, _LENGTH))] = None
     minutes: Annotated[float | None, Parameter(group=(_TRAINING, _LENGTH))] = None
-    batch_size: Annotated[int, Parameter(group=_TRAINING)] = 8
-    learning_rate: Annotated[float, Parameter(group=_TRAINING)] = 2e-3
-    validate_every: Annotated[int, Parameter(group=_TRAINING)] = 1
+    batch_size: Annotated[int | None, Parameter(group=_TRAINING)] = None
+    learning_rate: Annotated[float | None, Parameter(group=_TRAINING)] = None
+    validate_every: Annotated[int | None, Parameter(group=_TRAINING)] = None
+    patience: Annotated[int | None, Parameter(group=_TRAINING)] = None
+    class_weights: Annotated[Literal["auto", "none"] | None, Parameter(group=_TRAINING)] = None
     seed: Annotated[int, Parameter(group=_TRAINING)] = 0
     recipe: Annotated[Settings, Parameter(group=_TRAINING)] = ()
 
@@ -69,10 +74,12 @@ def train(
     data: DataFile, /, *, options: TrainOptions, network: NetworkOptions = NetworkOptions()
 ) -> None:
     """Trains a network into a run folder."""
+    started = time.monotonic()
     import keras
 
     from kseg.cli.opening import warn_if_val_was_seen
     from kseg.models import build, copy_weights
+    from kseg.training.plan import Wishes
     from kseg.training.report import report_on_run
 
     images = kseg.load_data(data)
@@ -81,20 +88,22 @@ def train(
         source = kseg.load(options.weights)
     name, built_with = _network(options.model, network, source, images.classes.num_classes)
     start = options.weights or built_with["weights"] or "none"
-    recipe = _recipe(options, start)
+    given = _given(options)
+    with_val = kseg.Recipe(**given).with_val  # wrong values are refused before a network is built
     keras.utils.set_random_seed(options.seed)
     for seen in filter(None, (options.weights, options.teacher)):
-        if not recipe.with_val:
+        if not with_val:
             warn_if_val_was_seen(seen, images)
     model = build(name, {**built_with, "weights": "imagenet" if start == "imagenet" else None})
     if source:
         copied = copy_weights(source, model)
         say_aside(f"{copied} of {len(model.weights)} weights taken over")
     teacher = kseg.load(options.teacher) if options.teacher else None
+    wishes = Wishes(given, start, say_aside, started)
     run = kseg.fit(
-        model, images, recipe, run_dir=options.out, resume=options.resume, teacher=teacher
+        model, images, wishes, run_dir=options.out, resume=options.resume, teacher=teacher
     )
-    if not recipe.with_val:
+    if not with_val:
         print_scores(report_on_run(run, model, images).scores)
     say(
         f"best weights are in {run.path}; next: kseg export {run.path} --data {data} "
@@ -116,20 +125,18 @@ def _network(
     return name, like | network_arguments(named, num_classes)
 
 
-def _recipe(options: TrainOptions, start: str) -> "kseg.Recipe":
-    """Returns the recipe; start is where the weights come from."""
+def _given(options: TrainOptions) -> dict[str, Any]:
+    """Returns the settings that were given, as fields of `kseg.Recipe`."""
     from kseg.cli.opening import settings
 
-    own = {
-        field.name: getattr(options, field.name)
-        for field in fields(kseg.Recipe)
-        if hasattr(options, field.name)
-    }
+    flags = {field.name for field in fields(kseg.Recipe) if hasattr(options, field.name)}
+    own = {name: getattr(options, name) for name in flags}
+    own = {name: value for name, value in own.items() if value is not None}
+    if options.class_weights == "none":
+        own["class_weights"] = None
     other = settings(options.recipe)
-    names = [field.name for field in fields(kseg.Recipe) if field.name not in own]
+    names = [field.name for field in fields(kseg.Recipe) if field.name not in flags]
     for name in other.keys() - set(names):
-        flag = f"; that has a flag, --{name.replace('_', '-')}" if name in own else ""
+        flag = f"; that has a flag, --{name.replace('_', '-')}" if name in flags else ""
         raise ValueError(f"--recipe takes {', '.join(names)}; got {name!r}{flag}.")
-    own |= {"size": options.size, "crop": options.crop}
-    rate = 1.0 if start == "none" else kseg.Recipe.backbone_rate
-    return kseg.Recipe(**{"backbone_rate": rate, **own, **other})
+    return {**own, **other}

@@ -17,7 +17,7 @@ from kseg.classes import Classes
 from kseg.data.transforms import fit_inside, resize
 from kseg.polygons import coco, find_regions, geojson
 from kseg.sources import Source
-from kseg.training.files import sync, telling_of_full_disks
+from kseg.training.writing import sync, telling_of_full_disks
 from kseg.visualize import legend, overlay
 
 ENDINGS = {

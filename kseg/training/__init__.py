@@ -2,7 +2,8 @@
 
 from kseg.training.evaluation import evaluate
 from kseg.training.fitting import fit
+from kseg.training.plan import plan
 from kseg.training.recipe import Recipe
 from kseg.training.run import Run, load
 
-__all__ = ["Recipe", "Run", "evaluate", "fit", "load"]
+__all__ = ["Recipe", "Run", "evaluate", "fit", "load", "plan"]

@@ -118,6 +118,9 @@ def restore(model: keras.Model, average: WeightAverage, keeper: Keeper, path: Pa
     average.values, average.steps = groups["average"], manifest["average_steps"]
     keeper.history, keeper.batch = manifest["history"], manifest["batch"]
     keeper.loss, keeper.metrics = manifest.get("loss", 0.0), groups.get("metrics", [])
+    if keeper.pace:
+        keeper.pace.restore(manifest["pace"])
+        keeper.length = (keeper.pace.parts, keeper.length[1])
 
 
 @contextlib.contextmanager

@@ -14,7 +14,10 @@ from kseg.metrics import Scores
 from kseg.progress import progress
 from kseg.training.checkpoints import write_checkpoint
 from kseg.training.interruption import Interruption
+from kseg.training.pace import Pace
 from kseg.training.writing import write_atomically
+
+_UNSAVED = 30.0  # seconds of training that a kill may cost, where epochs are shorter
 
 
 class TrainingDivergedError(RuntimeError):
@@ -73,6 +76,8 @@ class Keeper(keras.callbacks.Callback):
         validate_every: Epochs between evaluations.
         files: Names the files of a batch, by its number.
         interruption: Whether somebody asked to stop.
+        pace: Of a training by minutes, whose parts stand for epochs.
+        patience: Evaluations without a better score after which the training ends; None for never.
         history: A row for each epoch so far.
         batch: Steps done in the epoch that runs; a resumed one may begin in its middle.
         metrics: What Keras had summed up over those steps; empty at the beginning of an epoch.
@@ -85,6 +90,8 @@ class Keeper(keras.callbacks.Callback):
     validate_every: int
     files: Callable[[int], str]
     interruption: Interruption
+    pace: Pace | None = None
+    patience: int | None = None
     history: list[dict] = field(default_factory=list)
     batch: int = 0
     metrics: list[np.ndarray] = field(default_factory=list)
@@ -92,12 +99,17 @@ class Keeper(keras.callbacks.Callback):
 
     def __post_init__(self) -> None:
         super().__init__()
-        self.started = time.monotonic()
+        self.started = self.saved = time.monotonic()
 
     @property
     def steps_done(self) -> int:
         """Steps of the whole training that are done."""
         return len(self.history) * self.length[1] + self.batch
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing is left to train."""
+        return len(self.history) >= self.length[0] or out_of_patience(self.history, self.patience)
 
     def on_train_begin(self, logs=None):
         """Shows the progress."""
@@ -144,7 +156,10 @@ class Keeper(keras.callbacks.Callback):
         row = {"epoch": epoch + 1, "step": (epoch + 1) * self.length[1], "loss": self.loss}
         row |= {"mean_iou": None, "pixel_accuracy": None, "seconds": round(seconds, 2)}
         current = read(self.model.variables)
+        if self.pace:
+            self.length = (self.pace.part_ended(epoch + 1), self.length[1])
         due = (epoch + 1) % self.validate_every == 0 or epoch + 1 == self.length[0]
+        begun = time.monotonic()
         if self.score and due:
             scores = self._scores(self.score, current)
             row |= {"mean_iou": scores.mean_iou, "pixel_accuracy": scores.pixel_accuracy}
@@ -152,10 +167,16 @@ class Keeper(keras.callbacks.Callback):
         self.interruption.deferred = True  # until all of it is written
         self.history.append(row)
         self.batch, self.metrics = 0, []
-        self._save(current, row["mean_iou"])
+        if due or time.monotonic() - self.saved > _UNSAVED:
+            self._save(current, row["mean_iou"])
         write_atomically(self.path / "history.csv", _table(self.history))
+        if self.pace and due:
+            self.pace.validated(time.monotonic() - begun)
         if hasattr(self, "bar"):
+            self.bar.total = self.length[0] * self.length[1]
             self.bar.set_postfix_str(self._summary())
+        if self.finished:
+            self.model.stop_training = True
         self.interruption.deferred = False
         self.interruption.end()
 
@@ -194,7 +215,9 @@ class Keeper(keras.callbacks.Callback):
             "mean_iou": mean_iou,
             "average_steps": self.average.steps,
             "history": self.history,
+            "pace": self.pace and self.pace.facts(),
         }
+        self.saved = time.monotonic()
         write_checkpoint(self.path, self.steps_done, groups, facts)
 
     def _check_finite(self, loss: float, arrays: list[np.ndarray]) -> None:
@@ -212,9 +235,18 @@ class Keeper(keras.callbacks.Callback):
     def _summary(self):
         epochs, steps = self.length
         scored = [row["mean_iou"] for row in self.history if row["mean_iou"] is not None]
-        text = f"epoch {min(self.steps_done // steps + 1, epochs)}/{epochs}"
+        text = "part" if self.pace else "epoch"
+        text += f" {min(self.steps_done // steps + 1, epochs)}/{epochs}"
         text += f", loss {self.loss:.3f}"
         return text + (f", val mIoU {scored[-1]:.4f}, best {max(scored):.4f}" if scored else "")
+
+
+def out_of_patience(history: list[dict], patience: int | None) -> bool:
+    """Returns whether the last evaluations of a history, `patience` of them, gained nothing."""
+    scores = [row["mean_iou"] for row in history if row["mean_iou"] is not None]
+    if patience is None or len(scores) <= patience:
+        return False
+    return max(scores[-patience:]) <= max(scores[:-patience])
 
 
 def _table(history):

@@ -23,8 +23,10 @@ def compile_model(model: keras.Model, recipe: Recipe, steps: int, loss: keras.lo
     total = steps * recipe.epochs
 
     def optimizer(rate):
-        peak = recipe.learning_rate * rate
-        schedule = WarmupDecay(peak, total, round(total * recipe.warmup), recipe.schedule)
+        # By minutes, `kseg.training.pace.Pace` sets the rate before each step.
+        schedule = peak = recipe.learning_rate * rate
+        if recipe.minutes is None:
+            schedule = WarmupDecay(peak, total, round(total * recipe.warmup), recipe.schedule)
         decay = recipe.weight_decay
         if recipe.optimizer == "sgd":
             made = keras.optimizers.SGD(
@@ -88,6 +90,15 @@ def frozen(model: keras.Model, level: str | None) -> Iterator[None]:
     finally:
         for layer in thawed:
             layer.trainable = True
+
+
+def quick_norms(model: keras.Model) -> contextlib.AbstractContextManager[None]:
+    """Computes batch norms the quick way, for a while, where the backend has one."""
+    if keras.backend.backend() != "tensorflow":
+        return contextlib.nullcontext()
+    from kseg.training._tensorflow import fused_norms
+
+    return fused_norms(model)
 
 
 def _stage(model: keras.Model, level: str) -> list[keras.layers.Layer]:

@@ -1,30 +1,35 @@
 """`kseg.fit`: Keras's training loop with the recipe's parts around it."""
 
-import contextlib
+import time
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 
-from kseg.data import Data, DataReport, Split, check_data
+from kseg.data import Data, Split, check_data
 from kseg.losses import loss_on_label_maps
 from kseg.training.beginning import begin, locked, restore
 from kseg.training.callbacks import Keeper, WeightAverage
 from kseg.training.checkpoints import read_checkpoint
-from kseg.training.checks import check_arguments, check_folder, check_logits, check_sizes
-from kseg.training.compile import compile_model, frozen, make_loss
+from kseg.training.checks import check_arguments, check_folder, check_logits
+from kseg.training.compile import compile_model, frozen, make_loss, quick_norms
 from kseg.training.distillation import taught
 from kseg.training.evaluation import evaluate
-from kseg.training.headroom import check_memory, telling_of_memory
-from kseg.training.images import Stream, crop_of, largest_of, trained_splits, training_split
+from kseg.training.headroom import telling_of_memory
+from kseg.training.images import Stream, crop_of, trained_splits, training_split, validated
 from kseg.training.interruption import Interruption, interruptible
+from kseg.training.pace import Pace, Speed, first_pace
 from kseg.training.pictures import write_curves, write_preview
+from kseg.training.plan import Wishes, check_recipe, make_plan
 from kseg.training.recipe import Recipe
-from kseg.training.run import Run, assign, shapes_of
-from kseg.training.timing import epochs_in_minutes
+from kseg.training.run import Run, assign, is_run, open_run, shapes_of
+from kseg.training.timing import measure
+
+_WITHOUT_END = 10**9  # parts of a training by minutes, which ends by itself
 
 
 @dataclass(frozen=True)
@@ -33,27 +38,29 @@ class _Job:
 
     Attributes:
         data: The data set.
-        report: What its files hold.
         recipe: How to train.
         loss: From label maps and logits.
         path: The run folder.
         callbacks: The caller's.
         interruption: Whether somebody asked to stop.
+        started: When this process began with it (`time.monotonic`).
+        pace: By minutes, how it is divided, as `first_pace` says.
     """
 
     data: Data
-    report: DataReport
     recipe: Recipe
     loss: keras.losses.Loss
     path: Path
     callbacks: tuple[keras.callbacks.Callback, ...]
     interruption: Interruption
+    started: float
+    pace: dict[str, Any] | None = None
 
 
 def fit(
     model: keras.Model,
     data: Data,
-    recipe: Recipe | None = None,
+    recipe: Recipe | Wishes | None = None,
     *,
     run_dir: str | Path,
     resume: bool = False,
@@ -71,7 +78,8 @@ def fit(
         model: From images (N, H, W, C), 0..255, to logits (N, H, W, num_classes): one graph with
             one input and one output, float32, channels last.
         data: Has the splits "train" and "val".
-        recipe: How to train.
+        recipe: How to train. None chooses the settings from the images, the network and the
+            machine, as `kseg.plan` does; a resumed run keeps those that were chosen.
         run_dir: Folder for checkpoints, history and pictures.
         resume: Whether to go on from the last checkpoint in run_dir, if there is one.
         teacher: A trained network of the same classes, whose logits the model learns beside the
@@ -94,10 +102,15 @@ def fit(
         DiskFullError: If a checkpoint has no room.
         KeyboardInterrupt: If it was interrupted; its last step is saved.
     """
-    recipe, path = recipe or Recipe(), Path(run_dir)
+    path = Path(run_dir)
+    wishes = recipe if isinstance(recipe, Wishes) else Wishes()
+    if not isinstance(recipe, Recipe):
+        recipe = _settings_of(path, wishes) if resume else None
+    asked = recipe or Recipe(**wishes.settings)
     if isinstance(loss, str):
-        recipe, loss = replace(recipe, loss=loss), None
-    if recipe.deterministic and keras.backend.backend() == "tensorflow":
+        asked, loss = replace(asked, loss=loss), None
+        wishes = replace(wishes, settings={**wishes.settings, "loss": asked.loss})
+    if asked.deterministic and keras.backend.backend() == "tensorflow":
         from kseg.training._tensorflow import enable_determinism
 
         enable_determinism()
@@ -106,33 +119,58 @@ def fit(
     check_arguments(model, data, teacher)
     if loss is None:
         check_logits(model)
-    report = check_data(data)  # names all bad files, before one of them is opened
-    crop = crop_of(recipe, data)
-    check_sizes(model, data, crop, recipe.size)
-    check_memory(model, crop, recipe.batch_size, largest_of(data, recipe.size))
+    report, speed = check_data(data), None  # names all bad files, before one is opened
+    if recipe is not None:
+        check_recipe(model, data, asked)
+    else:
+        plan = make_plan(model, data, report, wishes)
+        for line in plan.lines:
+            wishes.tell(line)
+        asked, speed = plan.recipe, None if teacher else plan.speed
     path.mkdir(parents=True, exist_ok=True)
     with locked(path), interruptible() as interruption:
-        record, earlier = begin(path, model, data, recipe, (report, teacher, loss), resume)
-        if earlier is not None:
-            recipe = replace(recipe, epochs=earlier["recipe"]["epochs"], minutes=None)
-        pixels = np.sum([report.pixels[name] for name in trained_splits(recipe)], axis=0)
-        made = loss_on_label_maps(loss) if loss is not None else make_loss(recipe, pixels)
-        job = _Job(data, report, recipe, made, path, tuple(callbacks), interruption)
+        record, earlier = begin(path, model, data, asked, (report, teacher, loss), resume)
+        pixels = np.sum([report.pixels[name] for name in trained_splits(asked)], axis=0)
+        made = loss_on_label_maps(loss) if loss is not None else make_loss(asked, pixels)
+        job = _Job(data, asked, made, path, tuple(callbacks), interruption, wishes.started)
         with (
-            frozen(model, recipe.freeze),
-            taught(model, teacher, recipe.distillation),
-            _quick_norms(model),
-            telling_of_memory(crop, recipe.batch_size),
+            frozen(model, asked.freeze),
+            taught(model, teacher, asked.distillation),
+            quick_norms(model),
+            telling_of_memory(crop_of(asked, data), asked.batch_size),
         ):
-            if recipe.minutes is not None:
-                recipe = replace(
-                    recipe, epochs=epochs_in_minutes(model, data, recipe, made), minutes=None
-                )
-                job = replace(job, recipe=recipe)
-            record["recipe"] = asdict(recipe)
+            job = _paced(model, job, speed, earlier)
+            record |= {"recipe": asdict(job.recipe), "pace": job.pace}
             run = Run.write(path, record)
             _train(model, job, resume)
     return run
+
+
+def _settings_of(path: Path, wishes: Wishes) -> Recipe | None:
+    """Returns the settings of a run that is resumed, changed as wished; None for a new run."""
+    if not is_run(path) or not (asked := open_run(path).record["asked"]):
+        return None
+    return Recipe(**{**asked, **wishes.settings})
+
+
+def _paced(
+    model: keras.Model, job: _Job, speed: Speed | None, earlier: dict[str, Any] | None
+) -> _Job:
+    """Returns the job with its length: that of its earlier part, or what fits into the minutes."""
+    recipe, pace = job.recipe, None
+    if earlier is not None:
+        epochs, minutes = earlier["recipe"]["epochs"], earlier["recipe"]["minutes"]
+        return replace(
+            job, recipe=replace(recipe, epochs=epochs, minutes=minutes), pace=earlier["pace"]
+        )
+    if recipe.minutes is not None:
+        speed = speed or measure(model, job.data, recipe, job.loss)
+        val = 0 if recipe.with_val else len(job.data.files("val"))
+        images = (min(val, recipe.validate_images or val), val)
+        epoch = len(training_split(job.data, recipe))
+        pace = first_pace(recipe, speed, images, epoch, time.monotonic() - job.started)
+        recipe = replace(recipe, epochs=pace["parts"])
+    return replace(job, recipe=recipe, pace=pace)
 
 
 def _train(model: keras.Model, job: _Job, resume: bool) -> None:
@@ -144,12 +182,16 @@ def _train(model: keras.Model, job: _Job, resume: bool) -> None:
             stacklevel=3,
         )
     split = training_split(data, recipe)
-    steps = len(split)
+    steps, every, pace = len(split), recipe.validate_every, None
+    if job.pace:
+        steps, every = job.pace["steps"], job.pace["validate_every"]
+        pace = Pace(recipe, steps, every, recipe.epochs, job.started, job.pace["final"])
     compile_model(model, recipe, steps, job.loss)
     average = WeightAverage(recipe.suited(recipe.average, recipe.epochs * steps))
+    judges = validated(data, recipe.validate_images)
 
     def score(model):
-        scores = evaluate(model, data, size=recipe.size)
+        scores = evaluate(model, judges, size=recipe.size)
         write_preview(path / "preview.png", model, data, recipe.size)
         return scores
 
@@ -158,9 +200,11 @@ def _train(model: keras.Model, job: _Job, resume: bool) -> None:
         average,
         None if recipe.with_val else score,
         (recipe.epochs, steps),
-        recipe.validate_every,
+        every,
         lambda number: ", ".join(str(pair.image) for pair in split.files(number)),
         job.interruption,
+        pace,
+        recipe.patience,
     )
     model.kseg_size = recipe.size
     if resume:
@@ -170,7 +214,7 @@ def _train(model: keras.Model, job: _Job, resume: bool) -> None:
         keeper.on_epoch_end(len(keeper.history))
     if keeper.batch:
         _fit(model, split, keeper, job, to=len(keeper.history) + 1)
-    _fit(model, split, keeper, job, to=recipe.epochs)
+    _fit(model, split, keeper, job, to=_WITHOUT_END if pace else recipe.epochs)
     job.interruption.deferred = False
     _, _, groups = read_checkpoint(path, "best", {"average": shapes_of(model.variables)})
     assign(model.variables, groups["average"], path)
@@ -184,15 +228,15 @@ def _fit(model: keras.Model, split: Split, keeper: Keeper, job: _Job, *, to: int
     What is left of an epoch that was stopped in its middle is an epoch of its own to Keras.
     """
     done = len(keeper.history)
-    if done < to:
+    if done < to and not keeper.finished:
         model.fit(
             Stream(split, keeper.steps_done, job.recipe.workers),
             initial_epoch=done,
             epochs=to,
-            steps_per_epoch=len(split) - keeper.batch,
+            steps_per_epoch=keeper.length[1] - keeper.batch,
             shuffle=False,
             verbose=0,
-            callbacks=[*job.callbacks, keeper.average, keeper],
+            callbacks=[*job.callbacks, keeper.average, *filter(None, [keeper.pace]), keeper],
         )
 
 
@@ -204,11 +248,3 @@ def _norm_of_one_number(model: keras.Model) -> str | None:
             if any(tensor.shape[1:3] == (1, 1) for tensor in tensors):
                 return layer.name
     return None
-
-
-def _quick_norms(model: keras.Model) -> contextlib.AbstractContextManager[None]:
-    if keras.backend.backend() != "tensorflow":
-        return contextlib.nullcontext()
-    from kseg.training._tensorflow import fused_norms
-
-    return fused_norms(model)

@@ -105,8 +105,8 @@ def check_memory(
     else:
         what = f"scoring an image of {largest[0]} x {largest[1]}"
     raise MemoryNeededError(
-        f"The training needs about {_read_well(max(step, score))} of memory for {what}, beside "
-        f"{_read_well(_PROCESS)} for itself, and {_read_well(available)} are free. "
+        f"The training needs about {read_well(max(step, score))} of memory for {what}, beside "
+        f"{read_well(_PROCESS)} for itself, and {read_well(available)} are free. "
         f"{_what_fits(model, crop, batch_size, room)}"
     )
 
@@ -158,7 +158,7 @@ def _what_fits(model, crop, batch_size, room) -> str:
     return f"Take {', or '.join(options)}."
 
 
-def _read_well(count: int) -> str:
+def read_well(count: int) -> str:
     """Returns bytes in the unit that suits them."""
     return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{max(1, round(count / 1e6))} MB"
 

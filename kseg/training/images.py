@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import keras
+import numpy as np
 from PIL import Image
 
 from kseg.data import Augmentation, Data, Split
@@ -72,3 +73,14 @@ def crop_of(recipe: Recipe, data: Data) -> tuple[int, int]:
         return recipe.crop
     height, width = recipe.size or data.read(data.files("train")[0])[1].shape
     return height + -height % 32, width + -width % 32
+
+
+def validated(data: Data, count: int | None) -> Data:
+    """Returns the data set with so many of its validation images, spread evenly; None for all."""
+    pairs = data.pairs.get("val", ())
+    if count is None or count >= len(pairs):
+        return data
+    picks = np.linspace(0, len(pairs) - 1, count).round().astype(int)
+    part = replace(data, pairs={**data.pairs, "val": tuple(pairs[pick] for pick in picks)})
+    part.looked_at.update(data.looked_at)
+    return part

@@ -57,6 +57,8 @@ _RULES: dict[str, _Rule] = {
     "color": _FRACTION,
     "flip": _YES_OR_NO,
     "validate_every": _AT_LEAST_1,
+    "validate_images": _AT_LEAST_1,
+    "patience": _AT_LEAST_1,
     "with_val": _YES_OR_NO,
     "workers": _AT_LEAST_1,
     "deterministic": _YES_OR_NO,
@@ -75,9 +77,14 @@ _MOST: dict[str, float] = {
     "dice": 1000,
     "distillation": 1_000_000,
     "validate_every": 100_000,
+    "validate_images": 10_000_000,
+    "patience": 100_000,
     "workers": 1000,
 }
-_OPTIONAL = ("minutes", "size", "crop", "clip_norm", "freeze", "class_weights")
+_OPTIONAL = (
+    "minutes", "size", "crop", "clip_norm", "freeze", "class_weights", "validate_images",
+    "patience",
+)  # fmt: skip
 # Steps times (1 - decay): how often a running average is renewed within a training.
 _FORGETTING = 20
 
@@ -88,8 +95,10 @@ class Recipe:
 
     Attributes:
         epochs: Times that each training image is seen.
-        minutes: Instead of epochs: about as many as fit into this time. The speed is measured
-            once, at the start, and `epochs` is what the run folder records.
+        minutes: Instead of epochs: train for this long, validation and checkpoints included. The
+            rate falls with the time that is left, so it is 0 at the end however fast the machine
+            turns out to be. The training goes in parts of about a fortieth of the time, and
+            `epochs` in the run folder and the rows of its history are parts.
         batch_size: Images in a step.
         size: Working size, (height, width) that images are fitted into; None keeps their own.
         crop: (height, width) of training crops, multiples of 32; None takes the working size, or
@@ -116,7 +125,11 @@ class Recipe:
         scale: Smallest and largest random enlargement.
         flip: Whether half the images are mirrored.
         color: Largest relative change of brightness, contrast and saturation.
-        validate_every: Epochs between evaluations.
+        validate_every: Epochs between evaluations. By minutes, they are rarer where they would take
+            over an eighth of the time.
+        validate_images: How many validation images, spread evenly, these evaluations use; None
+            for all.
+        patience: Stop after so many evaluations in a row without a better mean IoU; None never.
         with_val: Whether the validation images are trained on too, for the last training of all,
             once they have done their part. They can then judge no longer: nothing is evaluated,
             and the last weights are the best.
@@ -149,6 +162,8 @@ class Recipe:
     flip: bool = True
     color: float = 0.3
     validate_every: int = 1
+    validate_images: int | None = None
+    patience: int | None = None
     with_val: bool = False
     workers: int = 1
     deterministic: bool = False

@@ -18,8 +18,8 @@ from kseg.data.transforms import fit_inside, resize
 from kseg.metrics import BoundaryCounts, Calibration, ConfusionMatrix, Scores, probabilities_of
 from kseg.training.checkpoints import read_checkpoint
 from kseg.training.evaluation import Judged, Look, judge
-from kseg.training.files import write_atomically
 from kseg.training.run import Run
+from kseg.training.writing import write_atomically
 
 FILES = ("report.html", "scores.json", "confusion.csv")
 _EXAMPLES = 3  # of the best images, and of the worst

@@ -49,6 +49,13 @@ class _Source(_Record):
     fingerprint: str
 
 
+class _Pace(_Record):
+    steps: Annotated[int, Field(ge=1, le=10**9)]
+    parts: Annotated[int, Field(ge=1, le=10**6)]
+    validate_every: Annotated[int, Field(ge=1, le=10**6)]
+    final: Annotated[float, Field(ge=0, le=10**9)]
+
+
 class _RunRecord(_Record):
     """What run.json holds; a run of an older kseg may lack what has a default here."""
 
@@ -58,6 +65,7 @@ class _RunRecord(_Record):
     classes: _Classes = Field(validation_alias=AliasChoices("classes", "label_map"))
     size: Annotated[list[_Side], Field(min_length=2, max_length=2)] | None
     recipe: dict[str, Any] | None = None
+    pace: _Pace | None = None
     asked: dict[str, Any] | None = None
     data: _Source | None = None
     backend: str | None = None

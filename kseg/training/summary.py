@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from kseg.training.checkpoints import has_checkpoints, read_checkpoint
-from kseg.training.records import read_run_record
 from kseg.training.run import is_run
+from kseg.training.run_schema import read_run_record
 
 _DEPTH = 4  # folders below the one that is searched
 

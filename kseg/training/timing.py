@@ -1,4 +1,4 @@
-"""How many epochs fit into some minutes."""
+"""How fast a machine trains and scores, measured by a few steps and images."""
 
 import time
 
@@ -10,16 +10,22 @@ from kseg.inference import predict
 from kseg.training.callbacks import read, write
 from kseg.training.compile import compile_model
 from kseg.training.images import Stream, training_split
+from kseg.training.pace import Speed
 from kseg.training.recipe import Recipe
 
 _TIMED_STEPS = 6
+_TIMED_IMAGES = 3
 
 
-def epochs_in_minutes(
-    model: keras.Model, data: Data, recipe: Recipe, loss: keras.losses.Loss
-) -> int:
-    """Returns how many epochs fit into recipe.minutes, by timing a few steps and images."""
-    started = time.monotonic()
+def measure(model: keras.Model, data: Data, recipe: Recipe, loss: keras.losses.Loss) -> Speed:
+    """Times a few steps and images; the model's variables are as before afterwards.
+
+    Args:
+        model: The network.
+        data: The data set.
+        recipe: Whose steps are timed.
+        loss: Takes label maps and logits.
+    """
     split = training_split(data, recipe)
     compile_model(model, recipe, len(split), loss)
     before = read(model.variables)
@@ -33,13 +39,11 @@ def epochs_in_minutes(
     )
     write(model.variables, before)
     images = []
-    for pair in () if recipe.with_val else data.files("val")[:3]:
+    for pair in () if recipe.with_val else data.files("val")[:_TIMED_IMAGES]:
         begin = time.monotonic()
         predict(model, np.asarray(data.read(pair)[0]), size=recipe.size)
         images.append(time.monotonic() - begin)
-    validation = min(images, default=0.0) * len(data.files("val")) / recipe.validate_every
-    left = (recipe.minutes or 0) * 60 - 2 * (time.monotonic() - started)
-    return max(1, int(left / (clock.step_seconds() * len(split) + validation)))
+    return Speed(clock.step_seconds(), min(images, default=0.0))
 
 
 class Clock(keras.callbacks.Callback):

@@ -2,7 +2,6 @@ import csv
 import hashlib
 import json
 from dataclasses import asdict, replace
-from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -11,7 +10,6 @@ from PIL import Image
 
 import kseg
 from kseg.inference import predict_logits
-from kseg.losses import LOSSES
 from kseg.training import fitting, timing
 from kseg.training.callbacks import Keeper
 from kseg.training.checkpoints import read_checkpoint
@@ -231,36 +229,10 @@ def test_crop_is_the_first_pictures_size_rounded_up_to_32(tmp_path, write_rectan
     assert crop(replace(QUICK, size=(65, 32), crop=(32, 32)), data) == (32, 32)
 
 
-def test_minutes_become_epochs_once(training_data, own_model, monkeypatch):
-    """Two steps a second and no time for evaluation: 45 seconds are 45 epochs of 2 steps."""
-    monkeypatch.setattr(timing.Clock, "step_seconds", lambda clock: 0.5)
-    monkeypatch.setattr(timing, "time", SimpleNamespace(monotonic=lambda: 0.0))
-    model = own_model()
-    before = model.get_weights()
-    recipe = replace(QUICK, minutes=0.75)
-    loss = LOSSES["cross_entropy"](None, 0.0)
-    assert timing.epochs_in_minutes(model, training_data, recipe, loss) == 45
-    for old, new in zip(before, model.get_weights(), strict=True):
-        np.testing.assert_array_equal(old, new)
-
-
 def test_clock_passes_over_the_first_steps():
     clock = timing.Clock()
     clock.times = [0, 100, 101, 103, 104, 105]
     assert clock.step_seconds() == 1
-
-
-def test_minutes_are_recorded_as_epochs_and_resumed_as_those(
-    tmp_path, training_data, own_model, monkeypatch
-):
-    monkeypatch.setattr(fitting, "epochs_in_minutes", lambda *_: 2)
-    recipe = replace(QUICK, minutes=5)
-    run = kseg.fit(own_model(), training_data, recipe, run_dir=tmp_path)
-    assert run.record["recipe"]["epochs"] == 2 and run.record["recipe"]["minutes"] is None
-    monkeypatch.setattr(fitting, "epochs_in_minutes", None)
-    again = kseg.fit(own_model(), training_data, recipe, run_dir=tmp_path, resume=True)
-    assert again.record["recipe"]["epochs"] == 2
-    assert read_checkpoint(tmp_path)[1]["epoch"] == 2
 
 
 def test_progress_goes_to_standard_error_only(tmp_path, training_data, own_model, capfd):

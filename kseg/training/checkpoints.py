@@ -90,7 +90,7 @@ def read_checkpoint(
             check_size(file, shapes)
         if not file.is_file() or sha256(file) != manifest["sha256"]["weights.h5"]:
             problems[step] = f"{file} is damaged: its sha256 is not that of its manifest."
-            warnings.warn(f"{file} is damaged; an older checkpoint is used.", stacklevel=2)
+            warnings.warn(f"{file} is damaged, so it is passed over.", stacklevel=2)
             continue
         return step, manifest, read_weights(file, shapes)
     if problems:

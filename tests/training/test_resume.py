@@ -107,7 +107,7 @@ def test_damaged_weights_are_passed_over_with_a_warning(tmp_path, trained):
     shutil.copytree(trained[1].path, path)
     last = max((path / "checkpoints").iterdir())
     (last / "weights.h5").write_bytes((last / "weights.h5").read_bytes()[:-1000])
-    with pytest.warns(UserWarning, match=r"weights\.h5 is damaged; an older checkpoint is used"):
+    with pytest.warns(UserWarning, match=r"weights\.h5 is damaged, so it is passed over"):
         model = kseg.load(path, checkpoint="last")
     shutil.rmtree(last)
     _, manifest, groups = read_checkpoint(path)

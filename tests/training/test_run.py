@@ -76,7 +76,9 @@ def test_damaged_weights_are_passed_over_with_a_warning(tmp_path):
     checkpoint(tmp_path, 2, 0.2)
     damage(tmp_path, 2)
     for which in ("last", "best"):
-        with pytest.warns(UserWarning, match=r"00000002/weights\.h5 is damaged; an older"):
+        with pytest.warns(
+            UserWarning, match=r"00000002/weights\.h5 is damaged, so it is passed over"
+        ):
             step, _, arrays = read_checkpoint(tmp_path, which)
         assert step == 1 and arrays["model"][0][0, 0] == 1
 

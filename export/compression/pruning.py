@@ -58,7 +58,8 @@ def prune(
         The run.
 
     Raises:
-        ValueError: If sparsity is not within 0..1, exclude matches no layer, or as `kseg.fit`.
+        ValueError: If sparsity is not within 0..1, exclude matches no layer, or `kseg.fit`
+            refuses an argument.
 
     Source: Zhu and Gupta, 2017, https://arxiv.org/abs/1710.01878.
     """
@@ -144,7 +145,7 @@ class KeepClusters(keras.callbacks.Callback):
     """
 
     def __init__(self, exclude: Sequence[str] = ()):
-        """Sets what was left out; as `cluster`."""
+        """Sets which layers `cluster` left out."""
         super().__init__()
         self.exclude = exclude
 

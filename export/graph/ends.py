@@ -3,6 +3,7 @@
 import keras
 from keras import layers
 
+from export.tflite.fixed_size import whole_stride
 from kseg.analysis.graph import Graph, Step
 from kseg.layers import CropLike, Resize
 
@@ -75,15 +76,14 @@ def own_stride(graph: Graph) -> int:
         ValueError: If it is no whole number, the same in both directions.
     """
     size, coarse = graph.shapes[graph.image][1:3], graph.shapes[graph.outputs[0]][1:3]
-    fit = [s for s in range(1, max(size) + 1) if tuple(-(-side // s) for side in size) == coarse]
-    if not fit:
+    stride = whole_stride((size[0], size[1]), (coarse[0], coarse[1]))
+    if stride is None:
         raise ValueError(
             f"The model makes {coarse} logits of an image of {size}; they must be a grid of the "
             'image, such as (H, W) or (H / 2, W / 2). Pad its convolutions with padding="same", '
             "or crop or resize what it returns."
         )
-    # Small maps fit several strides; networks have powers of two.
-    return next((s for s in fit if s & (s - 1) == 0), fit[0])
+    return stride
 
 
 def _factor(step: Step, graph: Graph) -> int | None:

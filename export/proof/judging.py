@@ -1,6 +1,5 @@
 """The first step of a delivery: is a converted file what was ordered, and as good as its model?"""
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +22,7 @@ from export.tflite.runtime import Endpoint, FixedSize, load_tflite
 from kseg.classes import Classes
 from kseg.data import Data
 from kseg.inference import Segmenter
+from kseg.training.writing import sha256
 
 _AGREEMENT_IMAGES = 16
 _TIMED_RUNS = 10
@@ -142,5 +142,5 @@ def judge(
         )
     placement = place(path, target, path.parent)
     (latency,) = benchmark([path], runs=_TIMED_RUNS)
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    digest = sha256(path)
     return Judgement(graph, digest, *ends, comparison, placement, latency)

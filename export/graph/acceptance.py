@@ -1,5 +1,6 @@
 """Which models can be converted; any other is refused in a sentence that says what to write."""
 
+import inspect
 from typing import Any
 
 import keras
@@ -118,8 +119,14 @@ def _check_channels(graph: Graph, model: keras.Model) -> None:
         )
 
 
+def _trains(step: Step) -> bool:
+    """Whether a layer was told to train; Keras's image layers, such as Resizing, say so unasked."""
+    told = inspect.signature(step.layer.call).parameters.get("training")
+    return bool(step.training) and (told is None or told.default is not True)
+
+
 def _check_step(step: Step) -> None:
-    if step.training:
+    if _trains(step):
         raise ValueError(
             f"The layer {step.name} is called with training=True, so that its result depends on "
             "the other images of a batch or on chance; call it with training=False."

@@ -174,8 +174,8 @@ def _highest_around(values: np.ndarray, distance: int) -> np.ndarray:
         size, reach = 2 * distance + 1, 1
         while reach < size:  # maxima over 1, 2, 4, ... pixels, then over the rest
             step = min(reach, size - reach)
-            ahead = np.take(padded, np.arange(step, padded.shape[axis]), axis)
-            kept = np.take(padded, np.arange(padded.shape[axis] - step), axis)
+            before = (slice(None),) * axis
+            ahead, kept = padded[(*before, slice(step, None))], padded[(*before, slice(-step))]
             padded, reach = np.maximum(kept, ahead), reach + step
         values = padded
     return values

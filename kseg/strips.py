@@ -62,6 +62,21 @@ def label_map(logits: np.ndarray, size: tuple[int, int] | None = None) -> np.nda
     return labels
 
 
+def resized_strips(logits: np.ndarray, size: tuple[int, int]) -> Iterator[tuple[slice, np.ndarray]]:
+    """Yields rows and the logits of `resize_logits` in them, strip after strip.
+
+    Args:
+        logits: float32 (h, w, num_classes).
+        size: (H, W) to resize to.
+    """
+    planes = []
+    for rows, _, plane in _strips(logits, size):
+        planes.append(plane)
+        if len(planes) == logits.shape[-1]:
+            yield rows, np.stack(planes, axis=-1)
+            planes.clear()
+
+
 def _strips(logits: np.ndarray, size: tuple[int, int]) -> Iterator[tuple[slice, int, np.ndarray]]:
     """Yields (rows, class, logits of these rows and this class, resized), strip after strip."""
     planes = np.ascontiguousarray(np.moveaxis(logits, -1, 0), "float32")

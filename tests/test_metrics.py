@@ -231,3 +231,9 @@ def test_class_map_has_no_probabilities_even_where_it_was_resized():
     assert probabilities_of(one_hot) is None
     resized = keras.ops.image.resize(one_hot, (40, 40), interpolation="bilinear")
     assert probabilities_of(np.asarray(resized)) is None
+
+
+def test_probabilities_near_1_are_no_class_map():
+    sure = np.full((4, 4, 3), 1e-7, "float32")
+    sure[..., 0] = 1 - 2e-7
+    np.testing.assert_array_equal(probabilities_of(sure), sure)

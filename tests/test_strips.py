@@ -38,3 +38,12 @@ def test_256_classes_fit():
     logits = np.zeros((1, 1, 256), "float32")
     logits[..., 255] = 1
     assert (label_map(logits, (2, 2)) == 255).all()
+
+
+def test_strips_together_are_the_resized_logits(monkeypatch):
+    monkeypatch.setattr(strips, "_PIXELS", 100)
+    logits = np.random.default_rng(0).normal(size=(9, 11, 4)).astype("float32")
+    found = list(strips.resized_strips(logits, (37, 23)))
+    assert [rows.start for rows, _ in found] == list(range(0, 37, 4))
+    joined = np.concatenate([scores for _, scores in found])
+    np.testing.assert_array_equal(joined, strips.resize_logits(logits, (37, 23)))

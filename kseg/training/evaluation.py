@@ -10,7 +10,7 @@ from kseg.data.transforms import FILL
 from kseg.inference import Segmenter, channels_of, working_logits
 from kseg.metrics import ConfusionMatrix, Scores
 from kseg.progress import progress as show
-from kseg.strips import label_map, resize_logits
+from kseg.strips import label_map, resized_strips
 
 
 def evaluate(
@@ -97,9 +97,13 @@ class Judged:
         """Returns the predicted label map, uint8 (H, W)."""
         return label_map(self.logits, self.seen)[: self.truth.shape[0], : self.truth.shape[1]]
 
-    def scores(self) -> np.ndarray:
-        """Returns the logits of each pixel, float32 (H, W, num_classes)."""
-        return resize_logits(self.logits, self.seen)[: self.truth.shape[0], : self.truth.shape[1]]
+    def scores(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yields the truth and the logits of a few rows after the other: (h, W), (h, W, C)."""
+        height, width = self.truth.shape
+        for rows, logits in resized_strips(self.logits, self.seen):
+            if rows.start < height:
+                truth = self.truth[rows]
+                yield truth, logits[: len(truth), :width]
 
 
 def judge(

@@ -97,9 +97,9 @@ def examine(images: Iterable[Judged], classes: Classes) -> Report:
         ValueError: If there is no pixel to score.
     """
     count = classes.num_classes
-    matrix, boundaries, calibration = ConfusionMatrix(count), BoundaryCounts(count), Calibration()
+    matrix, boundaries = ConfusionMatrix(count), BoundaryCounts(count)
+    calibration: Calibration | None = Calibration()
     examples: list[Example] = []
-    has_probabilities = True
     for judged in images:
         labels = judged.labels()
         own = ConfusionMatrix(count)
@@ -107,11 +107,8 @@ def examine(images: Iterable[Judged], classes: Classes) -> Report:
         matrix.counts += own.counts
         matrix.images += 1
         boundaries.update(judged.truth, labels)
-        probabilities = probabilities_of(judged.scores()) if has_probabilities else None
-        if probabilities is None:
-            has_probabilities = False
-        else:
-            calibration.update(judged.truth, probabilities)
+        if calibration is not None and not _calibrate(calibration, judged):
+            calibration = None
         if own.counts.any():
             examples.append(_example(judged, labels, own.scores(classes.names).mean_iou))
             examples.sort(key=lambda example: example.mean_iou)
@@ -121,7 +118,7 @@ def examine(images: Iterable[Judged], classes: Classes) -> Report:
         classes,
         matrix.scores(classes.names),
         boundaries.iou_per_class(classes.names),
-        calibration if has_probabilities else None,
+        calibration,
         tuple(examples[:worst]),
         tuple(reversed(examples[worst:])),
     )
@@ -203,6 +200,16 @@ def report_on_run(run: Run, model: keras.Model, data: Data, progress: bool = Fal
     page = make_page(report, run.path.resolve().name, facts, history)
     write_atomically(run.path / FILES[0], page)
     return report
+
+
+def _calibrate(calibration: Calibration, judged: Judged) -> bool:
+    """Adds an image to the calibration; returns whether the model gives probabilities."""
+    for truth, scores in judged.scores():
+        probabilities = probabilities_of(scores)
+        if probabilities is None:
+            return False
+        calibration.update(truth, probabilities)
+    return True
 
 
 def _example(judged: Judged, labels: np.ndarray, mean_iou: float) -> Example:

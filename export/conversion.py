@@ -82,8 +82,7 @@ def convert(
         head, added = heads_of(trace(model, size), options.head)
         noisy = cache(partial(NoisyLayers, fixed, recipe, added, images))
         content = for_device(to_tflite(fixed.model, recipe, added, images), TARGETS[target])
-        kept: list[str] = []
-        passes = partial(_passes, original, validation, options)
+        passes, kept = partial(_passes, original, validation, options), list[str]()
         if options.rescue and not passes(content):
             content, kept = fewest_in_float(noisy(), passes)
         names = options.classes if validation is None else validation.classes

@@ -24,7 +24,7 @@ def check_request(
     input_size: tuple[int, int],
     path: Path,
 ) -> keras.Model:
-    """Refuses what cannot be converted; arguments and errors as `export.convert`.
+    """Refuses what cannot be converted, by the arguments and with the errors of `export.convert`.
 
     Returns:
         The model as one whose layers can be followed; see `as_network`.
@@ -45,12 +45,24 @@ def check_request(
     if len(sizes) != 2 or not all(isinstance(side, int) and side > 0 for side in sizes):
         raise ValueError(f"input_size must be (height, width) in pixels; got {input_size}.")
     _check_place(path)
+    check_backend("convert")
+    return as_network(model, (sizes[0], sizes[1]))
+
+
+def check_backend(caller: str) -> None:
+    """Refuses to go on where Keras does not run on TensorFlow.
+
+    Args:
+        caller: The name of the function that needs it.
+
+    Raises:
+        ValueError: If Keras runs on another backend.
+    """
     if keras.backend.backend() != "tensorflow":
         raise ValueError(
-            f"convert needs the TensorFlow backend; Keras runs on {keras.backend.backend()}. Set "
+            f"{caller} needs the TensorFlow backend; Keras runs on {keras.backend.backend()}. Set "
             "KERAS_BACKEND=tensorflow and load the run there."
         )
-    return as_network(model, (sizes[0], sizes[1]))
 
 
 def _check_place(path: Path) -> None:
@@ -75,7 +87,7 @@ def check_options(
     validation: Data | None,
     options: ExportOptions,
 ) -> None:
-    """Refuses options that do not fit; arguments and errors as `export.convert`."""
+    """Refuses options that do not fit; see `export.convert` for arguments and errors."""
     check_free(path, options.overwrite)
     channels = channels_of(model)
     if recipe.images and recipe.images[0].shape[-1] != channels:

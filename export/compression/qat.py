@@ -40,7 +40,7 @@ from export.proof.verification import verify
 from export.proof.workshop import workshop
 from export.proof.writing import write
 from export.recipes import INT8
-from export.refusals import check_options, check_request
+from export.refusals import check_backend, check_options, check_request
 from export.targets import TARGETS
 from export.tflite.runtime import load_tflite
 from kseg.analysis.graph import trace
@@ -205,11 +205,7 @@ def quantization_aware(
             raise ValueError(
                 f"quantization_aware has no use for the recipe's {name}; leave it out."
             )
-    if keras.backend.backend() != "tensorflow":
-        raise ValueError(
-            "quantization_aware needs the TensorFlow backend; Keras runs on "
-            f"{keras.backend.backend()}. Set KERAS_BACKEND=tensorflow and load the run there."
-        )
+    check_backend("quantization_aware")
     # At the size of a stride, for an error before any image is read.
     read_graph(model, (64, 64))
     pixels = check_data(data).pixels["train"]

@@ -117,11 +117,14 @@ def _telling_of_full_disks(path: Path, needed: int) -> Iterator[None]:
     try:
         yield
     except Exception as error:
+        told = _as_system_error(error)
+        if not isinstance(told, OSError):
+            raise
         # The error seldom says on which of the two disks there is no room.
         places = (path, Path(tempfile.gettempdir()) / path.name)
         tightest = min(places, key=lambda place: shutil.disk_usage(place.parent).free)
         with telling_of_full_disks(tightest, needed):
-            raise _as_system_error(error) from None
+            raise told from error.__cause__
 
 
 def _as_system_error(error: Exception) -> Exception:

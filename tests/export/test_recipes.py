@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -32,5 +35,13 @@ def test_full_integer_wants_real_images():
         full_integer([image / 127.5 - 1 for image in images])
     with pytest.raises(ValueError, match="of one colour"):
         full_integer([np.full((16, 16, 3), shade, "uint8") for shade in range(10, 18)])
-    with pytest.raises(ValueError, match=r"shape \(H, W, 3\); got shape \(16, 16\)"):
-        full_integer([image[..., 0] for image in images])
+    with pytest.raises(ValueError, match=r"images of one number of channels; .* \(\) and \(3,\)"):
+        full_integer([*images, images[0][..., 0]])
+    with pytest.raises(ValueError, match=r"got shape \(16,\)"):
+        full_integer([image[0, :, 0] for image in images])
+    assert full_integer([image[..., 0] for image in images]).images[0].shape == (16, 16, 1)
+
+
+def test_the_words_of_the_command_line_load_no_library():
+    code = "import sys, export.recipes; sys.exit('keras' in sys.modules or 'numpy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -169,6 +169,12 @@ def test_a_full_temporary_folder_is_told_with_the_bytes_needed(tmp_path, error):
     assert not list(tmp_path.iterdir())
 
 
-def test_other_errors_pass(tmp_path):
-    with pytest.raises(RuntimeError, match=r"^bug$"), workshop(tmp_path / "x.tflite", 1):
-        raise RuntimeError("bug")
+def test_other_errors_pass_with_their_cause(tmp_path):
+    with (
+        pytest.raises(RuntimeError, match=r"^bug$") as caught,
+        workshop(tmp_path / "x.tflite", 1),
+    ):
+        raise RuntimeError("bug") from KeyError("cause")
+    assert isinstance(caught.value.__cause__, KeyError)
+    with pytest.raises(PermissionError, match="no"), workshop(tmp_path / "x.tflite", 1):
+        raise PermissionError(errno.EACCES, "no")

@@ -29,7 +29,8 @@ class Classes:
                 or is no single line of text, or the colours do not match the names.
         """
         if not 2 <= len(self.names) <= 255:
-            raise ValueError(f"names must have 2 to 255 classes; got {len(self.names)}.")
+            few = " Put the background first, if it has no name." if len(self.names) == 1 else ""
+            raise ValueError(f"names must have 2 to 255 classes; got {len(self.names)}.{few}")
         for name in self.names:
             if not isinstance(name, str) or not re.fullmatch(r"[^\x00-\x1f\x7f]+", name):
                 raise ValueError(f"names must be lines of text; got {name!r}.")

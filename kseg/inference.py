@@ -15,6 +15,7 @@ from kseg.strips import label_map, resize_logits
 from kseg.tiles import label_tiles
 
 _TILE = 768  # pixels
+_MOST_SEEN = 50_000_000  # pixels that an image may be enlarged to
 _MANY_CLASSES = 32
 # A keras.Model is called through `predict_on_batch`, anything else as it is.
 Segmenter = Callable[[np.ndarray], Any]
@@ -123,6 +124,11 @@ def working_logits(
     if size is None and limit is not None and (own[0] > limit[0] or own[1] > limit[1]):
         size = limit
     fitted = fit_inside(own, size)
+    if fitted[0] * fitted[1] > max(_MOST_SEEN, own[0] * own[1]):
+        raise ValueError(
+            f"size must keep an image under {_MOST_SEEN:,} pixels; it would have "
+            f"{fitted[0]} x {fitted[1]}."
+        )
     found = []
     for scale in _check_scales(scales, fitted, limit):
         seen = image

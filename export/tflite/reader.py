@@ -206,7 +206,11 @@ def read_model(path: str | Path) -> ModelFile:
         raise ModelFileError(f"{path} is no .tflite file: it lacks the mark TFL3.")
     try:
         return _read(content)
-    except (struct.error, IndexError, ValueError, OverflowError) as error:
+    except struct.error:
+        raise ModelFileError(
+            f"{path} is damaged: it ends early, or points behind its end."
+        ) from None
+    except (IndexError, ValueError, OverflowError) as error:
         raise ModelFileError(f"{path} is damaged: {error}.") from None
 
 

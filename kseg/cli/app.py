@@ -105,8 +105,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = _exit_code(error)
         if code is None:
             raise
-        return _fail(str(error), code)
+        return _fail(_said(error), code)
     return 0
+
+
+def _said(error: Exception) -> str:
+    """Returns what an error says, without the number that the system's errors begin with."""
+    if isinstance(error, OSError) and error.strerror and error.filename is not None:
+        return f"{os.fsdecode(error.filename)}: {error.strerror}."
+    return str(error)
 
 
 def parse(argv: Sequence[str]) -> tuple[str, inspect.BoundArguments]:

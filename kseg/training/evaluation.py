@@ -136,8 +136,8 @@ def check_classes(num_classes: int, data: Data) -> None:
     if num_classes != data.classes.num_classes:
         raise ValueError(
             f"The model has {num_classes} classes and {data.source} has "
-            f"{data.classes.num_classes} names; build the model with "
-            f"num_classes={data.classes.num_classes}."
+            f"{data.classes.num_classes} names; they must be as many. Take the data that the model "
+            f"is for, or build a model with num_classes={data.classes.num_classes}."
         )
 
 

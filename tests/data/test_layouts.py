@@ -169,6 +169,15 @@ def test_copies_and_frames_stay_on_one_side(tmp_path):
     assert not videos[0] & videos[1] and len(videos[1]) == 3
 
 
+def test_yolo_whose_val_is_its_train_takes_a_part(tmp_path):
+    written("YOLO", tmp_path)
+    text = (tmp_path / "data.yaml").read_text()
+    (tmp_path / "data.yaml").write_text(text.replace("../valid/images", "../train/images"))
+    with pytest.warns(UserWarning, match="names the images of train for val too: left out"):
+        data = load_data(tmp_path)
+    assert (len(data.files("train")), len(data.files("val"))) == (5, 1)
+
+
 def test_upper_case_endings_are_read(tmp_path):
     written("split folders", tmp_path)
     file = tmp_path / "train/images/scene00.png"

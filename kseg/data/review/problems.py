@@ -37,6 +37,9 @@ def problem_of(text: str, file: str, *, stops: bool = False) -> Problem:
     """Makes a problem of a sentence such as `file: reason; what to do`."""
     head, colon, rest = text.partition(": ")
     if colon and ("/" in head or "\\" in head):
+        unread = " cannot be read"
+        if head.endswith(unread):
+            head, rest = head.removesuffix(unread), f"it cannot be read: {rest}"
         file, text = head, rest
     reason, semicolon, advice = text.rstrip(".").rpartition("; ")
     return Problem(file, reason if semicolon else advice, advice if semicolon else "", stops)

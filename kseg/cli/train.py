@@ -79,7 +79,7 @@ def train(
 
     from kseg.cli.opening import warn_if_val_was_seen
     from kseg.models import build, copy_weights
-    from kseg.training.plan import Wishes
+    from kseg.training.planning import Wishes
     from kseg.training.report import report_on_run
 
     images = kseg.load_data(data)

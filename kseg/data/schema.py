@@ -43,7 +43,7 @@ class Folders(BaseModel):
 Entry = str | Folders | list[tuple[str, str]]
 
 
-class Description(BaseModel):
+class DataFile(BaseModel):
     """What the YAML file of a data set says.
 
     Attributes:
@@ -171,7 +171,7 @@ class Description(BaseModel):
         return bits
 
 
-def described(content: Any) -> Description:
+def described(content: Any) -> DataFile:
     """Checks what a YAML file holds.
 
     Args:
@@ -186,7 +186,7 @@ def described(content: Any) -> Description:
     if not isinstance(content, dict):
         raise ValueError("a data file has lines such as `train: train.txt`.")
     try:
-        return Description.model_validate({str(key): value for key, value in content.items()})
+        return DataFile.model_validate({str(key): value for key, value in content.items()})
     except ValidationError as error:
         raise ValueError(_sentence(error.errors()[0])) from None
 
@@ -220,7 +220,7 @@ def _sentence(error: Any) -> str:
     if error["type"] == "missing":
         return f"the key {key!r} is missing."
     if error["type"] == "extra_forbidden":
-        keys = list(Description.model_fields)
+        keys = list(DataFile.model_fields)
         near = difflib.get_close_matches(key, keys, 1)
         meant = f" Did you mean {near[0]!r}?" if near else ""
         return f"unknown key {key[:80]!r}; keys are {', '.join(keys)}.{meant}"
@@ -257,7 +257,7 @@ def _ignore_rule(value: Any) -> str:
     )
 
 
-def check_ignored(description: Description) -> None:
+def check_ignored(description: DataFile) -> None:
     """Refuses an ignored id or colour that a class has.
 
     Raises:

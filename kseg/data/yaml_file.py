@@ -12,7 +12,7 @@ from kseg.data.entries import has, pairs_of
 from kseg.data.labels import settle
 from kseg.data.layouts import guess_layout
 from kseg.data.lists import Note
-from kseg.data.schema import Description, check_ignored, described
+from kseg.data.schema import DataFile, check_ignored, described
 from kseg.data.splitting import part_of
 from kseg.data.yaml_text import read_yaml
 
@@ -66,7 +66,7 @@ def _guessed(folder: Path) -> dict[str, Any]:
     return layout.content
 
 
-def _data(source: Path, description: Description) -> Data:
+def _data(source: Path, description: DataFile) -> Data:
     classes, lookup = _classes(description)
     base = source if source.is_dir() else source.parent
     color_ids: dict[int, int] = {}
@@ -109,7 +109,7 @@ def _ignored_id(lookup: np.ndarray) -> int:
     return free
 
 
-def _classes(description: Description) -> tuple[Classes, np.ndarray]:
+def _classes(description: DataFile) -> tuple[Classes, np.ndarray]:
     """Returns the classes in the order of their ids, merged, and the lookup from ids to them."""
     names = description.names
     if description.colors and len(description.colors) != len(names):

@@ -2,7 +2,7 @@
 
 from kseg.training.evaluation import evaluate
 from kseg.training.fitting import fit
-from kseg.training.plan import plan
+from kseg.training.planning import plan
 from kseg.training.recipe import Recipe
 from kseg.training.run import Run, load
 

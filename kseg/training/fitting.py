@@ -24,7 +24,7 @@ from kseg.training.images import Stream, crop_of, trained_splits, training_split
 from kseg.training.interruption import Interruption, interruptible
 from kseg.training.pace import Pace, Speed, first_pace
 from kseg.training.pictures import write_curves, write_preview
-from kseg.training.plan import Wishes, check_recipe, make_plan
+from kseg.training.planning import Wishes, check_recipe, make_plan
 from kseg.training.recipe import Recipe
 from kseg.training.run import Run, assign, is_run, open_run, shapes_of
 from kseg.training.timing import measure

@@ -169,6 +169,15 @@ def test_copies_and_frames_stay_on_one_side(tmp_path):
     assert not videos[0] & videos[1] and len(videos[1]) == 3
 
 
+def test_yolo_whose_val_is_its_train_takes_a_part(tmp_path):
+    written("YOLO", tmp_path)
+    text = (tmp_path / "data.yaml").read_text()
+    (tmp_path / "data.yaml").write_text(text.replace("../valid/images", "../train/images"))
+    with pytest.warns(UserWarning, match="names the images of train for val too: left out"):
+        data = load_data(tmp_path)
+    assert (len(data.files("train")), len(data.files("val"))) == (5, 1)
+
+
 def test_upper_case_endings_are_read(tmp_path):
     written("split folders", tmp_path)
     file = tmp_path / "train/images/scene00.png"
@@ -176,3 +185,26 @@ def test_upper_case_endings_are_read(tmp_path):
     file.unlink()
     with pytest.warns(UserWarning, match="read as it looks"):
         assert len(load_data(tmp_path).files("train")) == 6
+
+
+def test_shapes_may_be_merged_and_ids_be_any(tmp_path):
+    written("CVAT", tmp_path)
+    (tmp_path / "data.yaml").write_text(
+        "train: {images: images, annotations: annotations.xml}\n"
+        "names: {3: tree, 7: background, 300: car}\nmerge: {thing: [car, tree]}\n"
+    )
+    data = load_data(tmp_path / "data.yaml")
+    assert data.classes.names == ("thing", "background")
+    for pair, scene in zip(data.files("train"), SCENES, strict=True):
+        np.testing.assert_array_equal(data.read(pair)[1], scene.labels == 0)
+
+
+def test_what_no_shape_covers_is_ignored_where_there_is_no_background(tmp_path):
+    written("YOLO", tmp_path)
+    (tmp_path / "kseg.yaml").write_text(
+        "train: {images: train/images, annotations: train/labels}\nnames: [car, tree]\n"
+    )
+    data = load_data(tmp_path)
+    for pair, scene in zip(data.files("train"), SCENES, strict=False):
+        expected = np.array([255, 0, 1])[scene.labels]
+        np.testing.assert_array_equal(data.read(pair)[1], expected)

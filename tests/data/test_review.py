@@ -275,6 +275,12 @@ def test_trap_is_named(trap, folder):
     assert any(re.search(TRAPS[trap], line) for line in found), found
 
 
+def test_a_file_that_is_not_there_is_one_problem(tmp_path):
+    (problem,) = review(tmp_path / "gone.yaml").problems
+    assert problem.file == str(tmp_path / "gone.yaml") and problem.stops
+    assert problem.reason == "it cannot be read: No such file or directory"
+
+
 def test_there_are_25_traps():
     assert len(TRAPS) >= 25
 

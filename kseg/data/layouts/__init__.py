@@ -13,7 +13,7 @@ import yaml
 from kseg.data.dataset import Data
 from kseg.data.layouts.found import Folder, Layout, common_folder
 from kseg.data.layouts.known import find_annotations, find_cityscapes, find_voc, find_yolo
-from kseg.data.layouts.lists import find_lists
+from kseg.data.layouts.list_files import find_lists
 from kseg.data.layouts.pairs import PAIRS, find_pairs, pairs_in
 
 __all__ = ["LAYOUTS", "Layout", "guess_layout", "to_yaml"]

@@ -130,12 +130,16 @@ def _yolo(folder: Folder, file: Path, found: dict[str, Any]) -> Layout | None:
             }
     if "train" not in content:
         return None
+    same = [split for split in ("val", "test") if content.get(split) == content["train"]]
+    for split in same:
+        del content[split]
     content.setdefault("val", 0.2)
     # The ids of YOLO have no background; it becomes the first class.
     content["names"] = ["background", *(str(name) for name in names if name != "background")]
     notes = (
         f"Names of {file.name}; what no polygon covers is the class background.",
         "An image without a text file is all background.",
+        *(f"{file.name} names the images of train for {split} too: left out." for split in same),
     )
     return Layout("YOLO segmentation", content, notes)
 

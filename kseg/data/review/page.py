@@ -17,12 +17,12 @@ _PICTURES = 24
 _WIDTH = 300  # of a picture, in pixels
 _STYLE = (
     "body{font:15px/1.5 sans-serif;max-width:75em;margin:1em auto;padding:0 1em;color:#222;"
-    "overflow-wrap:anywhere}"
+    "overflow-wrap:anywhere}h1{font-size:1.4em}"
     "table{border-collapse:collapse;margin:1em 0;width:100%}"
     "td,th{padding:.3em .6em;text-align:left;border-bottom:1px solid #ddd;vertical-align:top}"
     ".mosaic{display:grid;grid-template-columns:repeat(auto-fill,minmax(150px,1fr));gap:.6em}"
     "figure{margin:0}img{display:block;width:100%}figcaption,small{color:#555;font-size:.8em}"
-    ".bar{background:#ddd;min-width:6em}.bar i{display:block;height:1em}"
+    ".bar{background:#ddd;min-width:3em}.bar i{display:block;height:1em}"
     ".key{display:inline-block;margin-right:1em}.key i{display:inline-block;width:.9em;"
     "height:.9em;margin-right:.3em;border:1px solid #888}.stops{background:#fbe4e0}"
 )

@@ -9,7 +9,7 @@ import numpy as np
 from kseg.classes import IGNORE_CLASS
 from kseg.data.dataset import Data
 from kseg.data.duplicates import alike
-from kseg.data.review.fitting import misfits
+from kseg.data.review.borders import misfits
 from kseg.data.review.sights import Sight
 
 _FEW = 0.2  # a share of images that is an exception, not the rule
@@ -37,6 +37,9 @@ def problem_of(text: str, file: str, *, stops: bool = False) -> Problem:
     """Makes a problem of a sentence such as `file: reason; what to do`."""
     head, colon, rest = text.partition(": ")
     if colon and ("/" in head or "\\" in head):
+        unread = " cannot be read"
+        if head.endswith(unread):
+            head, rest = head.removesuffix(unread), f"it cannot be read: {rest}"
         file, text = head, rest
     reason, semicolon, advice = text.rstrip(".").rpartition("; ")
     return Problem(file, reason if semicolon else advice, advice if semicolon else "", stops)

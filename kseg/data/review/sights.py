@@ -13,7 +13,7 @@ from kseg.data.files import decode_image, turn
 from kseg.data.label_files import count, read_ids, to_classes, unlisted
 from kseg.data.lists import Pair
 from kseg.data.opening import FORMATS
-from kseg.data.review.fitting import outlines
+from kseg.data.review.borders import outlines
 
 _GRAY_MODES = ("1", "L", "LA", "I", "I;16", "I;16B")
 

@@ -16,9 +16,9 @@ from kseg.training.checkpoints import read_checkpoint
 from kseg.training.facts import facts_of
 from kseg.training.images import validated
 from kseg.training.pace import Speed
-from kseg.training.plan import Wishes, make_plan
+from kseg.training.planning import Wishes, make_plan
 
-PLAN = sys.modules[make_plan.__module__]  # `kseg.training.plan` is the function
+PLAN = sys.modules[make_plan.__module__]  # `kseg.training.planning` is the function
 
 
 @pytest.fixture

@@ -175,7 +175,8 @@ def test_what_is_converted_is_the_model(own, keep_scaling):
     fixed = fix_model(network, SIZE, keep_scaling=keep_scaling)
     check_fixed(network, fixed, [_image()])
     images = np.repeat(_image(), 4, 0)
-    made = own({"image": images} if isinstance(own.input, dict) else images, training=False)
+    by_name = isinstance(getattr(own, "_inputs_struct", None), dict)
+    made = own({"image": images} if by_name else images, training=False)
     expected, got = np.asarray(keras.tree.flatten(made)[0])[0], fixed.logits(_image())[0]
     np.testing.assert_allclose(got, expected, atol=0.02 * np.abs(got).max())
     assert all(map(np.array_equal, before, own.weights))

@@ -29,8 +29,6 @@ from kseg.training.recipe import Recipe
 from kseg.training.run import Run, assign, is_run, open_run, shapes_of
 from kseg.training.timing import measure
 
-_WITHOUT_END = 10**9  # parts of a training by minutes, which ends by itself
-
 
 @dataclass(frozen=True)
 class _Job:
@@ -214,7 +212,10 @@ def _train(model: keras.Model, job: _Job, resume: bool) -> None:
         keeper.on_epoch_end(len(keeper.history))
     if keeper.batch:
         _fit(model, split, keeper, job, to=len(keeper.history) + 1)
-    _fit(model, split, keeper, job, to=_WITHOUT_END if pace else recipe.epochs)
+    while not keeper.finished:  # by minutes there may be more parts than were expected
+        _fit(model, split, keeper, job, to=keeper.length[0])
+        if model.stop_training:  # a callback of the caller's may end it too
+            break
     job.interruption.deferred = False
     _, _, groups = read_checkpoint(path, "best", {"average": shapes_of(model.variables)})
     assign(model.variables, groups["average"], path)
@@ -227,17 +228,15 @@ def _fit(model: keras.Model, split: Split, keeper: Keeper, job: _Job, *, to: int
 
     What is left of an epoch that was stopped in its middle is an epoch of its own to Keras.
     """
-    done = len(keeper.history)
-    if done < to and not keeper.finished:
-        model.fit(
-            Stream(split, keeper.steps_done, job.recipe.workers),
-            initial_epoch=done,
-            epochs=to,
-            steps_per_epoch=keeper.length[1] - keeper.batch,
-            shuffle=False,
-            verbose=0,
-            callbacks=[*job.callbacks, keeper.average, *filter(None, [keeper.pace]), keeper],
-        )
+    model.fit(
+        Stream(split, keeper.steps_done, job.recipe.workers),
+        initial_epoch=len(keeper.history),
+        epochs=to,
+        steps_per_epoch=keeper.length[1] - keeper.batch,
+        shuffle=False,
+        verbose=0,
+        callbacks=[*job.callbacks, keeper.average, *filter(None, [keeper.pace]), keeper],
+    )
 
 
 def _norm_of_one_number(model: keras.Model) -> str | None:

@@ -153,7 +153,7 @@ def test_a_full_disk_ends_with_5_and_the_bytes_that_are_needed(
         assert main(["train", *options]) == 5
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    (sentence,) = [x for x in capsys.readouterr().err.splitlines() if x.startswith("kseg: ")]
+    *_, sentence = [x for x in capsys.readouterr().err.splitlines() if x.startswith("kseg: ")]
     assert re.search(r"could not be written \(File too large\): it needs [\d,]+ bytes", sentence)
     assert "Errno" not in sentence
     assert not (tmp_path / "run/run.json").exists() or limit == 3000

@@ -127,7 +127,7 @@ def test_training_by_minutes_ends_in_time_and_resumes_to_itself(
     record = json.loads((tmp_path / "run.json").read_text())
     assert record["recipe"]["minutes"] == 0.2 and record["pace"]["parts"] >= 1
     _, manifest, _ = read_checkpoint(tmp_path)
-    assert manifest["pace"]["left"] == 0 and manifest["pace"]["progress"] == pytest.approx(1)
+    assert manifest["pace"]["left"] == 0 and 0.9 <= manifest["pace"]["progress"] <= 1
     monkeypatch.setattr(fitting, "measure", None)
     again = kseg.fit(own_model(), training_data, recipe, run_dir=tmp_path, resume=True)
     assert again.record == run.record

@@ -24,6 +24,7 @@ RECORD = {
     "classes": {"names": ["ground", "red", "blue"], "colors": [[1, 2, 3], [4, 5, 6], [7, 8, 9]]},
     "size": [64, 96],
     "recipe": {"epochs": 3, "size": [64, 96]},
+    "pace": {"steps": 7, "parts": 3, "validate_every": 2, "final": 1.5},
     "asked": {"epochs": 3, "minutes": None},
     "data": {"source": "data.yaml", "fingerprint": "ab" * 32},
     "backend": "tensorflow",
@@ -88,7 +89,7 @@ def test_every_flipped_bit_is_noticed(run):
 
 def test_records_from_before_checksums_are_read(run):
     record = dict(RECORD, label_map=RECORD["classes"])
-    for key in ("classes", "loss", "teacher"):
+    for key in ("classes", "loss", "pace", "teacher"):
         del record[key]
     (run / "run.json").write_text(json.dumps(record))
     manifest = json.loads(manifest_of(run).read_text())
@@ -96,7 +97,7 @@ def test_records_from_before_checksums_are_read(run):
     for key in ("checksum",):
         del manifest[key]
     manifest_of(run).write_text(json.dumps(manifest))
-    assert open_run(run).record == RECORD
+    assert open_run(run).record == {**RECORD, "pace": None}
     assert load(run).kseg_size == (64, 96)
 
 

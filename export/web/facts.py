@@ -26,8 +26,6 @@ class WebModel:
             into the file's input as they are.
         title: What the page calls it; the file's name without ending where it is empty.
         licence: How the weights may be used; empty where nothing is said.
-        scaling: (factor, offset): a float32 input stands for factor * x + offset of pixels x,
-            0..255. Files of kseg scale by themselves.
     """
 
     path: Path
@@ -35,7 +33,6 @@ class WebModel:
     working_size: tuple[int, int] | None = None
     title: str = ""
     licence: str = ""
-    scaling: tuple[float, float] = (1.0, 0.0)
 
 
 def zoo() -> list[WebModel]:
@@ -80,7 +77,9 @@ def read_facts(model: WebModel, runtime: str) -> dict[str, Any]:
             "stride": file.stride,
             "inputSize": list(file.input_size),
             "inputType": file.input.dtype,
-            "scaling": list(model.scaling),
+            # A float32 input takes (x - mean) / std of pixels x, 0..255, channel by channel.
+            "mean": _of_each_channel(file.normalization.mean if file.normalization else (0.0,)),
+            "std": _of_each_channel(file.normalization.std if file.normalization else (1.0,)),
             "workingSize": model.working_size and list(model.working_size),
             "outputSize": list(file.output.shape[1:3]),
             "outputScale": file.output.scale,
@@ -90,6 +89,10 @@ def read_facts(model: WebModel, runtime: str) -> dict[str, Any]:
     if runtime == "mediapipe":
         _check_mediapipe(model, facts)
     return facts
+
+
+def _of_each_channel(values: tuple[float, ...]) -> list[float]:
+    return list(values * 3 if len(values) == 1 else values)
 
 
 def head(graph: ModelFile) -> str:
@@ -102,6 +105,10 @@ def head(graph: ModelFile) -> str:
 
 
 def _check(model: WebModel, graph: ModelFile, file: TFLiteModel) -> None:
+    if file.channels != 3:
+        raise ValueError(
+            f"{model.path} takes images of {file.channels} channel(s); pictures in a page have 3."
+        )
     if file.input.dtype not in _INPUTS or file.output.dtype not in _OUTPUTS:
         raise ValueError(
             f"{model.path} takes {file.input.dtype} and gives {file.output.dtype}; runtimes in "

@@ -102,9 +102,9 @@ function moduleOf(text) {
   return URL.createObjectURL(new Blob([text], { type: "text/javascript" }));
 }
 
-function toNumbers(input, { inputType, scaling: [factor, offset] }) {
+function toNumbers(input, { inputType, mean, std }) {
   if (inputType === "uint8") return input; // bytes go in as they are
-  return Float32Array.from(input, (byte) => byte * factor + offset);
+  return Float32Array.from(input, (byte, index) => (byte - mean[index % 3]) / std[index % 3]);
 }
 
 function dequantize(values, { outputScale, outputZeroPoint }) {

@@ -60,7 +60,7 @@ def test_what_the_page_reads(tiny, tmp_path):
     for key, value in {
         "title": TINY, "file": f"{TINY}.tflite", "licence": tiny.licence, "head": "logits",
         "stride": 1, "inputSize": [360, 480], "inputType": "uint8", "workingSize": [360, 480],
-        "outputSize": [360, 480], "scaling": [1.0, 0.0],
+        "outputSize": [360, 480],
     }.items():  # fmt: skip
         assert facts[key] == value, key
     assert (folder / facts["file"]).read_bytes() == tiny.path.read_bytes()

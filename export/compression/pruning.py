@@ -25,7 +25,7 @@ from kseg.training.callbacks import synchronize
 _FULL_AT = 0.6  # share of the steps after which the sparsity is reached; then the rest heals
 _PRUNINGS = 100  # at most
 _FEWEST_CLUSTERS, _MOST_CLUSTERS = 4, 256
-_NEVER = 10**6  # epochs
+_NEVER = 100_000  # epochs; no recipe has more
 _ROUNDS = 30  # of k-means
 # Of normalized weights: folding a batch norm and averaging move them by less.
 _DECIMALS = 3

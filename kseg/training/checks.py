@@ -156,6 +156,7 @@ def check_sizes(
                 "or take images, size and crop of that size."
             )
     given = model.compute_output_shape((1, *crop, model.input_shape[-1]))
+    given = given[0] if isinstance(given[0], tuple | list) else given  # of one in a list
     if tuple(given[1:3]) != tuple(crop):
         raise ValueError(
             f"model must give logits of the image's size; for {crop[0]} x {crop[1]} they are "

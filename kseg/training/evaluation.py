@@ -49,6 +49,11 @@ def evaluate(
             of classes or channels, pad_to is smaller than an image, or a scale is not from 0.25
             to 4.
     """
+    if not isinstance(data, Data):
+        raise TypeError(
+            f"data must be what kseg.load_data returns; got {type(data).__name__}. For one array, "
+            "kseg.predict labels an image."
+        )
     matrix = ConfusionMatrix(data.classes.num_classes)
     look = Look(size, pad_to, crop_to, flip, tuple(scales))
     for image in judge(model, data, look, split=split, progress=progress):

@@ -225,7 +225,8 @@ def test_a_file_that_leads_elsewhere_is_not_followed(server, layers, record, tmp
     path = write_keras_file(tmp_path / "home/models" / Path(record.file).name, layers[V2])
     (tmp_path / "secret").write_bytes(bytes(1000))
     with h5py.File(path, "r+") as file:
-        name = file["Conv1"].attrs["weight_names"][0].decode()
+        name = file["Conv1"].attrs["weight_names"][0]
+        name = name.decode() if isinstance(name, bytes) else name
         shape = file["Conv1"][name].shape
         del file["Conv1"][name]
         outside = [(str(tmp_path / "secret"), 0, h5py.h5s.UNLIMITED)]

@@ -200,7 +200,7 @@ def test_bad_input_is_one_sentence(run, data_yaml, tmp_path, capsys):
         (["evaluate", tmp_path, data_yaml], "is not a kseg run folder"),
         (["evaluate", run, data_yaml, "--split", "test"], "has no split 'test'"),
         (["evaluate", run, data_yaml, "--pad-to", "10", "10"], "pad_to must be at least"),
-        (["predict", run, "none.jpg"], "none.jpg cannot be read: No such file"),
+        (["predict", run, "none.jpg"], "none.jpg: there is no such file"),
         (["predict", run, text], "cannot be read as an image"),
         (["predict", run, image, "--delegate", "x.so"], "--delegate is for .tflite files"),
         (["export", run, "--out", out / "x.tflite"], "int8 needs images"),

@@ -9,9 +9,9 @@ from export.graph.comparison import check_fixed
 from export.graph.ends import strides
 from export.graph.fixed import fix_model
 from export.graph.rewrites import unfuse_activations
+from kseg import build_atrous_fpn
 from kseg.analysis.graph import trace
 from kseg.layers import CropLike, Resize
-from kseg.models import build_atrous_fpn
 
 
 def _own(end, channels=4):

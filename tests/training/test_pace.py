@@ -97,7 +97,7 @@ def test_evaluations_take_an_eighth_of_the_time_at_most():
     recipe = Recipe(minutes=10)
     # 40 evaluations of 10 s would take 400 of 600 s; 72 s are allowed: every sixth part.
     divided = first_pace(recipe, Speed(0.5, 0.1), (100, 100), 20)
-    assert divided == {"steps": 29, "parts": 36, "validate_every": 6, "final": 10.0}
+    assert divided == {"steps": 29, "parts": 35, "validate_every": 6, "final": 10.0}
     assert divided["parts"] * (29 * 0.5 + 10 / 6) == pytest.approx(600 - 28, rel=0.02)
 
 

@@ -1,7 +1,5 @@
 """The page in a browser: nothing is complained of, and nothing is cut off on a telephone."""
 
-import shutil
-
 import numpy as np
 import pytest
 
@@ -9,22 +7,6 @@ from kseg.classes import Classes
 from kseg.training.evaluation import Judged
 from kseg.training.report import examine
 from kseg.training.report_page import make_page
-
-_BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-
-
-@pytest.fixture(scope="module")
-def browser():
-    playwright = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
-    path = next(filter(None, map(shutil.which, _BROWSERS)), None)
-    if path is None:
-        pytest.skip("no Chromium is installed: apt-get install chromium")
-    with playwright.sync_playwright() as started:
-        chromium = started.chromium.launch(
-            executable_path=path, args=["--no-sandbox", "--disable-gpu"]
-        )
-        yield chromium
-        chromium.close()
 
 
 def _page(count):

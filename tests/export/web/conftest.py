@@ -13,18 +13,6 @@ from export.web.page import make_server
 from export.web.runtimes import RUNTIMES
 from kseg.data.synthetic import draw_shapes
 
-_BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-_FLAGS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--use-fake-device-for-media-stream",
-    "--use-fake-ui-for-media-stream",
-)
 _AXE = "axe-core@4.14.1"
 _MILLISECONDS = 120_000  # for anything to happen, on a machine with other work
 
@@ -68,19 +56,6 @@ def runtime_package(npm_package):
 def axe(npm_package):
     """The script of axe-core, which judges accessibility."""
     return npm_package(_AXE) / "axe.min.js"
-
-
-@pytest.fixture(scope="session")
-def browser():
-    """Debian's Chromium with a camera that shows a moving pattern."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
-    path = next(filter(None, map(shutil.which, _BROWSERS)), None)
-    if path is None:
-        pytest.skip("no Chromium is installed: apt-get install chromium")
-    with playwright.sync_playwright() as started:
-        chromium = started.chromium.launch(executable_path=path, args=_FLAGS)
-        yield chromium
-        chromium.close()
 
 
 class Opened:

@@ -15,7 +15,7 @@ docs:
 	python scripts/try_page.py site/try
 
 test:
-	pytest -m "not slow"
+	pytest -n 2 --dist loadfile -m "not slow"
 
 bench:
 	kseg demo --out $$(mktemp -d)/kseg-demo

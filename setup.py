@@ -61,6 +61,7 @@ setup(
             "playwright>=1.55",
             "opencv-python-headless>=4.10",
             "pytest>=8.3",
+            "pytest-xdist>=3.6",
             "ruff>=0.11",
             "scikit-image>=0.25",
             "tflite-micro; platform_machine == 'x86_64'",

@@ -95,6 +95,13 @@ def check_options(
             f"The recipe's images must have the channels that the model takes, {channels}; they "
             f"have {recipe.images[0].shape[-1]}."
         )
+    if channels != 3 and not recipe.images and validation is None:
+        # Made-up images say little of a network, and nothing of one for other than RGB.
+        raise ValueError(
+            f"model takes images of {channels} channel(s), and there is none to compare the file "
+            f"on; pass validation= (a data set with `channels: {channels}`), or a recipe with images, "
+            "such as full_integer(images)."
+        )
     if validation is not None:
         if not isinstance(validation, Data):
             raise TypeError(

@@ -1,6 +1,7 @@
 """Models of gray and of multispectral images: converted like those of RGB."""
 
 import json
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -50,6 +51,7 @@ def _images(channels, count=8, size=(20, 24)):
 def test_a_file_of_any_number_of_channels_labels_like_its_model(channels, word, tmp_path):
     model, images = _by_level(channels), _images(channels)
     recipe = WITH_IMAGES[word](images) if word in WITH_IMAGES else WITHOUT[word]()
+    recipe = replace(recipe, images=tuple(images))  # which a float file is compared on
     path = tmp_path / "x.tflite"
     result = convert(model, recipe, input_size=SIZE, path=path)
     assert result.agreement >= 0.97
@@ -79,7 +81,9 @@ def test_images_of_other_channels_are_refused_before_anything_is_done(tmp_path):
         convert(_by_level(4), full_integer(_images(3)), input_size=SIZE, path=path)
     with pytest.raises(ValueError, match="images of one number of channels"):
         full_integer([*_images(3), *_images(4)])
-    convert(_by_level(4), float32(), input_size=SIZE, path=path)
+    with pytest.raises(ValueError, match=r"images of 4 channel\(s\), and there is none to compare"):
+        convert(_by_level(4), float32(), input_size=SIZE, path=path)
+    convert(_by_level(4), full_integer(_images(4)), input_size=SIZE, path=path)
     with load_tflite(path) as file, pytest.raises(ValueError, match=r"of shape \(H, W, 4\)"):
         kseg.predict(file, _images(3)[0])
     assert not list(tmp_path.glob(".export-*"))
@@ -89,7 +93,8 @@ def test_metadata_say_what_the_image_is(tmp_path):
     told = {1: b"gray image", 3: b"RGB image", 4: b"image of 4 channels"}
     for channels, words in told.items():
         path = tmp_path / f"{channels}.tflite"
-        convert(_by_level(channels), float32(), input_size=SIZE, path=path)
+        recipe = replace(float32(), images=tuple(_images(channels)))
+        convert(_by_level(channels), recipe, input_size=SIZE, path=path)
         assert words in path.read_bytes()
 
 
@@ -159,5 +164,6 @@ def test_subclassed_models_of_gray_images_are_converted(tmp_path):
 
     model = Own()
     model(np.zeros((1, 8, 8, 1), "float32"))
-    result = convert(model, float32(), input_size=SIZE, path=tmp_path / "x.tflite")
+    recipe = replace(float32(), images=tuple(_images(1)))
+    result = convert(model, recipe, input_size=SIZE, path=tmp_path / "x.tflite")
     assert result.report["input"]["shape"] == (1, *SIZE, 1) and result.agreement == 1

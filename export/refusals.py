@@ -99,8 +99,8 @@ def check_options(
         # Made-up images say little of a network, and nothing of one for other than RGB.
         raise ValueError(
             f"model takes images of {channels} channel(s), and there is none to compare the file "
-            f"on; pass validation= (a data set with `channels: {channels}`), or a recipe with images, "
-            "such as full_integer(images)."
+            f"on; pass validation= (a data set with `channels: {channels}`), or a recipe with "
+            "images, such as full_integer(images)."
         )
     if validation is not None:
         if not isinstance(validation, Data):

@@ -206,12 +206,9 @@ def read_model(path: str | Path) -> ModelFile:
         raise ModelFileError(f"{path} is no .tflite file: it lacks the mark TFL3.")
     try:
         return _read(content)
-    except struct.error:
-        raise ModelFileError(
-            f"{path} is damaged: it ends early, or points behind its end."
-        ) from None
-    except (IndexError, ValueError, OverflowError) as error:
-        raise ModelFileError(f"{path} is damaged: {error}.") from None
+    except (struct.error, IndexError, ValueError, OverflowError) as error:
+        why = "it ends early" if isinstance(error, struct.error) else error
+        raise ModelFileError(f"{path} is damaged: {why}.") from None
 
 
 def _content(path: Path) -> Any:

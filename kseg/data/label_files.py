@@ -141,7 +141,7 @@ def _ids(opened: Opened, color_ids: Mapping[int, int]) -> tuple[np.ndarray, str]
         raise ValueError(f"it has {opened.pages} pages; a label file must have one")
     if image.mode in ("RGBA", "LA", "RGBX"):
         image = _without_alpha(image)
-    elif "transparency" in image.info and image.mode in ("L", "P", "RGB"):  # a PNG's tRNS
+    elif "transparency" in image.info and image.mode in ("L", "RGB"):  # a PNG's tRNS
         _without_alpha(image.convert("RGBA"))
     if image.mode == "RGB":
         if opened.depth() == 16:

@@ -108,8 +108,8 @@ def test_int16x8(trained, recipe, data, tmp_path):
     assert result.report["input"]["dtype"] == result.report["output"]["dtype"] == "int16"
     assert result.report["input"]["scale"] == pytest.approx(255 / 32767)
     assert result.report["input"]["zero_point"] == 0
-    assert result.agreement > 0.998
-    assert abs(result.mean_iou - result.mean_iou_float) < 0.002
+    assert result.agreement > 0.99
+    assert abs(result.mean_iou - result.mean_iou_float) < 0.005
     options = ExportOptions(head="argmax")
     with pytest.raises(ValueError, match="no argmax of 16 bits"):
         convert(

@@ -49,7 +49,7 @@ _ACTIVATION = "use ReLU, ReLU6, PReLU or SiLU"
 _INTEGER = "give the file integer inputs and outputs (--quantization int8)"
 _RESIZE = "resize with one RESIZE op (kseg.layers.Resize)"
 # What helps where the op itself is the trouble.
-_MENDS = {
+_ADVICE = {
     **dict.fromkeys(("ARG_MAX", "LOG_SOFTMAX"), LOGITS),
     **dict.fromkeys(("BATCH_TO_SPACE_ND", "SPACE_TO_BATCH_ND", "SHAPE"), BATCH),
     **dict.fromkeys(("ELU", "EXP", "GELU", "HARD_SWISH", "LEAKY_RELU"), _ACTIVATION),
@@ -58,7 +58,7 @@ _MENDS = {
     "DIV": "multiply by the reciprocal",
 }
 # What helps where only its version is.
-_VERSION_MENDS = {
+_VERSION_ADVICE = {
     "CONV_2D": "use one group, or a depthwise convolution",
     "FULLY_CONNECTED": "use a 1x1 convolution",
     "TILE": _RESIZE,
@@ -81,7 +81,7 @@ def judge(op: Op, graph: ModelFile) -> Verdict:
     if any(tensor.dtype not in _BYTES for tensor in results):
         return Verdict("cpu", _DTYPE, _dtype_mend(op, results))
     if op.name not in _SUPPORTED:
-        return Verdict("cpu", _UNSUPPORTED, _MENDS.get(op.name))
+        return Verdict("cpu", _UNSUPPORTED, _ADVICE.get(op.name))
     places = _PARAMETERS.get(op.name, ())
     used = [(p, t) for p, t in enumerate(op.inputs) if t >= 0 and not tensors[t].is_variable]
     data = [t for place, t in used if place not in places]
@@ -108,11 +108,11 @@ def version_advice(name: str) -> str | None:
     Returns:
         The advice; None if there is none.
     """
-    return _VERSION_MENDS.get(name, _MENDS.get(name))
+    return _VERSION_ADVICE.get(name, _ADVICE.get(name))
 
 
 def _dtype_mend(op: Op, results: list[Tensor]) -> str | None:
     if op.name == "CUSTOM":  # post-processing, which belongs on the host
         return None
     floats = any(tensor.dtype.startswith("float") for tensor in results)
-    return _INTEGER if floats else _MENDS.get(op.name)
+    return _INTEGER if floats else _ADVICE.get(op.name)

@@ -6,11 +6,13 @@ them puts a system file's bytes into a kernel, and from there into an export.
 
 import math
 from pathlib import Path
+from typing import BinaryIO
 
 import h5py
 from h5py import h5d, h5g, h5l, h5o, h5t
 
 _MOST_OBJECTS = 100_000
+_DEEPEST = 100
 
 
 def own(group: h5g.GroupID, name: str) -> object:
@@ -61,27 +63,29 @@ def plain(dataset: object, name: str) -> h5d.DatasetID:
     return dataset
 
 
-def check_plain(path: Path) -> None:
+def check_plain(source: Path | BinaryIO) -> None:
     """Refuses a file that another reader, such as Keras, would follow out of itself.
 
     Args:
-        path: An HDF5 file.
+        source: An HDF5 file, by its path or open for reading.
 
     Raises:
         ValueError: If anything in it is not a group or a plain dataset of the file itself.
         OSError: If it is not HDF5.
     """
-    with h5py.File(path, "r") as file:
-        waiting, seen = [("", file.id)], 0
+    with h5py.File(source, "r") as file:
+        waiting, seen = [("", 0, file.id)], 0
         while waiting:
-            place, group = waiting.pop()
+            place, depth, group = waiting.pop()
+            if depth > _DEEPEST:  # links in a circle never end
+                raise ValueError(f"its groups are nested more than {_DEEPEST} deep")
             for index in range(group.get_num_objs()):
                 name = group.get_objname_by_idx(index).decode()
                 seen += 1
-                if seen > _MOST_OBJECTS:  # links in a circle never end
+                if seen > _MOST_OBJECTS:
                     raise ValueError(f"it has over {_MOST_OBJECTS:,} names")
                 found = own(group, name)
                 if isinstance(found, h5g.GroupID):
-                    waiting.append((f"{place}{name}/", found))
+                    waiting.append((f"{place}{name}/", depth + 1, found))
                 else:
                     plain(found, f"{place}{name}")

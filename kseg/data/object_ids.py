@@ -124,24 +124,37 @@ def told_apart_by(
     Raises:
         ValueError: If instances names no class, or too many for files that number objects alone.
     """
-    named = description.instances
-    for name in named:
+    for name in description.instances:
         if name not in classes.names:
             raise ValueError(
                 f"instances names the class {name!r}, which names does not list; classes are "
                 f"{', '.join(classes.names)}."
             )
-    things = tuple(sorted({classes.names.index(name) for name in named}))
+    things = tuple(sorted({classes.names.index(name) for name in description.instances}))
     alone = _numbers_alone(description)
+    if alone and not things:
+        raise ValueError(
+            f"{alone} has instances and no labels; name the class of the objects, such as "
+            f"`instances: [{classes.names[-1]}]`."
+        )
+    if alone and (len(things) > 1 or classes.num_classes != 2 or lookup[0] in (-1, *things)):
+        raise ValueError(
+            f"{alone} has instances and no labels, so all objects must be of one class and the "
+            "rest of another, like `names: [background, cell]` and `instances: [cell]`; or add "
+            "labels."
+        )
     if not things:
-        if alone:
-            raise ValueError(
-                f"{alone} has instances and no labels; name the class of the objects, such as "
-                f"`instances: [{classes.names[-1]}]`."
-            )
         return (), np.zeros(0, bool), lookup
-    if len(lookup) < _IDS:
-        lookup = np.concatenate([lookup, np.full(_IDS - len(lookup), -1)])
+    lookup = np.concatenate([lookup, np.full(_IDS - len(lookup), -1)])
+    object_ids = _numbering(description, things, lookup)
+    if alone:
+        object_ids[1:] = True
+        lookup[1:] = things[0]
+    return things, object_ids, lookup
+
+
+def _numbering(description: DataFile, things: tuple[int, ...], lookup: np.ndarray) -> np.ndarray:
+    """Returns which ids number objects, and gives the lookup those of Cityscapes' instanceIds."""
     object_ids = np.zeros(_IDS, bool)
     for ids, _ in description.names:
         if lookup[ids[0]] not in things:
@@ -152,15 +165,7 @@ def told_apart_by(
             span = np.arange(ids[0] * _CITYSCAPES, (ids[0] + 1) * _CITYSCAPES)
             span = span[lookup[span] == -1]
             object_ids[span], lookup[span] = True, lookup[ids[0]]
-    if alone:
-        if len(things) > 1 or classes.num_classes != 2 or lookup[0] in (-1, *things):
-            raise ValueError(
-                f"{alone} has instances and no labels, so all objects must be of one class and the "
-                "rest of another, like `names: [background, cell]` and `instances: [cell]`; or add "
-                "labels."
-            )
-        lookup[1:], object_ids[1:] = things[0], True
-    return things, object_ids, lookup
+    return object_ids
 
 
 def _numbers_alone(description: DataFile) -> str | None:

@@ -54,7 +54,7 @@ def _draw(ids: np.ndarray, heatmap: np.ndarray, offset: np.ndarray) -> None:
     rows, columns = np.nonzero(ids)
     if not len(rows):
         return
-    present, index = np.unique(ids[rows, columns], return_inverse=True)
+    index = np.unique(ids[rows, columns], return_inverse=True)[1]
     areas = np.bincount(index)
     middle = np.stack([np.bincount(index, places) / areas for places in (rows, columns)], 1)
     way = middle[index] - np.stack([rows, columns], 1)

@@ -2,7 +2,8 @@
 
 Images are interpolated, label maps never: they are only ever picked from (nearest). Where a crop
 reaches over the edge, images are filled with the gray that models pad with and label maps with
-the ignored class. Ids of objects go along with their label map, as its second channel. A new augmentation is a function and a row in AUGMENTATIONS.
+the ignored class. Ids of objects go along with their label map, as its second channel. A new
+augmentation is a function and a row in AUGMENTATIONS.
 """
 
 from collections.abc import Callable, Mapping

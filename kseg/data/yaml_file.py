@@ -32,7 +32,8 @@ def load_data(path: str | Path) -> Data:
             docs/your_data.md; `val` may be a fraction of train), `names` (a list, or id: name; an
             id may be a range such as 1-255), `ignore` (an id or a colour, or a list of them),
             `colors` (one [red, green, blue] for each name), `merge` (a new name: the names that it
-            stands for), `instances` (names of classes whose objects are told apart), `channels` (1 gray, 3 RGB, 4 or more) and `bits` (of 16-bit images).
+            stands for), `instances` (names of classes whose objects are told apart), `channels`
+            (1 gray, 3 RGB, 4 or more) and `bits` (of 16-bit images).
 
     Returns:
         The data set.

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from kseg.training.run_schema import MANIFEST_FORMAT, DamagedFileError, read_manifest, sealed
-from kseg.training.weights_file import Shapes, check_size, read_weights, to_bytes
 from kseg.training.scoring import score_of
+from kseg.training.weights_file import Shapes, check_size, read_weights, to_bytes
 from kseg.training.writing import sha256, sync, telling_of_full_disks
 
 

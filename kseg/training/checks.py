@@ -8,7 +8,7 @@ from kseg.data import Data
 from kseg.data.transforms import fit_inside
 from kseg.training.checkpoints import has_checkpoints
 from kseg.training.evaluation import check_channels, check_classes
-from kseg.training.outputs import NAMES, logits_shape, semantic_part, tells_apart
+from kseg.training.outputs import num_classes_of, output_shapes, semantic_part, tells_apart
 
 # What may stand between a softmax and the output without undoing it.
 _PASSED_THROUGH = (
@@ -50,7 +50,7 @@ def check_arguments(model: keras.Model, data: Data, teacher: keras.Model | None)
     for name, network in (("model", model), ("teacher", teacher)):
         if network is not None:
             check_graph(name, network)
-            check_classes(logits_shape(network)[-1], data)
+            check_classes(num_classes_of(network), data)
             check_channels(network, data)
     if tells_apart(model):
         data.told_things()
@@ -94,23 +94,27 @@ def check_graph(name: str, model: keras.Model) -> None:
             f"{name} must be channels_last, with images (N, H, W, C); build it after "
             'keras.config.set_image_data_format("channels_last").'
         )
-    shapes = {"images": model.input_shape, "logits": logits_shape(model)}
-    if tells_apart(model):
-        shapes |= {name: tuple(model.output[name].shape) for name in NAMES[1:]}
-        channels = shapes["center"][-1], shapes["offset"][-1]
-        if channels != (1, 2):
-            raise ValueError(
-                f"{name} must have 1 channel in center and 2 in offset, which are (dy, dx); it has "
-                f"{channels[0]} and {channels[1]}."
-            )
-    for what, shape in shapes.items():
-        if len(shape) != 4 or shape[-1] is None:
-            raise ValueError(f"{name} must have {what} of shape (N, H, W, C); got {shape}.")
+    _check_shapes(name, model)
     mixed = {x.compute_dtype for x in model._flatten_layers()} - {"float32", "uint8", "int32"}
     if mixed:
         raise ValueError(
             f"{name} must compute in float32; it has layers in {', '.join(sorted(mixed))}. Build "
             'it after keras.config.set_dtype_policy("float32").'
+        )
+
+
+def _check_shapes(name: str, model: keras.Model) -> None:
+    shapes = {"images": model.input_shape, **output_shapes(model)}
+    for what, shape in shapes.items():
+        if len(shape) != 4 or shape[-1] is None:
+            raise ValueError(f"{name} must have {what} of shape (N, H, W, C); got {shape}.")
+    if not tells_apart(model):
+        return
+    channels = shapes["center"][-1], shapes["offset"][-1]
+    if channels != (1, 2):
+        raise ValueError(
+            f"{name} must have 1 channel in center and 2 in offset, which are (dy, dx); it has "
+            f"{channels[0]} and {channels[1]}."
         )
 
 
@@ -126,7 +130,7 @@ def check_logits(model: keras.Model) -> None:
             'that out (an exported file has it with head="softmax"), or pass a loss= that takes '
             "scores."
         )
-    if logits_shape(model)[-1] == 1:
+    if num_classes_of(model) == 1:
         raise ValueError(
             "model must have a channel for each class, background included; it has one. Take two "
             "channels for two classes."

@@ -1,5 +1,7 @@
 """Networks with several outputs, of which one kind is known: that which tells objects apart."""
 
+from typing import Any
+
 import keras
 
 NAMES = ("semantic", "center", "offset")
@@ -11,9 +13,16 @@ def tells_apart(model: keras.Model) -> bool:
     return functional and isinstance(model.output, dict) and set(model.output) == set(NAMES)
 
 
-def logits_shape(model: keras.Model) -> tuple[int | None, ...]:
-    """Returns the shape (N, H, W, num_classes) of the logits."""
-    return tuple(model.output["semantic"].shape) if tells_apart(model) else model.output_shape
+def output_shapes(model: keras.Model) -> dict[str, tuple[Any, ...]]:
+    """Returns the shapes (N, H, W, C) of the outputs by their names; one alone is "logits"."""
+    if not tells_apart(model):
+        return {"logits": model.output_shape}
+    return {name: tuple(model.output[name].shape) for name in NAMES}
+
+
+def num_classes_of(model: keras.Model) -> int:
+    """Returns how many classes a model has logits for."""
+    return next(iter(output_shapes(model).values()))[-1]
 
 
 def semantic_part(model: keras.Model) -> keras.Model:

@@ -104,7 +104,7 @@ class Drawing:
             thing = shape.name in things and not shape.crowd
             for window, mask in self._covered(shape, size):
                 before = numbers[window][mask]
-                overlap += np.count_nonzero(before[before != number]) if thing else 0
+                overlap += int(np.count_nonzero(before[before != number])) if thing else 0
                 numbers[window][mask] = number if thing else 0
         return numbers, overlap
 

@@ -6,6 +6,9 @@ from .classes import Classes as Classes
 from .data import Data as Data
 from .data import load_data as load_data
 from .inference import predict as predict
+from .instances import Instances as Instances
+from .instances import evaluate_instances as evaluate_instances
+from .instances import predict_instances as predict_instances
 from .metrics import Scores as Scores
 from .models import MODELS as MODELS
 from .models.atrous_fpn import build_atrous_fpn as build_atrous_fpn

@@ -34,6 +34,13 @@ class Region(NamedTuple):
         """How many pixels it has."""
         return sum(_area(ring) for ring in (self.outline, *self.holes))
 
+    def moved(self, right: int, down: int) -> "Region":
+        """Returns the region that many pixels further to the right and down."""
+        outline, *holes = (
+            [(x + right, y + down) for x, y in ring] for ring in (self.outline, *self.holes)
+        )
+        return self._replace(outline=outline, holes=holes)
+
 
 def find_regions(labels: np.ndarray, num_classes: int) -> list[Region]:
     """Returns the regions of a label map, class by class.
@@ -52,7 +59,7 @@ def find_regions(labels: np.ndarray, num_classes: int) -> list[Region]:
         parts = {number: Region(int(class_id), rings[number], []) for number in outlines}
         for hole, outline in _owners(rings).items():
             parts[outline].holes.append(rings[hole])
-        found += [_moved(region, left, top) for region in parts.values()]
+        found += [region.moved(left, top) for region in parts.values()]
     return found
 
 
@@ -228,13 +235,6 @@ def _area(ring: Ring) -> int:
     """Returns the pixels within a ring, below 0 if it is counter-clockwise as seen."""
     x, y = np.array(ring).T
     return int((x * np.roll(y, -1) - np.roll(x, -1) * y).sum()) // 2
-
-
-def _moved(region: Region, right: int, down: int) -> Region:
-    outline, *holes = (
-        [(x + right, y + down) for x, y in ring] for ring in (region.outline, *region.holes)
-    )
-    return region._replace(outline=outline, holes=holes)
 
 
 def _run_lengths(region: Region, size: tuple[int, int]) -> dict[str, Any]:

@@ -227,7 +227,7 @@ def _size_seen(
 ) -> tuple[int, int] | None:
     """Returns the size that an image is fitted into, and says where that is far from its own."""
     from kseg.data.transforms import fit_inside
-    from kseg.inference import input_size, working_size
+    from kseg.seeing import input_size, working_size
 
     own = image.shape[0], image.shape[1]
     limit = input_size(model)

@@ -110,10 +110,10 @@ def finish(
         weights: "imagenet", a data set that `TRAINED` has weights for, or None.
 
     Returns:
-        The model. Its output is the scores (layer "logits"), or a dict of the outputs, each
-        from a layer of its name. It has two attributes: `kseg_spec` ({"builder", "arguments"}), from which a run
-        is rebuilt, and `kseg_endpoints` (level to the name of the layer that ends it), which
-        tells the stages of the backbone apart.
+        The model. Its output is the scores, from the layer "logits", or a dict of the outputs,
+        each from a layer of its name. It has two attributes: `kseg_spec` ({"builder",
+        "arguments"}), from which a run is rebuilt, and `kseg_endpoints` (level to the name of the
+        layer that ends it), which tells the stages of the backbone apart.
 
     Raises:
         ValueError: If there are no such weights for this network.

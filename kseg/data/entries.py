@@ -9,7 +9,7 @@ from kseg.data.formats.drawing import BACKGROUND
 from kseg.data.layouts.found import Folder
 from kseg.data.layouts.pairs import pairs_in
 from kseg.data.lists import Pair, is_pair, listed_pairs
-from kseg.data.matching import Side, chosen, lines_of, matched_pairs
+from kseg.data.matching import Side, chosen, lines_of, masks_beside, matched_pairs
 from kseg.data.schema import Entry, Folders
 
 _SHAPES = (".json", ".xml")
@@ -35,7 +35,7 @@ def pairs_of(
         if isinstance(entry, Folders):
             found += _of_folders(root, entry, classes)
         elif isinstance(entry, list):
-            found += [Pair(root / image, root / label) for image, label in entry]
+            found += [_listed(*(root / part for part in parts)) for parts in entry]
         elif not having:
             raise ValueError(f"{name} names the list {root / entry}, which does not exist.")
         else:
@@ -48,10 +48,10 @@ def pairs_of(
 def has(root: Path, entry: Entry) -> bool:
     """Returns whether a folder has what an entry names."""
     if isinstance(entry, Folders):
-        other = entry.labels or entry.annotations
+        other = entry.labels or entry.annotations or entry.instances
         return (root / entry.images).is_dir() or (root / other).exists()
     if isinstance(entry, list):
-        return any((root / image).exists() for image, _ in entry)
+        return any((root / image).exists() for image, *_ in entry)
     return (root / entry).exists()
 
 
@@ -59,11 +59,23 @@ def _of_folders(root: Path, entry: Folders, classes: Sequence[str]) -> list[Pair
     images = root / entry.images
     if entry.annotations:
         return _drawn(root / entry.annotations, images, entry.format, classes)
-    pairs = matched_pairs(
-        Side(images, entry.image_prefix, entry.image_suffix),
-        Side(root / entry.labels, entry.label_prefix, entry.label_suffix),
-    )
+    side = Side(images, entry.image_prefix, entry.image_suffix)
+    ids = root / entry.instances, entry.instance_prefix, entry.instance_suffix
+    labels = (root / entry.labels, entry.label_prefix, entry.label_suffix) if entry.labels else ids
+    pairs = matched_pairs(side, masks_beside(side, Side(*labels)))
+    if entry.labels and entry.instances:
+        told = matched_pairs(side, masks_beside(side, Side(*ids)))
+        if alone := pairs.keys() - told.keys():
+            raise ValueError(
+                f"{len(alone)} images have labels in {labels[0]} and nothing in {ids[0]} that "
+                f"tells their objects apart, such as {min(alone)}; add it, or drop the images."
+            )
+        pairs = {k: pair._replace(instance_file=told[k].label_file) for k, pair in pairs.items()}
     return chosen(root / entry.list, pairs) if entry.list else list(pairs.values())
+
+
+def _listed(image: Path, label: Path, instance_file: Path | None = None) -> Pair:
+    return Pair(image, label, None, instance_file)
 
 
 def _of_file(root: Path, entry: str, classes: Sequence[str]) -> list[Pair]:

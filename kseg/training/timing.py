@@ -10,6 +10,7 @@ from kseg.inference import predict
 from kseg.training.callbacks import read, write
 from kseg.training.compile import compile_model
 from kseg.training.images import Stream, training_split
+from kseg.training.outputs import semantic_part, tells_apart
 from kseg.training.pace import Speed
 from kseg.training.recipe import Recipe
 
@@ -26,7 +27,7 @@ def measure(model: keras.Model, data: Data, recipe: Recipe, loss: keras.losses.L
         recipe: Whose steps are timed.
         loss: Takes label maps and logits.
     """
-    split = training_split(data, recipe)
+    split = training_split(data, recipe, instances=tells_apart(model))
     compile_model(model, recipe, len(split), loss)
     before = read(model.variables)
     clock = Clock()
@@ -38,10 +39,10 @@ def measure(model: keras.Model, data: Data, recipe: Recipe, loss: keras.losses.L
         callbacks=[clock],
     )
     write(model.variables, before)
-    images = []
+    images, judged = [], semantic_part(model)
     for pair in () if recipe.with_val else data.files("val")[:_TIMED_IMAGES]:
         begin = time.monotonic()
-        predict(model, np.asarray(data.read(pair)[0]), size=recipe.size)
+        predict(judged, np.asarray(data.read(pair)[0]), size=recipe.size)
         images.append(time.monotonic() - begin)
     return Speed(clock.step_seconds(), min(images, default=0.0))
 

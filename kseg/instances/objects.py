@@ -78,7 +78,7 @@ def instances_of(groups: Groups) -> Instances:
     order = np.argsort(groups.ids[y, x], kind="stable")
     y, x = y[order], x[order]
     areas = np.bincount(groups.ids.ravel(), minlength=len(groups.scores) + 1)[1:]
-    starts = np.concatenate([[0], np.cumsum(areas)[:-1]]).astype(int)
+    starts = np.cumsum(areas) - areas
     objects = []
     for number, (start, area) in enumerate(zip(starts.tolist(), areas.tolist(), strict=True)):
         rows, columns = y[start : start + area], x[start : start + area]

@@ -72,7 +72,9 @@ def _wrapped(model: keras.Model, size: tuple[int, int]) -> keras.Model:
     channels = seen[-1] if len(seen) == 4 and isinstance(seen[-1], int) else 3
     image = keras.Input((*size, channels))
     try:
-        return keras.Model(image, model(image), name=model.name)
+        network = keras.Model(image, model(image), name=model.name)
+        network.kseg_things = getattr(model, "kseg_things", None)
+        return network
     except Exception as error:
         raise ValueError(
             f"The model {model.name} ({type(model).__name__}) cannot be called on an image of "

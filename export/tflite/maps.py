@@ -11,12 +11,12 @@ import keras
 import numpy as np
 
 from kseg.analysis.graph import Graph
+from kseg.instances.predicting import OUTPUTS
 
 LOGITS = "logits"  # what an only map is called
-SEMANTIC, CENTER, OFFSET = "semantic", "center", "offset"
-NAMES = (SEMANTIC, CENTER, OFFSET)
-# By name, the channels that a map must have; of "semantic", as many as there are classes.
-CHANNELS = {CENTER: 1, OFFSET: 2}
+NAMES = tuple(OUTPUTS)
+SEMANTIC, _, OFFSET = NAMES
+CHANNELS = {name: channels for name, channels in OUTPUTS.items() if channels is not None}
 Maps = np.ndarray | dict[str, np.ndarray]
 
 

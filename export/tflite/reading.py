@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from export.errors import ModelFileError
+from export.tflite.beside import told_outputs
 from export.tflite.maps import CHANNELS, LOGITS, NAMES
 from export.tflite.metadata import read_metadata
 from export.tflite.outputs import Meaning, choose_output, grid, read_meaning
@@ -12,21 +13,25 @@ from export.tflite.process import MOST_BYTES, Endpoint
 from export.tflite.reader import ModelFile
 
 
-def choose_outputs(graph: ModelFile, wanted: str | int | None, path: object) -> dict[str, int]:
+def choose_outputs(graph: ModelFile, wanted: str | int | None, path: Path) -> dict[str, int]:
     """Returns the numbers of the outputs that are read, by the names of their maps.
 
     Args:
         graph: What `read_model` returns.
         wanted: Name or number of an output; None for the only one, or for the three of a file
             that tells objects apart.
-        path: For messages.
+        path: The file; where it does not name its outputs, the report beside it may.
 
     Raises:
         ModelFileError: If there are several others, and none is named.
         ValueError: If there is no such output.
     """
-    if wanted is None and set(NAMES) <= set(graph.output_names):
-        return {name: graph.output_names.index(name) for name in NAMES}
+    if wanted is None and len(graph.outputs) > 1:
+        places = {name: number for number, name in enumerate(graph.output_names)}
+        if not set(NAMES) <= set(places):
+            places = told_outputs(path, graph)
+        if set(NAMES) <= set(places):
+            return {name: places[name] for name in NAMES}
     return {LOGITS: choose_output(graph, wanted, path)}
 
 

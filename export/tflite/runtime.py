@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from export.errors import ModelFileError
+from export.tflite.beside import told_things
 from export.tflite.fixed_size import FixedSize, whole_stride
 from export.tflite.inputs import check_input, image_size
 from export.tflite.instructions import read_instructions
@@ -34,6 +35,8 @@ class TFLiteModel(FixedSize):
         num_classes: How many classes the output tells apart; None for a class map that does not
             say.
         normalization: What the input's numbers are made of; None if nothing says so.
+        kseg_things: Ids of the classes whose objects it tells apart, as its metadata or the report
+            beside it say; None where neither does.
         kernels: What runs the file: "default", "plain" or "reference".
         load_ms: Milliseconds that loading took.
     """
@@ -76,7 +79,14 @@ class TFLiteModel(FixedSize):
             raise
         self.num_classes = next(iter(self._meanings.values())).num_classes
         self.kernels, self.load_ms = self._process.kernels, self._process.load_ms
+        several = len(self.outputs) > 1
+        self.kseg_things = told_things(self.path, (self.input, self.output)) if several else None
         self._ends, self._values = Counter[str](), Counter[str]()
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """The names of the maps that are read."""
+        return tuple(self.outputs)
 
     @property
     def stride(self) -> int:  # type: ignore[override]

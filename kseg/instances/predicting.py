@@ -55,15 +55,37 @@ def predict_instances(
         mirrored = run(model, seen[:, :, ::-1], check_outputs)
         mirrored["offset"] = mirrored["offset"] * np.array((1, -1), "float32")
         outputs = {name: (x + mirrored[name][:, :, ::-1]) / 2 for name, x in outputs.items()}
+    own = image.shape[0], image.shape[1]
+    return objects_in(outputs, things, fitted, own, threshold)
+
+
+def objects_in(
+    outputs: dict[str, np.ndarray],
+    things: Collection[int],
+    seen: tuple[int, int],
+    size: tuple[int, int],
+    threshold: float = 0.1,
+) -> Instances:
+    """Tells the objects apart in what a model gave for an image.
+
+    Args:
+        outputs: What `check_outputs` returns, of one image.
+        things: As for `predict_instances`.
+        seen: (height, width) of what the model saw.
+        size: (height, width) of the image itself.
+        threshold: As for `predict_instances`.
+
+    Raises:
+        ValueError: If things are no classes of the model.
+    """
     semantic, center, offset = (outputs[name][0] for name in OUTPUTS)
     if max(things) >= semantic.shape[-1]:
         raise ValueError(
             f"things must be ids of the model's classes, 0 to {semantic.shape[-1] - 1}; got "
             f"{max(things)}."
         )
-    center = resize_logits(center, fitted)
-    own = image.shape[0], image.shape[1]
-    groups = group(semantic, center, offset, things=things, size=own, threshold=threshold)
+    center = resize_logits(center, seen)
+    groups = group(semantic, center, offset, things=things, size=size, threshold=threshold)
     return instances_of(groups)
 
 

@@ -5,9 +5,10 @@ from typing import Any
 import keras
 
 from kseg.data import Data
+from kseg.instances import evaluate_instances
 from kseg.metrics import Scores
 from kseg.training.evaluation import evaluate
-from kseg.training.outputs import semantic_part
+from kseg.training.outputs import tells_apart
 
 
 def score_columns(
@@ -21,9 +22,15 @@ def score_columns(
         size: Working size.
 
     Returns:
-        "mean_iou", "pixel_accuracy" and "iou NAME" of each class.
+        "mean_iou", "pixel_accuracy" and "iou NAME" of each class. Of a network that tells objects
+        apart, "pq" (panoptic quality), "mean_iou", "ap", "pixel_accuracy" (None) and "pq NAME".
     """
-    return _columns(evaluate(semantic_part(model), data, size=size))
+    if not tells_apart(model):
+        return _columns(evaluate(model, data, size=size))
+    found = evaluate_instances(model, data, size=size)
+    whole = {"pq": found.pq, "mean_iou": found.mean_iou, "ap": found.ap, "pixel_accuracy": None}
+    each = found.per_class.items()
+    return whole | {f"pq {name}": None if quality is None else quality.pq for name, quality in each}
 
 
 def score_of(row: dict[str, Any]) -> float | None:
@@ -36,5 +43,8 @@ def score_of(row: dict[str, Any]) -> float | None:
 
 
 def _columns(scores: Scores) -> dict[str, float | None]:
-    columns = {"mean_iou": scores.mean_iou, "pixel_accuracy": scores.pixel_accuracy}
+    columns: dict[str, float | None] = {
+        "mean_iou": scores.mean_iou,
+        "pixel_accuracy": scores.pixel_accuracy,
+    }
     return columns | {f"iou {name}": iou for name, iou in scores.iou_per_class.items()}

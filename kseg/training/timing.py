@@ -7,10 +7,11 @@ import numpy as np
 
 from kseg.data import Data
 from kseg.inference import predict
+from kseg.instances import predict_instances
 from kseg.training.callbacks import read, write
 from kseg.training.compile import compile_model
 from kseg.training.images import Stream, training_split
-from kseg.training.outputs import semantic_part, tells_apart
+from kseg.training.outputs import tells_apart
 from kseg.training.pace import Speed
 from kseg.training.recipe import Recipe
 
@@ -39,10 +40,14 @@ def measure(model: keras.Model, data: Data, recipe: Recipe, loss: keras.losses.L
         callbacks=[clock],
     )
     write(model.variables, before)
-    images, judged = [], semantic_part(model)
+    images = []
     for pair in () if recipe.with_val else data.files("val")[:_TIMED_IMAGES]:
         begin = time.monotonic()
-        predict(judged, np.asarray(data.read(pair)[0]), size=recipe.size)
+        image = np.asarray(data.read(pair)[0])
+        if tells_apart(model):
+            predict_instances(model, image, things=data.things, size=recipe.size)
+        else:
+            predict(model, image, size=recipe.size)
         images.append(time.monotonic() - begin)
     return Speed(clock.step_seconds(), min(images, default=0.0))
 

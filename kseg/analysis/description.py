@@ -136,14 +136,14 @@ def describe(model: keras.Model, size: tuple[int, int], *, effective: bool = Fal
         level: theoretical_receptive_field(graph, tensors[layer])
         for level, layer in endpoints.items()
     }
-    named = isinstance(model.output, dict)
-    # Outputs come in the order of their sorted names.
-    outputs = dict(zip(sorted(model.output) if named else ["logits"], graph.outputs, strict=False))
-    for name in model.output if named else outputs:
-        fields[name] = theoretical_receptive_field(graph, outputs[name])
+    named: list[str] = list(model.output) if isinstance(model.output, dict) else []
+    names = named or ["logits"]
+    tensor_of = dict(zip(sorted(names), graph.outputs, strict=False))  # in the names' order
+    for name in names:
+        fields[name] = theoretical_receptive_field(graph, tensor_of[name])
     sides = None
     if effective:
-        maps = {**endpoints, **{name: name if named else None for name in outputs}}
+        maps = {**endpoints, **{name: name if named else None for name in names}}
         sides = {k: effective_side(influence_map(model, size, v)) for k, v in maps.items()}
     return Description(
         size=(size[0], size[1]),

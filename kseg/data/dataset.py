@@ -124,7 +124,7 @@ class Data:
         Raises:
             ValueError: If they cannot be read or drawn; the file is named.
         """
-        if pair.drawing is None and pair.label_file.is_dir():
+        if self.things and pair.drawing is None and pair.label_file.is_dir():
             return read_masks(pair.label_file)[0]
         if pair.drawing is None:
             return read_ids(pair.label_file, self.color_ids)

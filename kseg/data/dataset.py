@@ -124,7 +124,7 @@ class Data:
         Raises:
             ValueError: If they cannot be read or drawn; the file is named.
         """
-        if pair.drawing is None and pair.label_file.is_dir():
+        if self.things and pair.drawing is None and pair.label_file.is_dir():
             return read_masks(pair.label_file)[0]
         if pair.drawing is None:
             return read_ids(pair.label_file, self.color_ids)
@@ -190,14 +190,22 @@ class Data:
         Raises:
             ValueError: As `read`, or if objects are not told apart.
         """
-        image, told, _ = self.tell_apart(pair)
-        return image, told.label_map, told.ids
-
-    def tell_apart(self, pair: Pair) -> tuple[np.ndarray, Told, Numbers]:
-        """Returns what `read_instances` does, and what was found on the way to it."""
         self.told_things()
         image = decode_image(pair.image, self.channels, self.bits)
-        labels = self.ids(pair)
+        told, _ = self.tell_apart(pair, image, self.ids(pair))
+        return turn(image.pixels, image.tag), told.label_map, told.ids
+
+    def tell_apart(self, pair: Pair, image: Decoded, labels: LabelIds) -> tuple[Told, Numbers]:
+        """Returns the objects of an image that was read, and what its files say of them.
+
+        Args:
+            pair: The image and its labels.
+            image: The image, as `decode_image` returns it.
+            labels: Its labels, as `ids` returns them.
+
+        Raises:
+            ValueError: As `read_instances`.
+        """
         numbers = self.numbers(pair, labels)
         label_map = to_classes(pair.label_file, labels.ids, self.lookup)
         label_map = turn(label_map, matching_turn(pair, image, labels))
@@ -206,8 +214,7 @@ class Data:
             number_turn = matching_turn(pair._replace(label_file=pair.instance_file), image, own)
         else:
             number_turn = matching_turn(pair, image, labels)
-        told = told_apart(label_map, turn(numbers.numbers, number_turn), self.things)
-        return turn(image.pixels, image.tag), told, numbers
+        return told_apart(label_map, turn(numbers.numbers, number_turn), self.things), numbers
 
 
 def matching_turn(pair: Pair, image: Decoded, labels: LabelIds) -> int:

@@ -16,7 +16,12 @@ _SHAPES = (".json", ".xml")
 
 
 def pairs_of(
-    roots: Sequence[Path], name: str, entry: Entry, classes: Sequence[str]
+    roots: Sequence[Path],
+    name: str,
+    entry: Entry,
+    classes: Sequence[str],
+    *,
+    instances: bool = False,
 ) -> tuple[Pair, ...]:
     """Returns the pairs of a split from all folders that have it.
 
@@ -25,6 +30,7 @@ def pairs_of(
         name: The split.
         entry: What the YAML file says of it.
         classes: The names of the classes in the order of their ids.
+        instances: Whether objects are told apart.
 
     Raises:
         ValueError: If no folder has it, or what it names is missing or does not fit together.
@@ -39,7 +45,7 @@ def pairs_of(
         elif not having:
             raise ValueError(f"{name} names the list {root / entry}, which does not exist.")
         else:
-            found += _of_file(root, entry, classes)
+            found += _of_file(root, entry, classes, instances)
     if not found:
         raise ValueError(f"the split {name!r} is empty.")
     return tuple(found)
@@ -78,7 +84,7 @@ def _listed(image: Path, label: Path, instance_file: Path | None = None) -> Pair
     return Pair(image, label, None, instance_file)
 
 
-def _of_file(root: Path, entry: str, classes: Sequence[str]) -> list[Pair]:
+def _of_file(root: Path, entry: str, classes: Sequence[str], instances: bool) -> list[Pair]:
     """Returns the pairs of a list, of a file of shapes, or of a folder of images and labels."""
     path = root / entry
     if path.suffix.lower() in _SHAPES:
@@ -92,7 +98,7 @@ def _of_file(root: Path, entry: str, classes: Sequence[str]) -> list[Pair]:
             )
         return [Pair(image, label) for image, label in pairs]
     try:
-        return listed_pairs(root, path)
+        return listed_pairs(root, path, instances=instances)
     except ValueError:
         by_stem = _stems_in(root)
         lines = [line for _, line in lines_of(path)]

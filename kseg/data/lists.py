@@ -47,13 +47,14 @@ class Pair(NamedTuple):
     instance_file: Path | None = None
 
 
-def listed_pairs(root: Path, path: Path) -> list[Pair]:
-    """Reads a list file of `image label` lines, or of `image label instances`.
+def listed_pairs(root: Path, path: Path, *, instances: bool = False) -> list[Pair]:
+    """Reads a list file of `image label` lines.
 
     Args:
         root: The folder that paths in the list are relative to.
         path: The list: UTF-8, or UTF-16 with a byte order mark. Between two paths stand spaces, a
             tab, a comma or a semicolon; they may be in quotes, and backslashes may be slashes.
+        instances: Whether a line may have a third path, of what tells its objects apart.
 
     Raises:
         ValueError: If the list cannot be read, or a line is no pair. The line is named but not
@@ -69,7 +70,7 @@ def listed_pairs(root: Path, path: Path) -> list[Pair]:
         line = line.strip()
         if line and not line.startswith("#"):
             parts = _parts(line)
-            if parts is None:
+            if parts is None or len(parts) > 2 + instances:
                 raise ValueError(
                     f"{path}, line {number} must be `image label`, two image files such as "
                     "`images/1.png labels/1.png`; between names with spaces put a tab."

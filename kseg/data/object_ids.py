@@ -131,11 +131,11 @@ def told_apart_by(
                 f"{', '.join(classes.names)}."
             )
     things = tuple(sorted({classes.names.index(name) for name in description.instances}))
-    alone = _numbers_alone(description)
-    if alone and not things:
+    alone, having = _with_instances(description)
+    if having and not things:
         raise ValueError(
-            f"{alone} has instances and no labels; name the class of the objects, such as "
-            f"`instances: [{classes.names[-1]}]`."
+            f"{having} says what tells objects apart, and the file not of which classes; write it, "
+            f"such as `instances: [{classes.names[-1]}]`."
         )
     if alone and (len(things) > 1 or classes.num_classes != 2 or lookup[0] in (-1, *things)):
         raise ValueError(
@@ -168,13 +168,17 @@ def _numbering(description: DataFile, things: tuple[int, ...], lookup: np.ndarra
     return object_ids
 
 
-def _numbers_alone(description: DataFile) -> str | None:
-    """Returns the first split whose labels are numbers of objects and nothing else."""
+def _with_instances(description: DataFile) -> tuple[str | None, str | None]:
+    """Returns the first split that has instances and no labels, and the first that has any."""
+    alone, having = None, None
     for name in ("train", "val", "test"):
         entry = getattr(description, name)
-        if isinstance(entry, Folders) and not (entry.labels or entry.annotations):
-            return name
-    return None
+        if isinstance(entry, Folders) and entry.instances:
+            having = having or name
+            alone = alone or (None if entry.labels or entry.annotations else name)
+        if isinstance(entry, list) and any(len(parts) > 2 for parts in entry):
+            having = having or name
+    return alone, having
 
 
 def numbered(data: "Data", values: list[int]) -> tuple["Data", str] | None:

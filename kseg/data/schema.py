@@ -168,7 +168,7 @@ class DataFile(BaseModel):
     @field_validator("instances", mode="before")
     @classmethod
     def _things(cls, things: Any) -> list[str]:
-        listed = [things] if isinstance(things, str) else [] if things is None else things
+        listed = [things] if isinstance(things, str) else things
         if not isinstance(listed, list) or not all(isinstance(name, str) for name in listed):
             raise ValueError(
                 "instances must be names of classes whose objects are told apart, like "
@@ -224,6 +224,11 @@ def _folders(name: str, entry: dict[Any, Any]) -> Folders:
             raise ValueError(f"{name}: {key} must be a name; got {_short(value)}.")
     if "labels" in entry and "annotations" in entry:
         raise ValueError(f"{name} has labels and annotations; it can be read from one of them.")
+    if "instances" in entry and "annotations" in entry:
+        raise ValueError(
+            f"{name} has instances and annotations, whose shapes are the objects; leave instances "
+            "out."
+        )
     if entry.get("format", "coco") not in FORMATS:
         raise ValueError(
             f"{name}: format must be one of {', '.join(FORMATS)}; got {_short(entry['format'])}."

@@ -91,7 +91,10 @@ def _data(source: Path, description: DataFile) -> Data:
         if not any(has(root, entry) for entry in entries.values()):
             raise ValueError(f"path lists the folder {root}, in which no split is.")
     name_ids = {name: min(ids) for ids, name in sorted(description.names)}
-    pairs = {name: pairs_of(roots, name, e, list(name_ids)) for name, e in entries.items()}
+    pairs = {
+        name: pairs_of(roots, name, e, list(name_ids), instances=bool(things))
+        for name, e in entries.items()
+    }
     if isinstance(description.val, float):
         pairs["train"], pairs["val"] = part_of(pairs["train"], description.val)
     channels, bits = description.channels, description.bits

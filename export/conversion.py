@@ -29,7 +29,7 @@ from export.proof.verification import check_gate, check_model, verify
 from export.proof.workshop import workshop
 from export.proof.writing import write
 from export.recipes import QuantizationRecipe
-from export.refusals import check_options, check_request
+from export.refusals import check_options, check_request, things_for
 from export.targets import TARGETS
 from export.tflite.runtime import load_tflite
 from kseg.analysis.graph import trace
@@ -51,13 +51,15 @@ def convert(
     """Converts a model and writes the file, its report and its labels, once they are verified.
 
     Args:
-        model: From images (N, H, W, channels), 0..255, to logits (N, H, W, num_classes).
+        model: From images (N, H, W, channels), 0..255, to logits (N, H, W, num_classes); or to a
+            dict of the three outputs of `kseg.build_panoptic_deeplab`, for a file with three.
         recipe: One of `export.recipes`.
         target: A name of `export.targets.TARGETS`.
         input_size: (height, width) of the file's input, in pixels.
         path: The .tflite file; X.json, X.html and X.labels.txt are written beside X.tflite.
-        validation: Labelled images; on the split "val" model and file are scored, and the file
-            must pass the gate. Without, both are compared on the recipe's or on random images.
+        validation: Labelled images; on the split "val" model and file are scored, by mean IoU or,
+            where objects are told apart, by panoptic quality, and the file must pass the gate.
+            Without, both are compared on the recipe's or on random images.
         options: Head, stride, gate, overwriting and more.
 
     Returns:
@@ -82,12 +84,13 @@ def convert(
         head, added = heads_of(trace(model, size), options.head)
         noisy = cache(partial(NoisyLayers, fixed, recipe, added, images))
         content = for_device(to_tflite(fixed.model, recipe, added, images), TARGETS[target])
-        passes, kept = partial(_passes, original, validation, options), list[str]()
+        things = things_for(model, validation, options)
+        passes, kept = partial(_passes, original, validation, options, things), list[str]()
         if options.rescue and not passes(content):
             content, kept = fewest_in_float(noisy(), passes)
         names = options.classes if validation is None else validation.classes
-        made = (recipe, TARGETS[target], head, fixed.stride, fixed.scaling, names, tuple(kept))
-        candidate = Candidate(folder / path.name, *made)
+        made = (recipe, TARGETS[target], head, fixed.stride, fixed.scaling, names)
+        candidate = Candidate(folder / path.name, *made, tuple(kept), things)
         put(candidate, content, options.working_size)
         seen, advice = judged_on(validation, recipe, original), _advice(candidate)
         judgement = judge(candidate, original, seen, options, advice=advice)
@@ -131,13 +134,18 @@ def _advice(candidate: Candidate) -> str:
 
 
 def _passes(
-    original: Original, validation: Data | None, options: ExportOptions, content: bytes
+    original: Original,
+    validation: Data | None,
+    options: ExportOptions,
+    things: tuple[int, ...],
+    content: bytes,
 ) -> bool:
     with TemporaryDirectory() as folder:
         path = Path(folder) / "candidate.tflite"
         path.write_bytes(content)
         with load_tflite(path) as file:
-            result = verify(file, original, validation or (), size=options.working_size)
+            size = options.working_size
+            result = verify(file, original, validation or (), size=size, things=things)
     check_model(result)
     try:
         check_gate(result, min_ratio=options.min_ratio, max_drop=options.max_drop)

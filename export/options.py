@@ -15,11 +15,13 @@ class ExportOptions:
     Attributes:
         head: "logits" (1, h, w, num_classes); "argmax", a class map int32 (1, h, w); or
             "softmax", scores (1, h, w, num_classes). A model that ends in a softmax itself gives
-            "softmax" for "logits".
+            "softmax" for "logits". Of three outputs it is that of "semantic"; "center" and
+            "offset" stay as they are.
         stride: 1 for an output of the model's own size; or a stride at which the network can end,
             for h = ceil(H / stride): the last upsampling is then left to the app.
-        min_ratio: Smallest mean IoU of the file as a fraction of the model's.
-        max_drop: Largest loss of mean IoU, 0..1.
+        min_ratio: Smallest score of the file as a fraction of the model's: of the mean IoU, or,
+            where objects are told apart, of the panoptic quality of all classes and of things.
+        max_drop: Largest loss of it, 0..1.
         overwrite: Whether files of an earlier export may be replaced.
         rescue: Whether layers may be kept in float where int8 loses too much, on android.
         explain: Whether the report says what other heads and strides would cost, and which
@@ -29,6 +31,8 @@ class ExportOptions:
             calibration, scores and the report; None leaves images that fit as they are.
         recorded: Mean IoU that the training recorded for the validation images at this size; a
             model far below it is not exported.
+        things: Ids of the classes whose objects are told apart, for a model of three outputs;
+            None takes those that the model carries, or else those of the validation data.
     """
 
     head: str = "logits"
@@ -41,6 +45,7 @@ class ExportOptions:
     classes: Classes | None = None
     working_size: tuple[int, int] | None = None
     recorded: float | None = None
+    things: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         """Checks the head.
@@ -63,6 +68,9 @@ class ExportResult:
         agreement: Share of the pixels that the file and the model label alike.
         mean_iou_float: Mean IoU of the model, 0..1; None without validation.
         mean_iou: Mean IoU of the file, 0..1; None without validation.
+        pq_float: Panoptic quality of the model, 0..1; None without validation, and where no
+            objects are told apart.
+        pq: Panoptic quality of the file, likewise.
     """
 
     path: Path
@@ -71,3 +79,5 @@ class ExportResult:
     agreement: float
     mean_iou_float: float | None
     mean_iou: float | None
+    pq_float: float | None = None
+    pq: float | None = None

@@ -13,8 +13,10 @@ from export.recipes import QuantizationRecipe
 from export.targets import TARGETS
 from kseg.analysis.graph import trace
 from kseg.data import Data
-from kseg.inference import channels_of
+from kseg.instances.predicting import things_of
+from kseg.seeing import channels_of
 from kseg.training.evaluation import check_channels, check_classes
+from kseg.training.outputs import num_classes_of, tells_apart
 
 
 def check_request(
@@ -109,7 +111,8 @@ def check_options(
                 f"{type(validation).__name__}. Leave it out to compare on the recipe's images."
             )
         check_channels(model, validation)
-        check_classes(model.output_shape[-1], validation)
+        check_classes(num_classes_of(model), validation)
+    things_for(model, validation, options)
     end_at(trace(model, input_size), options.stride)
     if recipe.activations == "int16" and options.head == "argmax":
         raise ValueError(
@@ -124,3 +127,48 @@ def check_options(
         )
     if validation is None:
         raise ValueError("rescue needs labelled images to know how many layers are enough.")
+
+
+def things_for(
+    model: keras.Model, validation: Data | None, options: ExportOptions
+) -> tuple[int, ...]:
+    """Returns the classes whose objects a file tells apart.
+
+    Args:
+        model: The model; see `check_request`.
+        validation: As for `export.convert`.
+        options: As for `export.convert`.
+
+    Returns:
+        Their ids; () for a model of one output.
+
+    Raises:
+        ValueError: If a model of three outputs is to be exported and nobody says which classes are
+            things, or they are none of the model's, or not those of the validation data.
+    """
+    if not tells_apart(model):
+        if options.things is not None:
+            raise ValueError(
+                f"things is for models of the outputs semantic, center and offset; {model.name} "
+                "has one output."
+            )
+        return ()
+    known = () if validation is None else validation.told_things()
+    told = options.things or getattr(model, "kseg_things", None) or known
+    if not told:
+        raise ValueError(
+            "Nobody says which classes are things, whose objects the file tells apart; pass "
+            "ExportOptions(things=(1,)) with their ids, or validation data with `instances`."
+        )
+    things, count = things_of(model, told), num_classes_of(model)
+    if max(things) >= count:
+        raise ValueError(
+            f"things must be ids of the model's classes, 0 to {count - 1}; got {max(things)}."
+        )
+    if validation is not None and set(things) != set(known):
+        raise ValueError(
+            f"The model tells the objects of the classes {', '.join(map(str, things))} apart, and "
+            f"{validation.source} those of {', '.join(map(str, known))}; name the same classes "
+            "under `instances`."
+        )
+    return things

@@ -6,6 +6,10 @@ from .classes import Classes as Classes
 from .data import Data as Data
 from .data import load_data as load_data
 from .inference import predict as predict
+from .instances import Instances as Instances
+from .instances import draw_instances as draw_instances
+from .instances import evaluate_instances as evaluate_instances
+from .instances import predict_instances as predict_instances
 from .metrics import Scores as Scores
 from .models import MODELS as MODELS
 from .models.atrous_fpn import build_atrous_fpn as build_atrous_fpn
@@ -19,6 +23,7 @@ from .models.fcn import build_fcn16s as build_fcn16s
 from .models.fcn import build_fcn32s as build_fcn32s
 from .models.linknet import build_linknet as build_linknet
 from .models.lraspp import build_lraspp as build_lraspp
+from .models.panoptic_deeplab import build_panoptic_deeplab as build_panoptic_deeplab
 from .models.segnet import build_segnet as build_segnet
 from .models.unet import build_unet as build_unet
 from .training import Recipe as Recipe

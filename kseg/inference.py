@@ -1,7 +1,7 @@
 """From an image to a label map, with a Keras model or any callable that gives logits."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +10,21 @@ import numpy as np
 
 from kseg.classes import IGNORE_CLASS
 from kseg.data.files import read_image
-from kseg.data.transforms import FILL, fit_inside, resize
+from kseg.seeing import (
+    Segmenter,
+    bytes_of,
+    channels_of,
+    check_image,
+    fit_image,
+    input_size,
+    look_at,
+    run,
+)
 from kseg.strips import label_map, resize_logits
 from kseg.tiles import label_tiles
 
 _TILE = 768  # pixels
-_MOST_SEEN = 50_000_000  # pixels that an image may be enlarged to
 _MANY_CLASSES = 32
-# A keras.Model is called through `predict_on_batch`, anything else as it is.
-Segmenter = Callable[[np.ndarray], Any]
 
 
 def predict(
@@ -70,7 +76,7 @@ def predict(
 def _by_tiles(
     model: Segmenter, image: np.ndarray, flip: bool, scales: Sequence[float]
 ) -> np.ndarray:
-    image = _bytes_of(image)  # a part of a float image may be too dark to pass as 0..255
+    image = bytes_of(image)  # a part of a float image may be too dark to pass as 0..255
     tile = input_size(model)
     if tile is None:
         # Of many classes, the logits are what takes the memory.
@@ -113,29 +119,10 @@ def working_logits(
     They have the size that the model saw, or are coarser, and cover the image: `kseg.strips`
     enlarges them. Arguments as `predict`, the image as an array.
     """
-    if hasattr(model, "with_channels"):  # a file, which may take gray in place of RGB
-        image = model.with_channels(np.asarray(image))
-    image = check_image(image, channels_of(model))
-    _check_not_scaled(image)
-    own = image.shape[:2]
-    if size is None:
-        size = working_size(model)
-    limit = input_size(model)
-    if size is None and limit is not None and (own[0] > limit[0] or own[1] > limit[1]):
-        size = limit
-    fitted = fit_inside(own, size)
-    if fitted[0] * fitted[1] > max(_MOST_SEEN, own[0] * own[1]):
-        raise ValueError(
-            f"size must keep an image under {_MOST_SEEN:,} pixels; it would have "
-            f"{fitted[0]} x {fitted[1]}."
-        )
+    image, fitted = fit_image(model, image, size)
     found = []
-    for scale in _check_scales(scales, fitted, limit):
-        seen = image
-        scaled = max(1, round(scale * fitted[0])), max(1, round(scale * fitted[1]))
-        if scaled != own:
-            seen = resize(_bytes_of(image), scaled)
-        seen = np.asarray(seen, "float32")[None]
+    for scale in _check_scales(scales, fitted, input_size(model)):
+        seen = look_at(image, (max(1, round(scale * fitted[0])), max(1, round(scale * fitted[1]))))
         logits = _call(model, seen)[0]
         if flip:
             logits = (logits + _call(model, seen[:, :, ::-1])[0, :, ::-1]) / 2
@@ -143,10 +130,6 @@ def working_logits(
     if len(found) == 1:
         return found[0]
     return np.mean([resize_logits(logits, fitted) for logits in found], axis=0)
-
-
-def _bytes_of(image: np.ndarray) -> np.ndarray:
-    return image if image.dtype == np.uint8 else np.rint(image).astype("uint8")
 
 
 def _check_scales(
@@ -168,87 +151,8 @@ def _check_scales(
     return scales
 
 
-def working_size(model: Segmenter) -> tuple[int, int] | None:
-    """Returns the (height, width) that a model carries as the scale it works at, or None."""
-    size = getattr(model, "kseg_size", None)
-    return None if size is None else (size[0], size[1])
-
-
-def input_size(model: Segmenter) -> tuple[int, int] | None:
-    """Returns the (height, width) of a model of one size, or None; it takes smaller images too."""
-    if isinstance(model, keras.Model):
-        inputs = getattr(model, "inputs", None)
-        height, width = inputs[0].shape[1:3] if inputs else (None, None)
-        return (height, width) if height and width else None
-    return getattr(model, "input_size", None)
-
-
-def channels_of(model: Segmenter) -> int:
-    """Returns how many channels the images of a model have; 3 where it does not say."""
-    if isinstance(model, keras.Model):
-        inputs = getattr(model, "inputs", None)
-        return (inputs[0].shape[-1] if inputs else None) or 3
-    return getattr(model, "channels", None) or 3
-
-
-def check_image(image: np.ndarray, channels: int = 3) -> np.ndarray:
-    """Refuses an array that is not an image with values 0..255.
-
-    Args:
-        image: The array; one of shape (H, W) is an image of one channel.
-        channels: How many channels the model takes.
-
-    Returns:
-        The image, (H, W, channels).
-
-    Raises:
-        ValueError: If it has another shape, or values that are not from 0 to 255.
-    """
-    image = np.asarray(image)
-    if channels == 1 and image.ndim == 2:
-        image = image[..., None]
-    if image.ndim != 3 or image.shape[2] != channels or 0 in image.shape:
-        kind = "RGB of shape (H, W, 3)" if channels == 3 else f"of shape (H, W, {channels})"
-        why = "" if channels == 3 else ", the channels that the model takes"
-        raise ValueError(f"image must be {kind}{why}; got shape {image.shape}.")
-    if image.dtype.kind not in "uifb":
-        raise ValueError(f"image must hold real numbers, 0..255; got {image.dtype}.")
-    if image.dtype != np.uint8 and not (0 <= image.min() and image.max() <= 255):
-        raise ValueError(
-            "image must have values 0..255 (the scaling is in the model); got values from "
-            f"{image.min():.4g} to {image.max():.4g}."
-        )
-    return image
-
-
-def _check_not_scaled(image: np.ndarray) -> None:
-    """Refuses an image of floats that were scaled to 0..1."""
-    if image.dtype.kind == "f" and 0 < (high := image.max()) <= 1:
-        raise ValueError(
-            f"image must have values 0..255; its largest is {high:.4g}, as if it had been scaled "
-            "to 0..1. The scaling is in the model: pass the image as it is, or image * 255. (A "
-            "nearly black image passes as uint8.)"
-        )
-
-
 def _call(model: Segmenter, images: np.ndarray) -> np.ndarray:
-    if not isinstance(model, keras.Model):
-        return _check_scores(model(images), len(images))
-    if not model.compiled and keras.backend.backend() == "tensorflow":
-        model.jit_compile = False  # XLA is several times slower than TensorFlow's own CPU kernels
-    own, fixed = images.shape[1:3], input_size(model)
-    if fixed in (None, own):
-        return _check_scores(model.predict_on_batch(images), len(images))
-    below, right = fixed[0] - own[0], fixed[1] - own[1]
-    if below < 0 or right < 0:
-        raise ValueError(
-            f"The model takes images up to {fixed[0]} x {fixed[1]}; got {own[0]} x {own[1]}. Take "
-            "a smaller size."
-        )
-    padding = ((0, 0), (0, below), (0, right), (0, 0))
-    padded = np.pad(images, padding, constant_values=FILL)
-    logits = _check_scores(model.predict_on_batch(padded), len(images))
-    return np.stack([resize_logits(x, fixed)[: own[0], : own[1]] for x in logits])
+    return run(model, images, lambda found: {"": _check_scores(found, len(images))})[""]
 
 
 def _check_scores(found: Any, images: int) -> np.ndarray:
@@ -258,6 +162,8 @@ def _check_scores(found: Any, images: int) -> np.ndarray:
         ValueError: If a model gives something other than real numbers (N, h, w, num_classes).
     """
     wanted = "model must give one array of scores (N, h, w, num_classes)"
+    if isinstance(found, dict) and "semantic" in found:  # of a network that tells objects apart
+        found = found["semantic"]
     if isinstance(found, dict | list | tuple) and len(found) == 1:
         (found,) = found.values() if isinstance(found, dict) else found
     if found is None or isinstance(found, dict | list | tuple):

@@ -1,4 +1,4 @@
-"""Losses on logits, blind to the ignored class."""
+"""Losses on logits, centres and offsets, blind to the ignored class."""
 
 from collections.abc import Callable, Sequence
 
@@ -133,6 +133,57 @@ class CrossEntropyDice(keras.losses.Loss):
     def get_config(self):
         """Returns the arguments that make this loss."""
         return {**self.cross_entropy.get_config(), "dice": self.dice, "name": self.name}
+
+
+@keras.saving.register_keras_serializable("kseg")
+class HeatmapError(keras.losses.Loss):
+    """Squared error of heatmaps of centres: the mean over the pixels that count."""
+
+    def __init__(self, name: str = "heatmap_error"):
+        """Makes the loss."""
+        super().__init__(name=name, reduction="sum")
+
+    def call(self, y_true, y_pred):
+        """Returns the loss.
+
+        Args:
+            y_true: "center" of `kseg.data.targets.targets_of`, (N, H, W, 2): heatmap and weight.
+            y_pred: Heatmaps (N, H, W, 1).
+        """
+        weights = y_true[..., 1:]
+        error = ops.square(y_pred - y_true[..., :1])
+        return ops.sum(error * weights) / ops.maximum(ops.sum(weights), 1.0)
+
+    def get_config(self):
+        """Returns the arguments that make this loss."""
+        return {"name": self.name}
+
+
+@keras.saving.register_keras_serializable("kseg")
+class OffsetError(keras.losses.Loss):
+    """Distance of offsets along rows and columns (L1): the mean over both and the objects' pixels.
+
+    A batch without objects has a loss of 0.
+    """
+
+    def __init__(self, name: str = "offset_error"):
+        """Makes the loss."""
+        super().__init__(name=name, reduction="sum")
+
+    def call(self, y_true, y_pred):
+        """Returns the loss.
+
+        Args:
+            y_true: "offset" of `kseg.data.targets.targets_of`, (N, H, W, 3): dy, dx and weight.
+            y_pred: Offsets (N, H, W, 2), in pixels.
+        """
+        weights = y_true[..., 2:]
+        error = ops.abs(y_pred - y_true[..., :2])
+        return ops.sum(error * weights) / ops.maximum(2 * ops.sum(weights), 1.0)
+
+    def get_config(self):
+        """Returns the arguments that make this loss."""
+        return {"name": self.name}
 
 
 class OnLabelMaps(keras.losses.Loss):

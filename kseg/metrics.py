@@ -158,15 +158,15 @@ def _near_contour(labels: np.ndarray, ignored: np.ndarray, distance: int) -> np.
 
     That is what erosions of each class's mask with a square of 3 x 3 pixels leave out.
     """
-    highest = _highest_around(np.where(ignored, -1, labels), distance)
-    lowest = -_highest_around(np.where(ignored, np.iinfo("int16").min, -labels), distance)
+    highest = highest_around(np.where(ignored, -1, labels), distance)
+    lowest = -highest_around(np.where(ignored, np.iinfo("int16").min, -labels), distance)
     near = highest != lowest
     for edge in (near[:distance], near[-distance:], near[:, :distance], near[:, -distance:]):
         edge[...] = True
     return near & ~ignored
 
 
-def _highest_around(values: np.ndarray, distance: int) -> np.ndarray:
+def highest_around(values: np.ndarray, distance: int) -> np.ndarray:
     """Returns the maximum over the square of 2 * distance + 1 pixels around each pixel."""
     for axis in (0, 1):
         pad = [(distance, distance) if axis == along else (0, 0) for along in (0, 1)]

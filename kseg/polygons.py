@@ -34,6 +34,13 @@ class Region(NamedTuple):
         """How many pixels it has."""
         return sum(_area(ring) for ring in (self.outline, *self.holes))
 
+    def moved(self, right: int, down: int) -> "Region":
+        """Returns the region that many pixels further to the right and down."""
+        outline, *holes = (
+            [(x + right, y + down) for x, y in ring] for ring in (self.outline, *self.holes)
+        )
+        return self._replace(outline=outline, holes=holes)
+
 
 def find_regions(labels: np.ndarray, num_classes: int) -> list[Region]:
     """Returns the regions of a label map, class by class.
@@ -52,7 +59,7 @@ def find_regions(labels: np.ndarray, num_classes: int) -> list[Region]:
         parts = {number: Region(int(class_id), rings[number], []) for number in outlines}
         for hole, outline in _owners(rings).items():
             parts[outline].holes.append(rings[hole])
-        found += [_moved(region, left, top) for region in parts.values()]
+        found += [region.moved(left, top) for region in parts.values()]
     return found
 
 
@@ -62,25 +69,36 @@ def geojson(regions: Sequence[Region], classes: Classes) -> dict[str, Any]:
     Each is a Polygon, its holes as interior rings, with the properties `class_id`, `class` and
     `pixels`.
     """
-    features = [
-        {
-            "type": "Feature",
-            "properties": {
-                "class_id": region.class_id,
-                "class": classes.names[region.class_id],
-                "pixels": region.pixels,
-            },
-            "geometry": {
-                "type": "Polygon",
-                "coordinates": [
-                    [list(point) for point in (*ring, ring[0])]
-                    for ring in (region.outline, *region.holes)
-                ],
-            },
-        }
-        for region in regions
-    ]
+    features = [feature([region], classes) for region in regions]
     return {"type": "FeatureCollection", "features": features}
+
+
+def feature(pieces: Sequence[Region], classes: Classes, **more: Any) -> dict[str, Any]:
+    """Returns what is of one class as a GeoJSON feature, a MultiPolygon if it is in pieces.
+
+    Args:
+        pieces: One or more regions.
+        classes: The classes.
+        **more: Properties beside `class_id`, `class` and `pixels`.
+    """
+    polygons = [
+        [[list(point) for point in (*ring, ring[0])] for ring in (piece.outline, *piece.holes)]
+        for piece in pieces
+    ]
+    several = len(polygons) > 1
+    return {
+        "type": "Feature",
+        "properties": {
+            "class_id": pieces[0].class_id,
+            "class": classes.names[pieces[0].class_id],
+            "pixels": sum(piece.pixels for piece in pieces),
+            **more,
+        },
+        "geometry": {
+            "type": "MultiPolygon" if several else "Polygon",
+            "coordinates": polygons if several else polygons[0],
+        },
+    }
 
 
 def coco(
@@ -88,35 +106,54 @@ def coco(
 ) -> dict[str, Any]:
     """Returns regions in COCO's format, with a category for each class: its id plus 1.
 
-    A region without holes is a polygon. One with holes is run lengths, because COCO's polygons
-    have none; pycocotools reads both.
-
     Args:
         regions: Of one image.
         classes: The classes.
         name: The image's file name.
         size: (height, width) of the image.
     """
-    annotations = []
-    for number, region in enumerate(regions, start=1):
-        corners = np.array(region.outline)
-        low, high = corners.min(0).tolist(), corners.max(0).tolist()
-        outline: Any = [corners.ravel().tolist()]
-        annotations.append(
-            {
-                "id": number,
-                "image_id": 1,
-                "category_id": region.class_id + 1,
-                "segmentation": _run_lengths(region, size) if region.holes else outline,
-                "area": region.pixels,
-                "bbox": [*low, high[0] - low[0], high[1] - low[1]],
-                "iscrowd": 0,
-            }
-        )
+    found = [annotation(n, [region], size) for n, region in enumerate(regions, start=1)]
+    return coco_file(found, classes, name, size)
+
+
+def annotation(
+    number: int, pieces: Sequence[Region], size: tuple[int, int], **more: Any
+) -> dict[str, Any]:
+    """Returns what is of one class as an annotation of COCO.
+
+    Pieces without holes are polygons. With holes they are run lengths, because COCO's polygons
+    have none; pycocotools reads both.
+
+    Args:
+        number: The annotation's id.
+        pieces: One or more regions.
+        size: (height, width) of the image.
+        **more: Entries beside COCO's.
+    """
+    corners = np.concatenate([piece.outline for piece in pieces])
+    low, high = corners.min(0).tolist(), corners.max(0).tolist()
+    outlines: Any = [np.ravel(piece.outline).tolist() for piece in pieces]
+    holes = any(piece.holes for piece in pieces)
+    return {
+        "id": number,
+        "image_id": 1,
+        "category_id": pieces[0].class_id + 1,
+        "segmentation": _run_lengths(pieces, size) if holes else outlines,
+        "area": sum(piece.pixels for piece in pieces),
+        "bbox": [*low, high[0] - low[0], high[1] - low[1]],
+        "iscrowd": 0,
+        **more,
+    }
+
+
+def coco_file(
+    annotations: Sequence[dict[str, Any]], classes: Classes, name: str, size: tuple[int, int]
+) -> dict[str, Any]:
+    """Returns the annotations of one image as COCO's file; arguments as `coco`."""
     return {
         "images": [{"id": 1, "file_name": name, "height": size[0], "width": size[1]}],
         "categories": [{"id": i, "name": name} for i, name in enumerate(classes.names, start=1)],
-        "annotations": annotations,
+        "annotations": list(annotations),
     }
 
 
@@ -230,18 +267,12 @@ def _area(ring: Ring) -> int:
     return int((x * np.roll(y, -1) - np.roll(x, -1) * y).sum()) // 2
 
 
-def _moved(region: Region, right: int, down: int) -> Region:
-    outline, *holes = (
-        [(x + right, y + down) for x, y in ring] for ring in (region.outline, *region.holes)
-    )
-    return region._replace(outline=outline, holes=holes)
-
-
-def _run_lengths(region: Region, size: tuple[int, int]) -> dict[str, Any]:
-    """Returns a region as COCO's uncompressed run lengths, column after column."""
+def _run_lengths(pieces: Sequence[Region], size: tuple[int, int]) -> dict[str, Any]:
+    """Returns regions as COCO's uncompressed run lengths, column after column."""
     keys = [
         np.arange(min(x, end), max(x, end)) * size[0] + y
-        for ring in (region.outline, *region.holes)
+        for piece in pieces
+        for ring in (piece.outline, *piece.holes)
         for (x, y), (end, _) in _edges(ring, axis=1)
     ]
     turns, counts = np.unique(np.concatenate(keys), return_counts=True)

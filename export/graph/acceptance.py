@@ -5,6 +5,7 @@ from typing import Any
 
 import keras
 
+from export.tflite.maps import CHANNELS, NAMES, SEMANTIC, outputs_of
 from kseg.analysis.graph import Graph, Step, is_network, trace
 
 
@@ -12,7 +13,8 @@ def as_network(model: Any, size: tuple[int, int]) -> keras.Model:
     """Returns a model as one whose layers can be followed, or refuses it.
 
     Args:
-        model: From images (N, H, W, channels), 0..255, to logits (N, H, W, num_classes).
+        model: From images (N, H, W, channels), 0..255, to logits (N, H, W, num_classes), or to a
+            dict of three maps.
         size: (height, width) of the images.
 
     Returns:
@@ -20,8 +22,8 @@ def as_network(model: Any, size: tuple[int, int]) -> keras.Model:
 
     Raises:
         TypeError: If it is no Keras model.
-        ValueError: If it has not one image as its input and one map of logits as its output,
-            or a layer of it cannot be converted.
+        ValueError: If it has not one image as its input and one map of logits, or the three maps
+            of `export.tflite.maps.NAMES`, as its output, or a layer of it cannot be converted.
     """
     if not isinstance(model, keras.Model):
         raise TypeError(
@@ -30,17 +32,17 @@ def as_network(model: Any, size: tuple[int, int]) -> keras.Model:
         )
     network = model if is_network(model) else _wrapped(model, size)
     _check_image(network)
-    _check_logits(network)
     graph = trace(network, size)
+    _check_outputs(graph, network)
     for step in graph.steps:
         _check_step(step)
-    _check_channels(graph, network)
     return network
 
 
 def ends_in_softmax(graph: Graph) -> bool:
     """Whether a model returns scores that a softmax made, not logits."""
-    step = next(s for s in reversed(graph.steps) if graph.outputs[0] in s.outputs)
+    logits = next(iter(outputs_of(graph).values()))
+    step = next(s for s in reversed(graph.steps) if logits in s.outputs)
     kind, softmax = type(step.layer).__name__, keras.activations.softmax
     return kind == "Softmax" or getattr(step.layer, "activation", None) is softmax
 
@@ -70,7 +72,9 @@ def _wrapped(model: keras.Model, size: tuple[int, int]) -> keras.Model:
     channels = seen[-1] if len(seen) == 4 and isinstance(seen[-1], int) else 3
     image = keras.Input((*size, channels))
     try:
-        return keras.Model(image, model(image), name=model.name)
+        network = keras.Model(image, model(image), name=model.name)
+        network.kseg_things = getattr(model, "kseg_things", None)
+        return network
     except Exception as error:
         raise ValueError(
             f"The model {model.name} ({type(model).__name__}) cannot be called on an image of "
@@ -94,29 +98,35 @@ def _check_image(model: keras.Model) -> None:
         )
 
 
-def _check_logits(model: keras.Model) -> None:
-    outputs = {tensor.name: tuple(tensor.shape) for tensor in model.outputs}
-    if len(model.outputs) > 1:
+def _check_outputs(graph: Graph, model: keras.Model) -> None:
+    shapes = graph.shapes_of(graph.outputs)
+    if len(shapes) > 1 and set(graph.names) != set(NAMES):
         raise ValueError(
-            f"The model {model.name} has {len(model.outputs)} outputs, of shape "
-            f"{', '.join(map(str, outputs.values()))}, and a file has one; choose it with "
-            "keras.Model(model.inputs, model.outputs[0])."
+            f"The model {model.name} has {len(shapes)} outputs, of shape "
+            f"{', '.join(map(str, shapes))}, and a file has one; choose it with "
+            "keras.Model(model.inputs, model.outputs[0]). (A network that tells objects apart "
+            f"gives a dict of {', '.join(NAMES)}.)"
         )
-    (shape,) = outputs.values()
-    if len(shape) != 4:
-        raise ValueError(
-            "convert needs a functional model from images (N, H, W, channels) to logits (N, H, W, "
-            f"num_classes); {model.name} returns {shape}."
-        )
-
-
-def _check_channels(graph: Graph, model: keras.Model) -> None:
-    if graph.shapes[graph.outputs[0]][-1] < 2:
+    for shape in shapes:
+        if len(shape) != 4:
+            raise ValueError(
+                "convert needs a functional model from images (N, H, W, channels) to logits (N, H, "
+                f"W, num_classes); {model.name} returns {(None, *shape[1:])}."
+            )
+    maps = {name: graph.shapes[index] for name, index in outputs_of(graph).items()}
+    semantic = next(iter(maps.values()))
+    if semantic[-1] < 2:
         raise ValueError(
             f"The model {model.name} returns one channel, and labels are taken from the largest of "
             "several; write keras.Model(model.input, keras.ops.concatenate([1 - p, p], -1)) with "
             "p = model.output (for logits: [0 * p, p])."
         )
+    for name in maps.keys() & CHANNELS.keys():
+        if maps[name] != (*semantic[:3], CHANNELS[name]):
+            raise ValueError(
+                f"The output {name} of the model {model.name} must be {CHANNELS[name]} channel(s) "
+                f"of the height and width of {SEMANTIC}, {semantic}; it is {maps[name]}."
+            )
 
 
 def _trains(step: Step) -> bool:

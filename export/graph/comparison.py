@@ -8,6 +8,7 @@ import numpy as np
 
 from export.errors import GateError
 from export.graph.fixed import FixedModel, call_original
+from export.tflite.maps import NAMES, named
 from kseg.analysis.graph import is_network, walk
 
 _TOLERANCE = 1e-4  # of the largest value
@@ -23,25 +24,29 @@ def check_fixed(model: keras.Model, fixed: FixedModel, images: Iterable[np.ndarr
         images: Float32 (1, H, W, channels), 0..255, of the file's size.
 
     Raises:
-        GateError: If anything differs by more than 1e-4 of its largest value; the first layer that
-            does is named.
+        GateError: If anything differs by more than 1e-4 of its largest value; the output and the
+            first layer that do are named.
     """
     known = [number for number, tensor in enumerate(fixed.tensors) if tensor is not None]
-    whole = known[-1:] == [len(fixed.tensors) - 1]
     allowed = tolerance(model)
     for image in images:
-        if whole:
-            share = difference(call_original(model, image), fixed.logits(image))
-        else:  # the logits are at another grid; what comes before the first enlarging is not
-            share = _shares(model, fixed, image, known[-1:])[0] if known else 0.0
-        if share <= allowed:
+        if fixed.ends is None:
+            maps = named(call_original(model, image)), named(fixed.logits(image))
+            apart = {name: difference(maps[0][name], maps[1][name]) for name in maps[0]}
+        else:  # the maps are at another grid; what comes before the first enlarging is not
+            shares = _shares(model, fixed, image, fixed.ends) if fixed.ends else []
+            apart = {fixed.names[n]: s for n, s in zip(fixed.ends, shares, strict=True)}
+        wrong = {name: share for name, share in apart.items() if not share <= allowed}
+        if not wrong:
             continue
         shares = _shares(model, fixed, image, known) if is_network(model) else []
         worse = (number for number, s in zip(known, shares, strict=False) if not s <= allowed)
         where = next(worse, len(fixed.names) - 1)
+        name, share = next(iter(wrong.items()))
+        of = f"value of {name}" if name in NAMES else "logit"
         raise GateError(
             f"What is converted differs from the model, first in the layer {fixed.names[where]}, "
-            f"by {share:.2g} of the largest logit. Nothing was written; replace this layer by one "
+            f"by {share:.2g} of the largest {of}. Nothing was written; replace this layer by one "
             "of keras.layers that does the same."
         )
 

@@ -12,6 +12,7 @@ import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from export.recipes import QuantizationRecipe
+from export.tflite.maps import SEMANTIC, as_maps, logits_of
 
 Calibration = Callable[[], Iterator[list[np.ndarray]]]
 SIGNATURE = "serving_default"
@@ -23,19 +24,26 @@ def serving(fixed: Any, head: str) -> Any:
 
     Args:
         fixed: The model, with a batch of 1 and a fixed size.
-        head: One of `export.targets.HEADS`, or "scores" for what is a softmax already.
+        head: One of `export.targets.HEADS`, or "scores" for what is a softmax already. Of three
+            maps it is that of the classes; the other two stay what they are.
     """
 
     @tf.function(input_signature=[tf.TensorSpec(fixed.inputs[0].shape, tf.float32, name="image")])
     def serve(image):
-        logits = fixed(image, training=False)
-        if head == "argmax":  # keras.ops.argmax becomes ops that LiteRT lacks
-            return {"labels": tf.argmax(logits, -1, output_type=tf.int32)}
-        if head == "softmax":
-            return {"scores": tf.nn.softmax(logits)}
-        return {head: logits}
+        maps = as_maps(fixed(image, training=False))
+        name, found = _headed(logits_of(maps), head)
+        return {**maps, SEMANTIC: found} if isinstance(maps, dict) else {name: found}
 
     return serve
+
+
+def _headed(logits: tf.Tensor, head: str) -> tuple[str, tf.Tensor]:
+    """Returns what a head makes of logits, and what a file calls it."""
+    if head == "argmax":  # keras.ops.argmax becomes ops that LiteRT lacks
+        return "labels", tf.argmax(logits, -1, output_type=tf.int32)
+    if head == "softmax":
+        return "scores", tf.nn.softmax(logits)
+    return head, logits
 
 
 def to_tflite(
@@ -53,17 +61,31 @@ def to_tflite(
         The content of the file.
     """
     with tempfile.TemporaryDirectory() as folder:
-        serve = serving(fixed, head)
-        if all(_SCOPE.fullmatch(variable.path) for variable in fixed.variables):
-            archive = keras.export.ExportArchive()
-            archive.track(fixed)
-            archive.add_endpoint(SIGNATURE, serve)
-            archive.write_out(folder, verbose=False)
-        else:  # such as "größe 2/kernel", which TensorFlow saves no variable under
-            save_frozen(serve, folder)
-        converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[SIGNATURE])
-        set_up(converter, recipe, calibration)
-        return converter.convert()
+        return named_converter(fixed, recipe, head, calibration, folder).convert()
+
+
+def named_converter(
+    fixed: keras.Model,
+    recipe: QuantizationRecipe,
+    head: str,
+    calibration: Calibration,
+    folder: str,
+) -> tf.lite.TFLiteConverter:
+    """Returns a converter whose files have a signature; it needs the folder, an empty one.
+
+    It takes the arguments of `to_tflite`.
+    """
+    serve = serving(fixed, head)
+    if all(_SCOPE.fullmatch(variable.path) for variable in fixed.variables):
+        archive = keras.export.ExportArchive()
+        archive.track(fixed)
+        archive.add_endpoint(SIGNATURE, serve)
+        archive.write_out(folder, verbose=False)
+    else:  # such as "größe 2/kernel", which TensorFlow saves no variable under
+        save_frozen(serve, folder)
+    converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[SIGNATURE])
+    set_up(converter, recipe, calibration)
+    return converter
 
 
 def save_frozen(serve: Any, folder: str) -> None:
@@ -74,12 +96,12 @@ def save_frozen(serve: Any, folder: str) -> None:
         folder: An empty one.
     """
     concrete = serve.get_concrete_function()
-    (name,) = concrete.structured_outputs
+    names = sorted(concrete.structured_outputs)  # as TensorFlow has them in a row
     frozen = convert_variables_to_constants_v2(concrete)
 
     @tf.function(input_signature=serve.input_signature)
     def named(image: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {name: frozen(image)[0]}
+        return dict(zip(names, frozen(image), strict=True))
 
     tf.saved_model.save(tf.Module(), folder, signatures={SIGNATURE: named})
 

@@ -1,5 +1,7 @@
 """The strides at which a network can end: its last upsampling may be left to the app."""
 
+from dataclasses import dataclass
+
 import keras
 from keras import layers
 
@@ -12,10 +14,11 @@ def strides(graph: Graph) -> dict[int, frozenset[int]]:
     """Returns the strides at which a network can end.
 
     Walks back from the logits through layers that only enlarge, crop or mix channels: without the
-    enlarging ones the same logits come out, at a coarser grid.
+    enlarging ones the same logits come out, at a coarser grid. A network with several maps can end
+    where each of them can.
 
     Args:
-        graph: From an image to logits.
+        graph: From an image to logits, or to several maps of one size.
 
     Returns:
         Stride to the numbers of the steps that are then left out or cut to the coarser grid. The
@@ -24,11 +27,37 @@ def strides(graph: Graph) -> dict[int, frozenset[int]]:
     Raises:
         ValueError: If the logits are no grid of the image.
     """
+    first, *others = (_ends_of(output, graph) for output in graph.outputs)
+    consumers = graph.consumers()
+    found = {}
+    for stride, end in first.items():
+        ends = [end, *(other[stride] for other in others if stride in other)]
+        left_out = frozenset().union(*(e.left_out for e in ends))
+        passed = frozenset().union(*(e.passed for e in ends))
+        # What is left out must not be needed by a layer before the end of another map.
+        needed = {
+            number for n in left_out for t in graph.steps[n].outputs for number in consumers[t]
+        }
+        if len(ends) == len(graph.outputs) and needed <= passed:
+            found[stride] = left_out
+    return found
+
+
+@dataclass(frozen=True)
+class _End:
+    """A place where a map can end: the steps that are left out then, and all behind it."""
+
+    left_out: frozenset[int]
+    passed: frozenset[int]
+
+
+def _ends_of(output: int, graph: Graph) -> dict[int, _End]:
+    """Returns stride to where a map can end, the map as it is first."""
     stride = own_stride(graph)
-    ends: dict[int, frozenset[int]] = {stride: frozenset()}
-    makers, left_out = graph.makers(), set()
+    ends = {stride: _End(frozenset(), frozenset())}
+    makers, left_out, passed = graph.makers(), set(), set()
     shared = {id(step.layer) for step in graph.steps if step.repeated}
-    mixed, enlarged, number = False, False, makers.get(graph.outputs[0])
+    mixed, enlarged, number = False, False, makers.get(output)
     while number is not None:
         step = graph.steps[number]
         factor = _factor(step, graph) if id(step.layer) not in shared and step.inputs else None
@@ -40,11 +69,12 @@ def strides(graph: Graph) -> dict[int, frozenset[int]]:
             break
         mixed |= isinstance(step.layer, layers.Conv2D)
         stride *= factor
+        passed.add(number)
         if crop or factor > 1:
             left_out.add(number)
         if factor > 1:
             enlarged = True
-            ends[stride] = frozenset(left_out)
+            ends[stride] = _End(frozenset(left_out), frozenset(passed))
         number = makers.get(step.inputs[0])
     return ends
 

@@ -20,8 +20,9 @@ from keras.src.models.functional import Functional
 from export.graph.ends import end_at, own_stride
 from export.graph.rewrites import rewrite
 from export.graph.scaling import Scaling, scaling_steps
+from export.tflite.maps import Maps, as_maps
 from export.tflite.runtime import FixedSize
-from kseg.analysis.graph import trace, walk
+from kseg.analysis.graph import Graph, trace, walk
 from kseg.inference import channels_of
 from kseg.layers import CropLike
 
@@ -32,7 +33,8 @@ class Original(FixedSize):
     """The model that was handed in, called as it is: what every file is compared with.
 
     Attributes:
-        model: From images (N, H, W, channels), 0..255, to logits.
+        model: From images (N, H, W, channels), 0..255, to logits, or to a dict of three maps.
+        output_names: The names of the maps, where it gives a dict.
     """
 
     def __init__(self, model: keras.Model, input_size: tuple[int, int]):
@@ -43,10 +45,11 @@ class Original(FixedSize):
             input_size: (height, width) of a file's input; smaller images are padded as there.
         """
         self.model, self.input_size, self.channels = model, input_size, channels_of(model)
-        self.stride = own_stride(trace(model, input_size))
+        graph = trace(model, input_size)
+        self.stride, self.output_names = own_stride(graph), graph.names
 
-    def logits(self, images: np.ndarray) -> np.ndarray:
-        """Maps images float32 (1, H, W, channels), 0..255, to logits."""
+    def logits(self, images: np.ndarray) -> Maps:
+        """Maps images float32 (1, H, W, channels), 0..255, to logits, or to a dict of maps."""
         return call_original(self.model, images)
 
 
@@ -55,12 +58,14 @@ class FixedModel(FixedSize):
 
     Attributes:
         model: From a scaled image (1, H, W, channels) to logits (1, ceil(H / stride),
-            ceil(W / stride), num_classes).
+            ceil(W / stride), num_classes), or to a dict of three maps.
         scaling: (factor, offset) of the scaling of the input that the model lacks.
         stride: Pixels of the input for one of the output.
         tensors: What each call of the original makes here; None where it is left out, and where
             that is at another grid.
         names: The names of the layers that are called.
+        ends: The calls before the first that is left out, of each map; None where the model ends
+            as the original does.
     """
 
     def __init__(
@@ -70,16 +75,18 @@ class FixedModel(FixedSize):
         stride: int,
         tensors: tuple[Any, ...],
         names: tuple[str, ...],
+        ends: tuple[int, ...] | None,
     ):
         """Wraps a model that `fix_model` made."""
         self.model, self.scaling, self.stride = model, scaling, stride
-        self.tensors, self.names = tensors, names
+        self.tensors, self.names, self.ends = tensors, names, ends
         height, width, self.channels = model.inputs[0].shape[1:]
         self.input_size = (height, width)
 
-    def logits(self, images: np.ndarray) -> np.ndarray:
-        """Maps images float32 (1, H, W, channels), 0..255, to logits."""
-        return np.asarray(self.model(self.scale(images), training=False), "float32")
+    def logits(self, images: np.ndarray) -> Maps:
+        """Maps images float32 (1, H, W, channels), 0..255, to logits, or to a dict of maps."""
+        found = as_maps(self.model(self.scale(images), training=False))
+        return keras.tree.map_structure(lambda x: np.asarray(x, "float32"), found)
 
     def scale(self, images: np.ndarray) -> np.ndarray:
         """Returns images as the model takes them."""
@@ -88,14 +95,14 @@ class FixedModel(FixedSize):
         )
 
 
-def call_original(model: keras.Model, image: np.ndarray) -> np.ndarray:
-    """Calls a model as it is on one image (1, H, W, channels); returns its float32 logits."""
+def call_original(model: keras.Model, image: np.ndarray) -> Maps:
+    """Calls a model as it is on one image (1, H, W, channels); returns its maps in float32."""
     batch = model.inputs[0].shape[0] if getattr(model, "inputs", None) else None
     images: Any = np.repeat(np.asarray(image, "float32"), batch or 1, axis=0)
     if isinstance(model, Functional):  # which may take its image in a list or under a name
         images = keras.tree.map_structure(lambda _: images, model._inputs_struct)
-    logits = keras.tree.flatten(model(images, training=False))[0]
-    return np.asarray(logits[:1], "float32")
+    found = as_maps(model(images, training=False))
+    return keras.tree.map_structure(lambda x: np.asarray(x[:1], "float32"), found)
 
 
 def fix_model(
@@ -104,7 +111,7 @@ def fix_model(
     """Rebuilds a model with a batch of 1 and a fixed size; it has the model's own variables.
 
     Args:
-        model: From images (N, H, W, channels), 0..255, to logits.
+        model: From images (N, H, W, channels), 0..255, to logits, or to a dict of three maps.
         size: (height, width) of the input.
         keep_scaling: Whether what scales the input stays.
         stride: One of `strides`; the upsampling that follows it is left out.
@@ -120,6 +127,7 @@ def fix_model(
     stride, left_out = end_at(graph, stride)
     scaling_numbers, scaling = (frozenset(), (1.0, 0.0)) if keep_scaling else scaling_steps(graph)
     coarse = tuple(-(-side // stride) for side in size)
+    moved = _moved(graph, left_out)
     tensors: list[Any] = []
     names: list[str] = []
     twins = _Twins()
@@ -137,14 +145,31 @@ def fix_model(
         twin = twins.of(operation, name)
         result = rewrite(twin, args)
         result = twin(*args, **kwargs) if result is None else result
-        tensors.append(None if number > min(left_out, default=number) else result)
+        tensors.append(None if number in moved else result)
         return result
 
     channels = graph.shapes[graph.image][-1]
     image = keras.Input(batch_shape=(1, *size, channels), name="image")
-    outputs = keras.tree.flatten(walk(model, image, visit))
-    fixed = keras.Model(image, outputs[0], name=free_name(model.name))
-    return FixedModel(fixed, scaling, stride, tuple(tensors), tuple(names))
+    fixed = keras.Model(image, as_maps(walk(model, image, visit)), name=free_name(model.name))
+    ends = tuple(n for n in _before(graph, moved) if tensors[n] is not None) if moved else None
+    return FixedModel(fixed, scaling, stride, tuple(tensors), tuple(names), ends)
+
+
+def _moved(graph: Graph, left_out: frozenset[int]) -> set[int]:
+    """Returns the steps whose results are at another grid: those left out, and all behind them."""
+    steps, tensors = set(left_out), {t for n in left_out for t in graph.steps[n].outputs}
+    for number, step in enumerate(graph.steps):
+        if not tensors.isdisjoint(step.inputs):
+            steps.add(number)
+            tensors.update(step.outputs)
+    return steps
+
+
+def _before(graph: Graph, moved: set[int]) -> list[int]:
+    """Returns the steps whose results the moved ones take, and that are not moved themselves."""
+    makers = graph.makers()
+    read = {makers[t] for number in moved for t in graph.steps[number].inputs if t in makers}
+    return sorted(read - moved)
 
 
 class _Twins:

@@ -8,9 +8,12 @@ import keras
 
 from export.graph.rescue import LayerNoise
 from export.options import ExportOptions
+from export.proof.comparing import ObjectComparison
 from export.proof.judging import Candidate, Judgement
 from export.proof.verification import Verification
 from export.tflite.benchmark import host_facts
+from export.tflite.maps import SEMANTIC
+from export.tflite.runtime import Endpoint
 
 _PACKAGES = ("kseg", "keras", "tensorflow", "ai-edge-litert", "numpy")
 
@@ -108,11 +111,11 @@ class Report:
         """Returns what the .json file says."""
         made, found, options = self.candidate, self.judgement, self.options
         extra = self.explanation
-        report = {
+        report: dict[str, Any] = {
             "format": 1,
             "file": {"name": self.name, "bytes": self.nbytes, "sha256": found.sha256},
             "input": asdict(found.input),
-            "output": asdict(found.output),
+            "output": asdict(next(iter(found.outputs.values()))),
             "ops": found.graph.op_counts(),
             "network": self.network,
             "target": made.target.name,
@@ -138,6 +141,10 @@ class Report:
         }
         if extra.training is not None:
             report["quantization_aware"] = extra.training
+        if (objects := found.comparison.objects) is not None:
+            report["things"] = list(made.things)
+            report["outputs"] = _outputs(found.outputs, objects, made.head)
+            report["verification"]["objects"] = _objects(objects)
         return report
 
 
@@ -185,6 +192,32 @@ def _op_table(judgement: Judgement) -> tuple[OpRow, ...]:
         where = asdict(placement.ops[op.index]) if placement else {"placement": "cpu or gpu"}
         rows.append(OpRow(op.index, op.name, op.version, tensor.shape, tensor.name, **where))
     return tuple(rows)
+
+
+def _outputs(
+    outputs: dict[str, Endpoint], objects: ObjectComparison, head: str
+) -> dict[str, dict[str, Any]]:
+    """Returns the three outputs, each with how far it is from the model's at most."""
+    apart: dict[str, float | None] = dict(objects.differences)
+    if head != "logits":
+        apart[SEMANTIC] = None
+    return {
+        name: {
+            **asdict(tensor),
+            "max_difference": apart[name],
+            "saturated": objects.saturated[name],
+        }
+        for name, tensor in outputs.items()
+    }
+
+
+def _objects(found: ObjectComparison) -> dict[str, Any]:
+    """Returns how a file's objects compare with its model's."""
+    scores = {"agreement": found.agreement, "float": found.scores_float, "file": found.scores}
+    return {
+        **{name: each and each.to_json() for name, each in scores.items()},
+        "offset_error": found.offset_error,
+    }
 
 
 def _compared(result: Verification, head: str) -> dict[str, Any]:

@@ -43,6 +43,7 @@ class Candidate:
         scaling: (factor, offset) of the scaling that its input's quantization stands for.
         classes: Names and colours; None where they are not known.
         rescued: Layers that were kept in float.
+        things: Ids of the classes whose objects are told apart; () where none are.
     """
 
     path: Path
@@ -53,6 +54,7 @@ class Candidate:
     scaling: tuple[float, float]
     classes: Classes | None
     rescued: tuple[str, ...] = ()
+    things: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,8 @@ class Judgement:
         graph: The file as it was read.
         sha256: The hash of the file.
         input: The input of the file.
-        output: The output of the file.
+        outputs: The outputs of the file, by the names of their maps; the one that labels the
+            image first.
         comparison: How it compares with the model that was handed in.
         placement: Where its ops run on the target.
         latency: What `export.tflite.benchmark.benchmark` measured on this machine.
@@ -72,7 +75,7 @@ class Judgement:
     graph: ModelFile = field(repr=False)
     sha256: str
     input: Endpoint
-    output: Endpoint
+    outputs: dict[str, Endpoint]
     comparison: Verification
     placement: Placement | None
     latency: dict[str, Any]
@@ -94,6 +97,7 @@ def put(candidate: Candidate, content: bytes, working_size: tuple[int, int] | No
             head=candidate.head,
             scaling=candidate.scaling,
             working_size=working_size,
+            things=candidate.things,
         )
     save(candidate.path, content)
 
@@ -117,7 +121,8 @@ def judge(
 
     Args:
         candidate: The file.
-        model: The model that was handed in: from images (N, h, w, channels), 0..255, to logits.
+        model: The model that was handed in: from images (N, h, w, channels), 0..255, to logits, or
+            to three maps.
         images: What both label; a data set's split "val" also decides whether the file is good
             enough.
         options: The gate and the working size.
@@ -133,8 +138,8 @@ def judge(
     graph = read_model(path)
     check_graph(graph, candidate.recipe, target, candidate.scaling, rescued=bool(candidate.rescued))
     with load_tflite(path) as file:
-        comparison = verify(file, model, images, size=options.working_size)
-        ends = file.input, file.output
+        comparison = verify(file, model, images, size=options.working_size, things=candidate.things)
+        ends = file.input, file.outputs
     if comparison.scores is not None:
         check_recorded(comparison, options.recorded)
         check_gate(

@@ -11,6 +11,7 @@ import numpy as np
 
 from export.errors import GateError
 from export.proof.verification import Verification, majority
+from export.tflite.maps import logits_of
 from export.tflite.runtime import FixedSize
 from kseg.classes import IGNORE_CLASS, Classes
 from kseg.data import Data
@@ -55,7 +56,7 @@ def check_preprocessing(
     """Stops the export of a model that wants other numbers, or another order, than cameras give.
 
     Args:
-        model: From images float32 (1, H, W, channels), 0..255, to logits.
+        model: From images float32 (1, H, W, channels), 0..255, to logits, or to three maps.
         validation: Labelled images; a few of the split "val" are looked at.
         working_size: (height, width) that images are fitted into.
 
@@ -68,7 +69,8 @@ def check_preprocessing(
     if not (few and (few[0][1] != IGNORE_CLASS).any()):
         return  # nothing is labelled, which `verify` says
     score = partial(_score, classes=validation.classes, size=working_size)
-    before, first = score(model, few), score(model, few[:1]).mean_iou
+    as_is = _Shown(model, lambda images: images)
+    before, first = score(as_is, few), score(as_is, few[:1]).mean_iou
     best, name = before, ""
     if before.mean_iou > 1 - _BETTER:
         return
@@ -120,7 +122,9 @@ class _Shown(FixedSize):
         self.channels = model.channels
 
     def logits(self, images: np.ndarray) -> np.ndarray:
-        return self.model.logits(np.ascontiguousarray(self.change(images), "float32"))
+        """Returns the logits of the classes alone; they tell whether the change is right."""
+        changed = np.ascontiguousarray(self.change(images), "float32")
+        return logits_of(self.model.logits(changed))
 
 
 def _score(

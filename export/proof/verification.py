@@ -1,45 +1,33 @@
 """Running a converted file beside the model it came from, on real images."""
 
-import heapq
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import count
 
 import numpy as np
 
 from export.errors import GateError
 from export.graph.rescue import layer_of
+from export.proof.comparing import (
+    Example,
+    InstanceComparison,
+    LabelComparison,
+    ObjectComparison,
+)
 from export.recipes import QuantizationRecipe
 from export.targets import Target
 from export.tflite.reader import ModelFile, Op
 from export.tflite.runtime import TFLiteModel
-from kseg.classes import IGNORE_CLASS
 from kseg.data import Data
-from kseg.inference import Segmenter, predict_logits
-from kseg.metrics import ConfusionMatrix, Scores
+from kseg.instances import tells_objects_apart
+from kseg.instances.predicting import things_of
+from kseg.metrics import Scores
+from kseg.seeing import Segmenter
 
 # A model no better than naming one class everywhere agrees with any quantization of itself.
 _ABOVE_MAJORITY = 0.05
-_WORST = 3  # images that are kept to be looked at
+_LEAST_QUALITY = 0.05  # panoptic quality of things, below which hardly an object is found
 _INT16_STEPS = 32767  # from 0 to the largest
 _ROUNDING = 1e-3  # of a zero point computed in float32
-
-
-@dataclass(frozen=True)
-class Example:
-    """An image and how it was labelled.
-
-    Attributes:
-        agreement: Share of the pixels, not ignored, with equal labels.
-        image: The image, 0..255, (H, W, channels).
-        labels_float: The label map that the model gives, uint8 (H, W).
-        labels: The label map that the file gives, uint8 (H, W).
-    """
-
-    agreement: float
-    image: np.ndarray
-    labels_float: np.ndarray
-    labels: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -55,6 +43,7 @@ class Verification:
         scores_float: Scores of the model; None without label maps.
         scores: Scores of the file; None without label maps.
         worst: The images on which the two agree least, the worst first.
+        objects: How their objects compare; None where none are told apart.
     """
 
     images: int
@@ -64,6 +53,22 @@ class Verification:
     scores_float: Scores | None = field(default=None)
     scores: Scores | None = field(default=None)
     worst: tuple[Example, ...] = field(default=(), repr=False)
+    objects: ObjectComparison | None = None
+
+    def figures(self) -> list[tuple[str, float, float]]:
+        """Returns (what, the model's, the file's) of the scores that decide; [] without any."""
+        if self.scores_float is None or self.scores is None:
+            return []
+        if self.objects is None:
+            return [("Mean IoU", self.scores_float.mean_iou, self.scores.mean_iou)]
+        before, after = self.objects.scores_float, self.objects.scores
+        if before is None or after is None:
+            return []
+        figures = [("PQ", before.pq, after.pq)]
+        if before.things is not None:
+            found = after.things.pq if after.things is not None else 0.0
+            figures.append(("PQ of things", before.things.pq, found))
+        return figures
 
 
 def verify(
@@ -73,54 +78,56 @@ def verify(
     *,
     split: str = "val",
     size: tuple[int, int] | None = None,
+    things: Collection[int] | None = None,
 ) -> Verification:
     """Compares a file with its model.
 
     Args:
         file: The loaded file.
-        model: From images (N, H, W, channels), 0..255, to logits.
+        model: From images (N, H, W, channels), 0..255, to logits, or to the three maps that tell
+            objects apart.
         images: A data set, whose split is also scored, or images (H, W, channels), 0..255. Images
             larger than the file's input are fitted into it.
         split: The split of the data set that is looked at.
         size: Working size, as for `kseg.predict`.
+        things: Ids of the classes whose objects are told apart; None takes those of the data set,
+            or else of the file.
 
     Returns:
         The comparison.
     """
-    matrices: list[ConfusionMatrix] = []
-    names: tuple[str, ...] = ()
-    if isinstance(images, Data):
-        names = images.classes.names
-        matrices = [ConfusionMatrix(len(names)) for _ in range(2)]
-        pairs = (images.read(pair) for pair in images.files(split))
+    data = images if isinstance(images, Data) else None
+    names = data.classes.names if data is not None else ()
+    if tells_objects_apart(file):
+        told = things_of(file, things or (data.things if data is not None else None))
+        compared: LabelComparison = InstanceComparison(names, told)
     else:
-        pairs = ((image, np.zeros(np.shape(image)[:2], "uint8")) for image in images)
-    equal, pixels, largest = 0, 0, 0.0
-    worst: list[tuple[float, int, Example]] = []  # a heap: the number breaks ties
-    order = count()
-    for image, label_map in pairs:
-        logits = [predict_logits(m, image, size) for m in (model, file)]
-        labels = [np.argmax(values, -1).astype("uint8") for values in logits]
-        valid = label_map != IGNORE_CLASS
-        alike, counted = int((labels[0] == labels[1])[valid].sum()), int(valid.sum())
-        equal += alike
-        pixels += counted
-        largest = max(largest, float(np.abs(logits[0] - logits[1]).max()))
-        example = Example(alike / max(1, counted), image, *labels)
-        item = (-example.agreement, -next(order), example)
-        heapq.heappush(worst, item) if len(worst) < _WORST else heapq.heappushpop(worst, item)
-        for matrix, prediction in zip(matrices, labels, strict=False):
-            matrix.update(label_map, prediction)
-    scores = [matrix.scores(names) for matrix in matrices] or (None, None)
+        compared = LabelComparison(names)
+    for image, *truth in _looked_at(images, split, tells_objects_apart(file)):
+        both = [compared.see(each, image, size) for each in (model, file)]
+        compared.update(image, tuple(truth), both)
+    scores = compared.scores
     return Verification(
-        images=next(order),
-        agreement=equal / max(1, pixels),
-        max_difference=largest,
+        images=compared.images,
+        agreement=compared.equal / max(1, compared.pixels),
+        max_difference=next(iter(compared.differences.values()), 0.0),
         saturated=file.saturated(),
         scores_float=scores[0],
         scores=scores[1],
-        worst=tuple(item[2] for item in sorted(worst, reverse=True)),
+        worst=compared.worst,
+        objects=compared.objects(file),
     )
+
+
+def _looked_at(
+    images: Iterable[np.ndarray] | Data, split: str, instances: bool
+) -> Iterator[tuple[np.ndarray, ...]]:
+    """Yields images with their label maps and, where objects are told apart, their ids."""
+    if isinstance(images, Data):
+        read = images.read_instances if instances else images.read
+        yield from (read(pair) for pair in images.files(split))
+    else:
+        yield from ((image, np.zeros(np.shape(image)[:2], "uint8")) for image in images)
 
 
 def check_model(result: Verification) -> None:
@@ -142,6 +149,12 @@ def check_model(result: Verification) -> None:
             f"one class everywhere ({constant:.4f}); nothing can be certified from it. Train it "
             "first."
         )
+    for what, quality, _ in result.figures() if result.objects is not None else ():
+        if quality < _LEAST_QUALITY:
+            raise GateError(
+                f"The float model has a {what} of {quality:.4f}, so it finds hardly anything; "
+                "nothing can be certified from it. Train it first."
+            )
 
 
 def majority(scores: Scores) -> float:
@@ -158,24 +171,22 @@ def check_gate(
 
     Args:
         result: A comparison with scores.
-        min_ratio: Smallest mean IoU of the file as a fraction of the model's.
-        max_drop: Largest loss of mean IoU, 0..1.
+        min_ratio: Smallest score of the file as a fraction of the model's: of the mean IoU, or of
+            the panoptic quality where objects are told apart.
+        max_drop: Largest loss of it, 0..1.
         advice: What may help, a sentence.
 
     Raises:
         GateError: If the file is refused; the sentence has both figures.
     """
-    before, after = result.scores_float, result.scores
-    if before is None or after is None:
-        raise ValueError("check_gate needs a comparison with label maps.")
     check_model(result)
-    drop = before.mean_iou - after.mean_iou
-    if after.mean_iou < min_ratio * before.mean_iou or drop > max_drop:
-        raise GateError(
-            f"Mean IoU falls from {before.mean_iou:.4f} to {after.mean_iou:.4f} by the "
-            f"conversion; allowed are a ratio of {min_ratio} and a drop of {max_drop}. Nothing "
-            f"was written. {advice}".rstrip()
-        )
+    for what, before, after in result.figures():
+        if after < min_ratio * before or before - after > max_drop:
+            raise GateError(
+                f"{what} falls from {before:.4f} to {after:.4f} by the conversion; allowed are a "
+                f"ratio of {min_ratio} and a drop of {max_drop}. Nothing was written. "
+                f"{advice}".rstrip()
+            )
 
 
 def check_graph(

@@ -46,6 +46,7 @@ def write(report: Report, path: Path) -> ExportResult:
                 beside(path, ending).unlink(missing_ok=True)
         os.replace(made, path)
     before, after = comparison.scores_float, comparison.scores
+    objects = comparison.objects
     return ExportResult(
         path=path,
         report=content,
@@ -53,4 +54,6 @@ def write(report: Report, path: Path) -> ExportResult:
         agreement=comparison.agreement,
         mean_iou_float=before.mean_iou if before else None,
         mean_iou=after.mean_iou if after else None,
+        pq_float=objects.scores_float.pq if objects and objects.scores_float else None,
+        pq=objects.scores.pq if objects and objects.scores else None,
     )

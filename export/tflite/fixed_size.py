@@ -1,8 +1,11 @@
 """Functions of one image size that take every smaller one."""
 
+from typing import Any
+
 import keras
 import numpy as np
 
+from export.tflite.maps import Maps
 from kseg.data.transforms import FILL
 
 
@@ -21,10 +24,11 @@ class FixedSize:
     channels: int = 3
     stride: int = 1
 
-    def logits(self, images: np.ndarray) -> np.ndarray:
+    def logits(self, images: np.ndarray) -> Maps:
         """Maps images float32 (1, H, W, channels), 0..255, to logits on the output's grid.
 
-        These are (1, ceil(H / stride), ceil(W / stride), num_classes).
+        These are (1, ceil(H / stride), ceil(W / stride), num_classes); of a network that tells
+        objects apart, a dict of its three maps.
         """
         raise NotImplementedError
 
@@ -32,8 +36,8 @@ class FixedSize:
         """Returns the size at which an output of (height, width) lies on the images."""
         return coarse[0] * self.stride, coarse[1] * self.stride
 
-    def __call__(self, images: np.ndarray) -> np.ndarray:
-        """Returns logits for images (N, h, w, channels), 0..255.
+    def __call__(self, images: np.ndarray) -> Any:
+        """Returns logits for images (N, h, w, channels), 0..255, or a dict of the three maps.
 
         Raises:
             ValueError: If the images are larger than the input size.
@@ -46,11 +50,16 @@ class FixedSize:
                 f"{height} x {width}. Resize the image."
             )
         padded = np.pad(images, ((0, 0), (0, below), (0, right), (0, 0)), constant_values=FILL)
-        logits = np.concatenate([self.logits(padded[i : i + 1]) for i in range(len(padded))])
-        size = self.full_size(logits.shape[1:3])
-        if size != logits.shape[1:3]:
-            logits = keras.ops.convert_to_numpy(keras.ops.image.resize(logits, size))
-        return logits[:, :height, :width]
+        found = [self.logits(padded[i : i + 1]) for i in range(len(padded))]
+
+        def whole(*each: np.ndarray) -> np.ndarray:
+            values = np.concatenate(each)
+            size = self.full_size(values.shape[1:3])
+            if size != values.shape[1:3]:
+                values = keras.ops.convert_to_numpy(keras.ops.image.resize(values, size))
+            return values[:, :height, :width]
+
+        return keras.tree.map_structure(whole, *found)
 
 
 def whole_stride(size: tuple[int, int], coarse: tuple[int, int]) -> int | None:

@@ -3,10 +3,7 @@
 Android's MediaPipe refuses float files without it and shows no class names. It has two parts: a
 FlatBuffer in one more buffer of the model, and files in a zip archive behind the model's last byte.
 The archive holds `labels.txt`, one class name a line, and `kseg.json` with what the schema has no
-place for: colours and the working size.
-
-Source: mediapipe/tasks/metadata/metadata_schema.fbs (1.5.0) and
-image_segmenter_metadata_schema.fbs (1.0.0) for field numbers.
+place for: colours, the working size, and the classes whose objects the file tells apart.
 """
 
 import io
@@ -14,16 +11,20 @@ import json
 import struct
 import zipfile
 import zlib
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import flatbuffers
 from ai_edge_litert.schema_py_generated import Model
 
 from export.errors import ModelFileError
+from export.tflite.maps import SEMANTIC
+from export.tflite.schema import ACTIVATIONS, ALIGNMENT, LABELS, aligned, describe, table, vector
 from kseg.classes import Classes
 
-_LABELS, _FACTS = "labels.txt", "kseg.json"
+Read = TypeVar("Read")
+_FACTS = "kseg.json"
 _LARGEST = 1 << 20  # bytes of a file in the archive; hostile ones may say anything
 # RuntimeError: an encrypted file, an unknown compression, or JSON nested too deeply.
 _DAMAGE = (
@@ -31,11 +32,7 @@ _DAMAGE = (
     *(struct.error, zlib.error, zipfile.BadZipFile),
 )
 _LARGEST_SIDE = 1 << 15
-_ALIGNMENT = 16  # of a model's buffers
-_COLOR_SPACES = {1: 2, 3: 1}  # channels to ColorSpaceType: grayscale, RGB; else unknown
-_AXIS_LABELS, _VALUE_LABELS = 2, 3  # AssociatedFileType
-_IMAGE_PROPERTIES, _NORMALIZATION = 2, 1  # members of the unions
-_ACTIVATIONS = {"logits": 2, "softmax": 0}  # what is left to do: softmax, nothing
+_MOST_CLASSES = 255
 _MODEL_OFFSETS = (1, 2, 3, 5, 7, 8, 9)  # the model's fields that are kept as they are
 
 
@@ -46,16 +43,19 @@ def add_metadata(
     head: str,
     scaling: tuple[float, float] = (1.0, 0.0),
     working_size: tuple[int, int] | None = None,
+    things: tuple[int, ...] = (),
 ) -> bytes:
     """Puts metadata into a .tflite file; what it computes stays as it is.
 
     Args:
-        content: A file without metadata, of one image and one output.
+        content: A file without metadata, of one image and one output, or the outputs of
+            `kseg.build_panoptic_deeplab`, named by its signature.
         classes: Names and colours; None where they are not known.
         head: "logits" or "softmax" (1, H, W, num_classes), or "argmax", a class map.
         scaling: (factor, offset): for a pixel x, 0..255, the file's input stands for
             factor * x + offset. (1, 0) where the scaling is in the graph.
         working_size: (height, width) that images are fitted into before the file sees them.
+        things: Ids of the classes whose objects the file tells apart.
 
     Returns:
         The file with metadata.
@@ -66,8 +66,10 @@ def add_metadata(
     model = Model.GetRootAs(content)
     graph = model.Subgraphs(0)
     channels = int(graph.Tensors(graph.Inputs(0)).Shape(3))
-    shape = graph.Tensors(graph.Outputs(0)).ShapeAsNumpy()
-    if classes is not None and head in _ACTIVATIONS and shape[-1] != classes.num_classes:
+    outputs = _named_outputs(model)
+    labelling = outputs.index(SEMANTIC) if outputs else 0
+    shape = graph.Tensors(graph.Outputs(labelling)).ShapeAsNumpy()
+    if classes is not None and head in ACTIVATIONS and shape[-1] != classes.num_classes:
         raise ValueError(
             f"classes must name every class of the file: {shape[-1]}; it names "
             f"{classes.num_classes}."
@@ -75,17 +77,33 @@ def add_metadata(
     names = [model.Metadata(i).Name() for i in range(model.MetadataLength())]
     if b"TFLITE_METADATA" in names:
         raise ValueError("The file has metadata already; add it to the converter's own output.")
-    described = _describe(head, scaling, channels, labelled=classes is not None)
+    labelled = classes is not None
+    described = describe(head, scaling, channels, labelled=labelled, outputs=outputs)
     content = _with_buffer(content, "TFLITE_METADATA", described)
-    if classes is None:
+    facts: dict[str, Any] = {"things": things} if things else {}
+    stored = {}
+    if classes is not None:
+        facts = {"colors": classes.colors, "working_size": working_size, **facts}
+        stored = {LABELS: "".join(f"{name}\n" for name in classes.names)}
+    if not facts:
         return content
     archive = io.BytesIO(content)
-    facts = {"colors": classes.colors, "working_size": working_size}
     with zipfile.ZipFile(archive, "a") as files:
         # A ZipInfo has no time of day, so equal models are equal files.
-        files.writestr(zipfile.ZipInfo(_LABELS), "".join(f"{name}\n" for name in classes.names))
-        files.writestr(zipfile.ZipInfo(_FACTS), json.dumps(facts))
+        for name, text in {**stored, _FACTS: json.dumps(facts)}.items():
+            files.writestr(zipfile.ZipInfo(name), text)
     return archive.getvalue()
+
+
+def _named_outputs(model: Model) -> tuple[str, ...]:
+    """Returns the names of the outputs in the file's order; () of a file with one."""
+    graph = model.Subgraphs(0)
+    if graph.OutputsLength() == 1:
+        return ()
+    signature = model.SignatureDefs(0)
+    maps = [signature.Outputs(i) for i in range(signature.OutputsLength())]
+    names = {entry.TensorIndex(): entry.Name().decode() for entry in maps}
+    return tuple(names[graph.Outputs(i)] for i in range(graph.OutputsLength()))
 
 
 def read_metadata(path: str | Path) -> tuple[Classes, tuple[int, int] | None] | None:
@@ -102,6 +120,56 @@ def read_metadata(path: str | Path) -> tuple[Classes, tuple[int, int] | None] | 
     Raises:
         ModelFileError: If there is an archive, and it is damaged.
     """
+
+    def read(files: zipfile.ZipFile) -> tuple[Classes, tuple[int, int] | None] | None:
+        stored = set(files.namelist())
+        if LABELS not in stored:
+            return None
+        names = tuple(_stored(files, LABELS).removesuffix("\n").split("\n"))
+        facts = json.loads(_stored(files, _FACTS)) if _FACTS in stored else None
+        if facts is None:
+            return _classes_of_others(names)
+        colors = tuple(tuple(color) for color in facts["colors"])
+        return Classes(names, colors), _size(facts["working_size"])
+
+    return _read_archive(path, read)
+
+
+def read_things(path: str | Path) -> tuple[int, ...] | None:
+    """Reads which classes' objects a file tells apart, as `add_metadata` wrote it.
+
+    Args:
+        path: A .tflite file.
+
+    Returns:
+        The ids of the classes; None if the file does not say it.
+
+    Raises:
+        ModelFileError: If there is an archive, and it is damaged.
+    """
+
+    def read(files: zipfile.ZipFile) -> tuple[int, ...] | None:
+        if _FACTS not in files.namelist():
+            return None
+        things = json.loads(_stored(files, _FACTS)).get("things")
+        return None if things is None else check_things(things)
+
+    return _read_archive(path, read)
+
+
+def check_things(things: Any) -> tuple[int, ...]:
+    """Returns ids of classes that a file or a report of unknown origin names.
+
+    Raises:
+        ValueError: If they are none.
+    """
+    right = isinstance(things, list) and 0 < len(things) <= _MOST_CLASSES
+    if not right or not all(type(i) is int and 0 <= i < _MOST_CLASSES for i in things):
+        raise ValueError(f"things must be ids of classes; got {str(things)[:80]}")
+    return tuple(things)
+
+
+def _read_archive(path: str | Path, read: Callable[[zipfile.ZipFile], Read]) -> Read | None:
     try:
         files = zipfile.ZipFile(path)
     # Others: whoever made the file may have damaged its end on purpose.
@@ -109,19 +177,11 @@ def read_metadata(path: str | Path) -> tuple[Classes, tuple[int, int] | None] | 
         return None  # no archive
     with files:
         try:
-            stored = set(files.namelist())
-            if _LABELS not in stored:
-                return None
-            names = tuple(_stored(files, _LABELS).removesuffix("\n").split("\n"))
-            facts = json.loads(_stored(files, _FACTS)) if _FACTS in stored else None
-            if facts is None:
-                return _classes_of_others(names)
-            colors = tuple(tuple(color) for color in facts["colors"])
-            return Classes(names, colors), _size(facts["working_size"])
+            return read(files)
         except _DAMAGE as error:
             reason = str(error).rstrip(".") or type(error).__name__
     raise ModelFileError(
-        f"{path} has damaged metadata ({_LABELS}, {_FACTS}): {reason}. Export it again, or cut the "
+        f"{path} has damaged metadata ({LABELS}, {_FACTS}): {reason}. Export it again, or cut the "
         "archive off (zip -d)."
     )
 
@@ -159,7 +219,7 @@ def _with_buffer(content: bytes, name: str, data: bytes) -> bytes:
     the end, aligned as it was, and a new root before it points at its parts.
     """
     old = Model.GetRootAs(content)
-    content += bytes(-len(content) % _ALIGNMENT)
+    content += bytes(-len(content) % ALIGNMENT)
     builder = flatbuffers.Builder(len(content) + len(data) + 1024)
     builder.CreateByteVector(content)
 
@@ -167,7 +227,7 @@ def _with_buffer(content: bytes, name: str, data: bytes) -> bytes:
         """Turns a position in the old model into the builder's measure, from the end."""
         return len(content) - position
 
-    buffer = _table(builder, offsets={0: _aligned(builder, data)})
+    buffer = table(builder, offsets={0: aligned(builder, data)})
     entry_name = builder.CreateString(name)
     builder.StartObject(2)
     builder.PrependUOffsetTRelativeSlot(0, entry_name, 0)
@@ -175,93 +235,14 @@ def _with_buffer(content: bytes, name: str, data: bytes) -> bytes:
     entry = builder.EndObject()
     buffers = [kept(old.Buffers(i)._tab.Pos) for i in range(old.BuffersLength())]
     entries = [kept(old.Metadata(i)._tab.Pos) for i in range(old.MetadataLength())]
-    offsets = {4: _vector(builder, *buffers, buffer), 6: _vector(builder, *entries, entry)}
-    table = old._tab
+    offsets = {4: vector(builder, *buffers, buffer), 6: vector(builder, *entries, entry)}
+    fields = old._tab
     for slot in _MODEL_OFFSETS:
-        if field := table.Offset(4 + 2 * slot):
-            offsets[slot] = kept(table.Indirect(table.Pos + field))
+        if field := fields.Offset(4 + 2 * slot):
+            offsets[slot] = kept(fields.Indirect(fields.Pos + field))
     builder.StartObject(10)
     builder.PrependUint32Slot(0, old.Version(), 0)
     for slot, offset in offsets.items():
         builder.PrependUOffsetTRelativeSlot(slot, offset, 0)
     builder.Finish(builder.EndObject(), b"TFL3")
     return bytes(builder.Output())
-
-
-def _describe(head: str, scaling: tuple[float, float], channels: int, *, labelled: bool) -> bytes:
-    """Returns the FlatBuffer ModelMetadata."""
-    builder = flatbuffers.Builder(1024)
-    kind = {1: "gray image", 3: "RGB image"}.get(channels, f"image of {channels} channels")
-    image = {
-        0: builder.CreateString("image"),
-        1: builder.CreateString(f"{kind}, pixels 0..255 before normalization"),
-        3: _image_content(builder, channels),
-        4: _vector(builder, _normalization(builder, scaling)),
-    }
-    meaning = "class id of each pixel" if head == "argmax" else f"{head} of each pixel and class"
-    output = {0: builder.CreateString("segmentation"), 1: builder.CreateString(meaning)}
-    if labelled:
-        axis = _AXIS_LABELS if head in _ACTIVATIONS else _VALUE_LABELS
-        labels = _table(builder, {2: axis}, {0: builder.CreateString(_LABELS)})
-        output[6] = _vector(builder, labels)
-    graph = {
-        2: _vector(builder, _table(builder, offsets=image)),
-        3: _vector(builder, _table(builder, offsets=output)),
-    }
-    if head in _ACTIVATIONS:
-        graph[9] = _vector(builder, _activation(builder, _ACTIVATIONS[head]))
-    model = {
-        0: builder.CreateString("kseg"),
-        3: _vector(builder, _table(builder, offsets=graph)),
-        7: builder.CreateString("1.5.0"),
-    }
-    builder.Finish(_table(builder, offsets=model), b"M001")
-    return bytes(builder.Output())
-
-
-def _image_content(builder: Any, channels: int) -> int:
-    properties = _table(builder, {0: _COLOR_SPACES.get(channels, 0)})
-    return _table(builder, {0: _IMAGE_PROPERTIES}, {1: properties})
-
-
-def _normalization(builder: Any, scaling: tuple[float, float]) -> int:
-    """Returns a ProcessUnit: (pixel - mean) / std is what the file's input stands for."""
-    factor, offset = scaling
-    vectors = {}
-    for slot, value in ((0, (0 - offset) / factor), (1, 1 / factor)):
-        builder.StartVector(4, 1, 4)
-        builder.PrependFloat32(value)
-        vectors[slot] = builder.EndVector()
-    return _table(builder, {0: _NORMALIZATION}, {1: _table(builder, offsets=vectors)})
-
-
-def _activation(builder: Any, activation: int) -> int:
-    """Returns a CustomMetadata, a FlatBuffer in the FlatBuffer: ImageSegmenterOptions."""
-    inner = flatbuffers.Builder(64)
-    options = _table(inner, {0: activation}, {1: inner.CreateString("1.0.0")})
-    inner.Finish(options, b"V001")
-    data = _aligned(builder, bytes(inner.Output()))
-    return _table(builder, offsets={0: builder.CreateString("SEGMENTER_METADATA"), 1: data})
-
-
-def _aligned(builder: Any, data: bytes) -> int:
-    builder.Prep(_ALIGNMENT, len(data))
-    return builder.CreateByteVector(data)
-
-
-def _table(
-    builder: Any, enums: dict[int, int] | None = None, offsets: dict[int, int] | None = None
-) -> int:
-    builder.StartObject(10)  # no table here has more fields; empty ones at the end take no space
-    for slot, value in (enums or {}).items():
-        builder.PrependUint8Slot(slot, value, 0)
-    for slot, offset in (offsets or {}).items():
-        builder.PrependUOffsetTRelativeSlot(slot, offset, 0)
-    return builder.EndObject()
-
-
-def _vector(builder: Any, *tables: int) -> int:
-    builder.StartVector(4, len(tables), 4)
-    for table in reversed(tables):
-        builder.PrependUOffsetTRelative(table)
-    return builder.EndVector()

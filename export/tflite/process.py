@@ -124,31 +124,37 @@ class Process:
                 stacklevel=4,
             )
 
-    def run(self, array: np.ndarray, runs: int, output: int) -> tuple[np.ndarray, list[float], int]:
+    def run(
+        self, array: np.ndarray, runs: int, outputs: Sequence[int]
+    ) -> tuple[list[np.ndarray], list[float], int]:
         """Runs the file on a value of its first input.
 
         Args:
             array: The input, of its shape and dtype.
             runs: How often.
-            output: Number of the output that is wanted.
+            outputs: Numbers of the outputs that are wanted.
 
         Returns:
-            The output, the milliseconds of each run, and the largest memory of the process so far
-            in KiB.
+            These outputs, the milliseconds of each run, and the largest memory of the process so
+            far in KiB.
 
         Raises:
-            ModelFileError: If the runtime crashes or takes too long, or the output is too large.
+            ModelFileError: If the runtime crashes or takes too long, or an output is too large.
         """
         content = np.ascontiguousarray(array, self.inputs[0].dtype).tobytes()
-        answer = self._ask(runs, content, output)
-        if answer["bytes"] > MOST_BYTES:
-            self.close()
-            raise ModelFileError(
-                f"{self.path} gives an output of {answer['bytes'] / 2**30:.1f} GiB, of shape "
-                f"{tuple(answer['shape'])}; kseg takes up to {MOST_BYTES >> 30} GiB."
-            )
-        values = np.frombuffer(self._answers.read(answer["bytes"]), answer["dtype"])
-        return values.reshape(answer["shape"]), answer["times_ms"], answer["peak_kib"]
+        answer = self._ask(runs, content, outputs)
+        for made in answer["outputs"]:
+            if made["bytes"] > MOST_BYTES:
+                self.close()
+                raise ModelFileError(
+                    f"{self.path} gives an output of {made['bytes'] / 2**30:.1f} GiB, of shape "
+                    f"{tuple(made['shape'])}; kseg takes up to {MOST_BYTES >> 30} GiB."
+                )
+        found = []
+        for made in answer["outputs"]:
+            values = np.frombuffer(self._answers.read(made["bytes"]), made["dtype"])
+            found.append(values.reshape(made["shape"]))
+        return found, answer["times_ms"], answer["peak_kib"]
 
     def time(self, runs: int) -> tuple[list[float], int]:
         """Runs the file on made-up values of all its inputs.
@@ -162,7 +168,7 @@ class Process:
         Raises:
             ModelFileError: If the runtime crashes or takes too long.
         """
-        answer = self._ask(runs, b"", None)
+        answer = self._ask(runs, b"", ())
         return answer["times_ms"], answer["peak_kib"]
 
     def close(self) -> None:
@@ -176,12 +182,12 @@ class Process:
             except OSError:
                 pass
 
-    def _ask(self, runs: int, content: bytes, output: int | None) -> dict[str, Any]:
+    def _ask(self, runs: int, content: bytes, outputs: Sequence[int]) -> dict[str, Any]:
         seconds = runs * self._seconds
         request: dict[str, Any] = {
             "runs": runs,
             "bytes": len(content),
-            "output": output,
+            "outputs": list(outputs),
             "most": MOST_BYTES,
         }
         request["seconds"] = seconds * max(1, self._threads)

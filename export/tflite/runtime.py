@@ -1,23 +1,24 @@
 """Running .tflite files that label images with LiteRT, in a process of their own."""
 
 import warnings
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from export.errors import ModelFileError
+from export.tflite.beside import told_things
 from export.tflite.fixed_size import FixedSize, whole_stride
+from export.tflite.inputs import check_input, image_size
 from export.tflite.instructions import read_instructions
-from export.tflite.metadata import read_metadata
+from export.tflite.maps import LOGITS, SEMANTIC, Maps, named
 from export.tflite.normalization import encode, is_guessed, parse_normalization
-from export.tflite.outputs import Meaning, choose_output, grid, read_meaning, to_scores
-from export.tflite.process import MOST_BYTES, Endpoint, Process
+from export.tflite.outputs import Meaning, to_scores
+from export.tflite.process import Endpoint, Process
 from export.tflite.reader import ModelFile, read_model
-
-_DTYPES = ("uint8", "int8", "int16", "float16", "float32")  # of an input
-_MOST_PIXELS = 1 << 25  # of an image
-_MOST_CHANNELS = 256  # as of data sets
+from export.tflite.reading import Output, check_size, choose_outputs, grid_of, read_output
 
 Normalizing = str | Sequence[float | str | Sequence[float]]
 
@@ -27,11 +28,15 @@ class TFLiteModel(FixedSize):
 
     Attributes:
         input: The input tensor.
-        output: The output tensor.
+        output: The output tensor that labels the image.
+        outputs: The output tensors that are read, by the names of their maps: "logits" alone, or
+            "semantic", "center" and "offset" of a file that tells objects apart.
         channels: How many channels the images have.
         num_classes: How many classes the output tells apart; None for a class map that does not
             say.
         normalization: What the input's numbers are made of; None if nothing says so.
+        kseg_things: Ids of the classes whose objects it tells apart, as its metadata or the report
+            beside it say; None where neither does.
         kernels: What runs the file: "default", "plain" or "reference".
         load_ms: Milliseconds that loading took.
     """
@@ -51,29 +56,37 @@ class TFLiteModel(FixedSize):
         self.path = Path(path)
         given = None if normalization is None else parse_normalization(normalization)
         graph = read_model(path)  # refuses what is no model before any native code sees it
-        _check_input(graph, self.path)
-        self._number = choose_output(graph, output, self.path)
+        check_input(graph, self.path)
+        self._numbers = choose_outputs(graph, output, self.path)
         self._process = Process(
             self.path, graph, threads=threads, kernels=kernels, delegate=delegate
         )
         try:
             self.input = self._process.inputs[0]
-            self.output = self._process.outputs[self._number]
-            self.input_size, self.channels = _image_size(self.input.shape, self.path)
+            self.outputs = {k: self._process.outputs[n] for k, n in self._numbers.items()}
+            self.output = next(iter(self.outputs.values()))
+            self.input_size, self.channels = image_size(self.input.shape, self.path)
             told = read_instructions(graph, self.channels, self.path)
             if given is not None:
                 given.check_channels(self.channels)
             self.normalization = given or told.normalization
-            self._meaning = self._read_meaning(graph, told.activation, num_classes)
+            self._meanings = self._read_meanings(graph, told.activation, num_classes)
         except ValueError as error:  # of the normalization
             self.close()
             raise ValueError(f"{self.path}: {error}.") from None
         except ModelFileError:
             self.close()
             raise
-        self.num_classes = self._meaning.num_classes
+        self.num_classes = next(iter(self._meanings.values())).num_classes
         self.kernels, self.load_ms = self._process.kernels, self._process.load_ms
-        self._ends, self._values = 0, 0
+        several = len(self.outputs) > 1
+        self.kseg_things = told_things(self.path, (self.input, self.output)) if several else None
+        self._ends, self._values = Counter[str](), Counter[str]()
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """The names of the maps that are read."""
+        return tuple(self.outputs)
 
     @property
     def stride(self) -> int:  # type: ignore[override]
@@ -82,7 +95,7 @@ class TFLiteModel(FixedSize):
         Raises:
             ModelFileError: If the output is no such grid.
         """
-        coarse = self._grid(self.output.shape)[:2]
+        coarse = grid_of(self.output.shape, self.input_size, self.output.dtype, self.path)[:2]
         stride = whole_stride(self.input_size, coarse)
         if stride is None:
             raise ModelFileError(
@@ -102,7 +115,7 @@ class TFLiteModel(FixedSize):
             return self.input_size
         return coarse[0] * stride, coarse[1] * stride
 
-    def run(self, array: np.ndarray, runs: int = 1) -> tuple[np.ndarray, list[float], int]:
+    def run(self, array: np.ndarray, runs: int = 1) -> tuple[Any, list[float], int]:
         """Runs the file on its own kind of numbers.
 
         Args:
@@ -110,21 +123,29 @@ class TFLiteModel(FixedSize):
             runs: How often to run it.
 
         Returns:
-            The output as the file gives it, the milliseconds of each run, and the largest
-            memory of the process so far in KiB.
+            The output as the file gives it, or a dict of the three maps; the milliseconds of each
+            run, and the largest memory of the process so far in KiB.
 
         Raises:
             ModelFileError: If the runtime crashes or hangs.
         """
-        return self._process.run(array, runs, self._number)
+        found, times, peak = self._process.run(array, runs, tuple(self._numbers.values()))
+        if len(found) == 1:
+            return found[0], times, peak
+        return dict(zip(self._numbers, found, strict=True)), times, peak
 
     def quantize(self, images: np.ndarray) -> np.ndarray:
         """Turns images (1, H, W, C), 0..255, into the file's input."""
         return encode(images, self.input, self.normalization)
 
-    def saturated(self) -> float | None:
-        """Returns the share of integer scores so far that were at an end of their range."""
-        return self._ends / self._values if self._values else None
+    def saturated(self, name: str | None = None) -> float | None:
+        """Returns the share of integer scores so far that were at an end of their range.
+
+        Args:
+            name: The map to look at; None for the one that labels the image.
+        """
+        name = next(iter(self.outputs)) if name is None else name
+        return self._ends[name] / self._values[name] if self._values[name] else None
 
     def close(self) -> None:
         """Ends the process."""
@@ -140,11 +161,12 @@ class TFLiteModel(FixedSize):
         if hasattr(self, "_process"):
             self.close()
 
-    def logits(self, images: np.ndarray) -> np.ndarray:
+    def logits(self, images: np.ndarray) -> Maps:
         """Maps images float32 (1, H, W, channels), 0..255, to logits on the output's grid.
 
         Of a class map, the class has 1 and the others have 0. One score for each pixel tells two
-        classes apart: above 0.5 for a sigmoid's, above 0 for a logit, it is the second.
+        classes apart: above 0.5 for a sigmoid's, above 0 for a logit, it is the second. A file
+        that tells objects apart gives a dict of its three maps.
         """
         if is_guessed(self.input, self.normalization):
             warnings.warn(
@@ -159,13 +181,19 @@ class TFLiteModel(FixedSize):
             raise ValueError(
                 f"{self.path} takes images of {self.channels} channels; got {images.shape[-1]}."
             )
-        output, _, _ = self.run(self.quantize(images))
-        if output.dtype.kind in "iu" and self._meaning.kind != "ids":
+        found, _, _ = self.run(self.quantize(images))
+        maps = {name: self._scores(name, output) for name, output in named(found).items()}
+        return maps if SEMANTIC in maps else maps[LOGITS]
+
+    def _scores(self, name: str, output: np.ndarray) -> np.ndarray:
+        tensor, meaning = self.outputs[name], self._meanings[name]
+        if output.dtype.kind in "iu" and meaning.kind != "ids":
             info = np.iinfo(output.dtype)
-            self._ends += int(((output == info.min) | (output == info.max)).sum())
-            self._values += output.size
+            self._ends[name] += int(((output == info.min) | (output == info.max)).sum())
+            self._values[name] += output.size
+        size = grid_of(output.shape, self.input_size, tensor.dtype, self.path)
         try:
-            return to_scores(output, self._grid(output.shape), self._meaning, self.output)
+            return to_scores(output, size, meaning, tensor)
         except ValueError as error:
             raise ModelFileError(f"{self.path} {error}.") from None
 
@@ -178,75 +206,27 @@ class TFLiteModel(FixedSize):
         # The weights of ITU-R 601, as Pillow's.
         return np.asarray(images, "float32") @ np.array([[0.299], [0.587], [0.114]], "float32")
 
-    def _grid(self, shape: Sequence[int]) -> tuple[int, int, int]:
-        try:
-            return grid(shape, self.input_size)
-        except ValueError as error:
-            raise self._no_map(shape, error) from None
-
-    def _no_map(self, shape: Sequence[int], error: ValueError) -> ModelFileError:
-        return ModelFileError(
-            f"{self.path} gives {self.output.dtype} of shape {tuple(shape)}: {error}. A "
-            "segmentation model gives scores (1, H, W, classes) or a map of ids (1, H, W)."
-        )
-
-    def _read_meaning(
+    def _read_meanings(
         self, graph: ModelFile, activation: int | None, num_classes: int | None
-    ) -> Meaning:
-        if self.output.nbytes > MOST_BYTES:
-            raise ModelFileError(
-                f"{self.path} gives an output of shape {self.output.shape}, more than kseg's limit "
-                f"of {MOST_BYTES >> 30} GiB."
+    ) -> dict[str, Meaning]:
+        for tensor in self.outputs.values():
+            check_size(tensor, self.path)
+        shapes = {name: tensor.shape for name, tensor in self.outputs.items()}
+        if any(-1 in graph.tensors[graph.outputs[n]].shape[1:] for n in self._numbers.values()):
+            gray = np.full(self.input.shape, 127.0)  # known once it ran
+            found, _, _ = self.run(self.quantize(gray))
+            shapes = {name: values.shape for name, values in named(found).items()}
+        return {
+            name: read_output(
+                Output(name, self._numbers[name], tensor, shapes[name]),
+                graph,
+                self.input_size,
+                activation,
+                num_classes,
+                self.path,
             )
-        shape: Sequence[int] = self.output.shape
-        if -1 in graph.tensors[graph.outputs[self._number]].shape[1:]:  # known once it ran
-            gray = np.full(self.input.shape, 127.0)
-            shape = self.run(self.quantize(gray))[0].shape
-        channels = self._grid(shape)[2]
-        try:
-            meaning = read_meaning(graph, self._number, self.output, channels, activation)
-        except ValueError as error:
-            raise self._no_map(shape, error) from None
-        if meaning.num_classes is not None:
-            return meaning
-        named = read_metadata(self.path)
-        count = num_classes or (named[0].num_classes if named else None)
-        return Meaning(meaning.kind, count)
-
-
-def _check_input(graph: ModelFile, path: Path) -> None:
-    image = graph.tensors[graph.inputs[0]]
-    if len(graph.inputs) > 1 or image.dtype not in _DTYPES or -1 in image.shape[1:]:
-        raise ModelFileError(
-            f"{path} takes {len(graph.inputs)} input(s), the first {image.dtype} of shape "
-            f"{image.shape}; kseg runs files with one input of a fixed size, of "
-            f"{', '.join(_DTYPES)}. Convert it so."
-        )
-    _image_size(image.default_shape or image.shape, path)
-
-
-def _image_size(shape: tuple[int, ...], path: Path) -> tuple[tuple[int, int], int]:
-    """Returns (height, width) and channels of a file's image, checked."""
-    if len(shape) != 4 or shape[0] != 1 or min(shape) < 1:
-        raise ModelFileError(
-            f"{path} takes input of shape {shape}; a segmentation model takes (1, H, W, 3)."
-        )
-    if shape[1] in (1, 3, 4) and min(shape[2:]) > 4:
-        raise ModelFileError(
-            f"{path} takes input of shape {shape}, its channels first; kseg runs files with "
-            "channels last, (1, H, W, 3). Convert it so."
-        )
-    if shape[3] > _MOST_CHANNELS:
-        raise ModelFileError(
-            f"{path} takes input of shape {shape}; kseg runs files of images with up to "
-            f"{_MOST_CHANNELS} channels, channels last."
-        )
-    if shape[1] * shape[2] > _MOST_PIXELS:
-        raise ModelFileError(
-            f"{path} takes images of {shape[1]} x {shape[2]}; kseg runs files of up to "
-            f"{_MOST_PIXELS >> 20} megapixels."
-        )
-    return (shape[1], shape[2]), shape[3]
+            for name, tensor in self.outputs.items()
+        }
 
 
 def load_tflite(
@@ -272,12 +252,15 @@ def load_tflite(
             "-1..1", "imagenet", "0..255", or (mean, std) for pixels of 0..255, each one number or
             one for each channel. None takes what the file's metadata say. A float file that says
             nothing is given 0..255, with a warning.
-        output: Name or number of the output to read, where there are several.
+        output: Name or number of the output to read, where there are several. Of a file that
+            tells objects apart, that makes one that labels alone: output="semantic".
         num_classes: How many classes there are, for a class map that does not say it.
 
     Returns:
         A callable from images (N, h, w, channels), 0..255, no larger than the file's input, to
-        logits float32 (N, h, w, num_classes).
+        logits float32 (N, h, w, num_classes). A file with outputs named semantic, center and
+        offset gives a dict of the three, as `kseg.build_panoptic_deeplab` says; its `kseg_things`
+        are the classes whose objects it tells apart.
 
     Raises:
         ModelFileError: If the file is missing, damaged, no segmentation model, or crashes LiteRT.

@@ -47,9 +47,9 @@ class Description:
         macs: Multiply-adds for one image, in convolutions of every kind and dense layers, or None
             if those of a layer are not known.
         receptive_field: Receptive field of each endpoint of the backbone, by level, and of the
-            model's first output, as "logits". It is (height, width) in pixels, not cut at the
-            border; "image" if the whole image counts, however large it is; None if a layer on the
-            way is not known.
+            model's output, as "logits"; of several named outputs, of each by its name. It is
+            (height, width) in pixels, not cut at the border; "image" if the whole image counts,
+            however large it is; None if a layer on the way is not known.
         effective: Side in pixels of a square as large as the effective receptive field, for the
             same maps; None if it was not asked for.
         weights_bytes: Bytes of the weights in an int8 file, with int8 kernels, int32 biases and
@@ -136,10 +136,14 @@ def describe(model: keras.Model, size: tuple[int, int], *, effective: bool = Fal
         level: theoretical_receptive_field(graph, tensors[layer])
         for level, layer in endpoints.items()
     }
-    fields["logits"] = theoretical_receptive_field(graph, graph.outputs[0])
+    named: list[str] = list(model.output) if isinstance(model.output, dict) else []
+    names = named or ["logits"]
+    tensor_of = dict(zip(sorted(names), graph.outputs, strict=False))  # in the names' order
+    for name in names:
+        fields[name] = theoretical_receptive_field(graph, tensor_of[name])
     sides = None
     if effective:
-        maps = {**endpoints, "logits": None}
+        maps = {**endpoints, **{name: name if named else None for name in names}}
         sides = {k: effective_side(influence_map(model, size, v)) for k, v in maps.items()}
     return Description(
         size=(size[0], size[1]),

@@ -48,12 +48,14 @@ class Graph:
         steps: In the order in which the model runs them.
         image: Index of the tensor that comes in.
         outputs: Indices of the tensors that go out.
+        names: What the model calls them; empty where it does not give a dict.
     """
 
     shapes: tuple[tuple[int, ...], ...]
     steps: tuple[Step, ...]
     image: int
     outputs: tuple[int, ...]
+    names: tuple[str, ...] = ()
 
     def shapes_of(self, indices: tuple[int, ...]) -> list[tuple[int, ...]]:
         """Returns the shapes of tensors."""
@@ -156,9 +158,11 @@ class _Tracer:
 
     def trace(self, model: keras.Model, image: keras.KerasTensor) -> Graph:
         self._add(image)
-        outputs = keras.tree.flatten(walk(model, image, self._step))
+        made = walk(model, image, self._step)
         shapes = tuple(tuple(tensor.shape) for tensor in self.tensors)
-        return Graph(shapes, tuple(self.steps), 0, tuple(self.numbers[id(x)] for x in outputs))
+        numbers = tuple(self.numbers[id(x)] for x in keras.tree.flatten(made))
+        names = tuple(sorted(made)) if isinstance(made, dict) else ()  # the order of `flatten`
+        return Graph(shapes, tuple(self.steps), 0, numbers, names)
 
     def _step(self, name: str, layer: keras.Operation, args: tuple, kwargs: dict[str, Any]) -> Any:
         arguments = keras.tree.flatten((args, kwargs))

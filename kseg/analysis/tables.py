@@ -84,6 +84,7 @@ def costs_table(descriptions: Mapping[str, Description]) -> str:
     ]  # fmt: skip
     rows = []
     for name, description in descriptions.items():
+        fields = description.receptive_field
         backbone = inspect.signature(MODELS[name]).parameters.get("backbone")
         rows.append(
             [
@@ -91,7 +92,7 @@ def costs_table(descriptions: Mapping[str, Description]) -> str:
                 (backbone.default if backbone is not None else None) or "its own",
                 f"{description.params / 1e6:.2f}",
                 "?" if description.macs is None else f"{description.macs / 1e9:.2f}",
-                _field(description.receptive_field["logits"]),
+                _field(fields["semantic" if "semantic" in fields else "logits"]),
                 f"{description.weights_bytes / 1e6:.2f}",
             ]
         )

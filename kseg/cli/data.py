@@ -101,6 +101,8 @@ def _print_review(found: "Review") -> None:
         say(note)
     if found.data is not None:
         rows = [["images", *found.images.values()]]
+        if found.objects:
+            rows.append(["objects", *found.objects.values()])
         for index, name in enumerate(found.data.classes.names):
             rows.append([name, *(f"{100 * s[index]:.2f} %" for s in found.shares.values())])
         print_table(rows, ["", *found.images], disable_numparse=True)

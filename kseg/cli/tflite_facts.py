@@ -1,17 +1,12 @@
 """What is known of a .tflite file beside its graph: its classes and its working size."""
 
-import hashlib
-import json
 import warnings
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from kseg.classes import Classes
 
 _MOST_CLASSES = 255
-_LARGEST_REPORT = 16 << 20  # bytes
-_COMPILED = "_edgetpu"  # what Google's compiler adds to a file's name
 
 Facts = tuple[Classes, tuple[int, int] | None]
 
@@ -63,47 +58,23 @@ def file_facts(path: Path, model: Any) -> Facts:
 
 def _report_facts(path: Path, model: Any) -> Facts | None:
     """Returns what the report beside a file says, if it is a report about this file."""
-    beside = path.with_name(path.stem.removesuffix(_COMPILED) + ".json")
-    if not beside.is_file():
-        return None
+    from export.tflite.beside import is_about, read_report, report_path
+
+    report = read_report(path) or {}
     try:
-        if beside.stat().st_size > _LARGEST_REPORT:
-            return None
-        report = json.loads(beside.read_text(encoding="utf-8"))
-        digest = report["file"]["sha256"]
+        report["file"]["sha256"]
         classes = Classes.from_json(report.get("classes") or report["label_map"])
         size = _size(report["working_size"])
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+    except (ValueError, LookupError, TypeError, AttributeError):
         return None  # no report of kseg's, or one without names
-    if not _is_about(report, digest, path, model):
+    if not is_about(report, path, (model.input, model.output)):
         warnings.warn(
-            f"{beside} is the report of another file than {path}, so its names and working size "
-            "are not used. Export the file again, or remove the report.",
+            f"{report_path(path)} is the report of another file than {path}, so its names and "
+            "working size are not used. Export the file again, or remove the report.",
             stacklevel=4,
         )
         return None
     return classes, size
-
-
-def _is_about(report: dict, digest: str, path: Path, model: Any) -> bool:
-    """Says whether a report is about a file: its sha256 is the file's.
-
-    X_edgetpu.tflite, which Google's compiler makes of X.tflite, has other bytes. The report of X is
-    about it if input and output are the same to the last digit of their scales, and if X.tflite,
-    where it lies beside, has the sha256.
-    """
-    if _digest(path) == digest:
-        return True
-    source = path.with_name(path.name.replace(f"{_COMPILED}.tflite", ".tflite"))
-    if source == path or (source.is_file() and _digest(source) != digest):
-        return False
-    ends = json.loads(json.dumps([asdict(model.input), asdict(model.output)]))
-    return [report.get("input"), report.get("output")] == ends
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _size(size: Any) -> tuple[int, int] | None:

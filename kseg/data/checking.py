@@ -7,7 +7,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
@@ -50,7 +50,8 @@ class _Found:
     counts: np.ndarray | None = None
     by: str = ""
     remarks: tuple[str, ...] = ()
-    hashes: tuple[bytes, bytes] = (b"", b"")
+    hashes: tuple[bytes, ...] = (b"", b"")
+    objects: int = 0
 
 
 def check_data(data: Data, splits: Sequence[str] = ("train", "val")) -> DataReport:
@@ -70,8 +71,16 @@ def check_data(data: Data, splits: Sequence[str] = ("train", "val")) -> DataRepo
     digest = hashlib.sha256(repr(data.classes).encode() + data.lookup.tobytes())
     if (data.channels, data.bits) not in ((3, None), (3, 16)):
         digest.update(f"{data.channels} {data.bits}".encode())
+    if data.things:
+        digest.update(repr(data.things).encode() + data.object_ids.tobytes())
     found = {split: look_at_all(data, data.files(split), _look) for split in splits}
     censuses = _censuses(data, found)
+    for split in splits if data.things else ():
+        if not any(one.objects for one in found[split]):
+            raise ValueError(
+                f"{data.source}: in {split}, no image has an object of the classes in instances "
+                f"({', '.join(data.classes.names[i] for i in data.things)})."
+            )
     images: dict[bytes, set[str]] = {}
     for split in splits:
         digest.update(split.encode())
@@ -137,11 +146,18 @@ def _look(data: Data, pair: Pair) -> _Found:
         labels = data.ids(pair)
         matching_turn(pair, image, labels)
         # Of shapes, what they are drawn to: their file may hold those of all images.
-        drawn = pair.label_file.read_bytes() if pair.drawing is None else labels.ids.tobytes()
-        hashes = (hashlib.sha256(pair.image.read_bytes()).digest(), hashlib.sha256(drawn).digest())
+        whole = pair.drawing is None and pair.label_file.is_file()
+        parts = [pair.image.read_bytes()]
+        parts.append(pair.label_file.read_bytes() if whole else labels.ids.tobytes())
+        found, objects = _counted(data, pair, labels), 0
+        if data.things and found.problem is None:
+            told, _ = data.tell_apart(pair, image, labels)
+            objects = int(told.ids.max(initial=0))
+            parts.append(told.ids.tobytes())
     except (ValueError, OSError) as error:
         return _Found(str(error))
-    return _counted(data, pair, labels, image.remarks, hashes)
+    hashes = tuple(hashlib.sha256(part).digest() for part in parts)
+    return replace(found, remarks=image.remarks, hashes=hashes, objects=objects)
 
 
 def _look_at_label(data: Data, pair: Pair) -> _Found:
@@ -151,17 +167,11 @@ def _look_at_label(data: Data, pair: Pair) -> _Found:
         return _Found(str(error))
 
 
-def _counted(
-    data: Data,
-    pair: Pair,
-    labels: LabelIds,
-    remarks: tuple[str, ...] = (),
-    hashes: tuple[bytes, bytes] = (b"", b""),
-) -> _Found:
+def _counted(data: Data, pair: Pair, labels: LabelIds) -> _Found:
     counts = count(labels.ids)
     missing = unlisted(counts, data.lookup)
     problem = missing and f"{pair.label_file}: {missing}."
-    return _Found(problem, counts, labels.by, remarks, hashes)
+    return _Found(problem, counts, labels.by)
 
 
 def look_at_all(

@@ -1,19 +1,18 @@
 """A data set, and its splits as Keras data sets."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import keras
 import numpy as np
-from PIL import Image
 
 from kseg.classes import Classes
+from kseg.data.batches import Split
 from kseg.data.files import Decoded, decode_image, turn
 from kseg.data.label_files import LabelIds, read_ids, to_classes
 from kseg.data.lists import Pair
+from kseg.data.object_ids import Numbers, Told, read_masks, told_apart
 from kseg.data.opening import header
-from kseg.data.transforms import Augmentation, augment, fit_inside, resize, stack
+from kseg.data.transforms import Augmentation
 
 
 @dataclass(frozen=True)
@@ -30,6 +29,8 @@ class Data:
         name_ids: For labels that are shapes, from the name of a class to the id.
         channels: Channels of the images.
         bits: How many bits 16-bit images use; None decides it image by image.
+        things: The classes whose objects are told apart; () where none are.
+        object_ids: Which ids in label files number objects, bool (65536,); empty without things.
     """
 
     source: Path
@@ -40,6 +41,10 @@ class Data:
     name_ids: dict[str, int] = field(default_factory=dict, repr=False)
     channels: int = 3
     bits: int | None = None
+    things: tuple[int, ...] = ()
+    object_ids: np.ndarray = field(
+        default_factory=lambda: np.zeros(0, bool), repr=False, compare=False
+    )
     # The splits whose labels were looked at, so that each warning comes once.
     looked_at: set[str] = field(default_factory=set, init=False, repr=False, compare=False)
 
@@ -51,6 +56,7 @@ class Data:
         batch_size: int = 8,
         seed: int | None = None,
         augment: Augmentation | None = None,
+        instances: bool = False,
     ) -> "Split":
         """Returns a split as a Keras data set of (images, label maps).
 
@@ -60,14 +66,30 @@ class Data:
             batch_size: Images in a batch.
             seed: Sets the order and the augmentation; None keeps the order of the files.
             augment: How images are varied; None leaves them as they are.
+            instances: Whether objects are told apart; then the targets of
+                `kseg.data.targets.targets_of` stand in place of the label maps.
 
         Returns:
             Batches of images float32 (N, H, W, channels), 0..255, and label maps int32 (N, H, W).
 
         Raises:
-            ValueError: If there is no such split.
+            ValueError: If there is no such split, or no objects that could be told apart.
         """
-        return Split(self, self.files(name), size, batch_size, seed, augment)
+        things = self.told_things() if instances else ()
+        return Split(self, self.files(name), size, batch_size, seed, augment, things)
+
+    def told_things(self) -> tuple[int, ...]:
+        """Returns the classes whose objects are told apart.
+
+        Raises:
+            ValueError: If there are none.
+        """
+        if not self.things:
+            raise ValueError(
+                f"{self.source} does not tell objects apart; name the classes that it is for in "
+                "the YAML file, such as `instances: [car]`."
+            )
+        return self.things
 
     def files(self, split: str) -> tuple[Pair, ...]:
         """Returns the images and label maps of a split.
@@ -102,15 +124,44 @@ class Data:
         Raises:
             ValueError: If they cannot be read or drawn; the file is named.
         """
+        if self.things and pair.drawing is None and pair.label_file.is_dir():
+            return read_masks(pair.label_file)[0]
         if pair.drawing is None:
             return read_ids(pair.label_file, self.color_ids)
+        return LabelIds(pair.drawing.draw(self._drawn_size(pair), self.name_ids), "shape", 1)
+
+    def _drawn_size(self, pair: Pair) -> tuple[int, int]:
         head = header(pair.image)
         # Shapes without a size of their own lie over the image as it is shown.
-        stored = pair.drawing.size == head.size
+        stored = pair.drawing is not None and pair.drawing.size == head.size
         size = head.size if stored else turned_size(head.size, head.tag)
         if 0 in size:
             raise ValueError(f"{pair.image}: it cannot be read as an image.")
-        return LabelIds(pair.drawing.draw(size, self.name_ids), "shape", 1)
+        return size
+
+    def numbers(self, pair: Pair, labels: LabelIds) -> Numbers:
+        """Returns which object each pixel is of.
+
+        Args:
+            pair: The image and its labels.
+            labels: Its labels, as `ids` returns them.
+
+        Raises:
+            ValueError: If a file of ids or masks cannot be read; it is named.
+        """
+        if pair.drawing is not None:
+            names = {n for n, i in self.name_ids.items() if self.lookup[i] in self.things}
+            numbers, overlap = pair.drawing.number(self._drawn_size(pair), names)
+            return Numbers(numbers, 1, overlap)
+        file = pair.instance_file or pair.label_file
+        if file.is_dir():
+            masks, overlap = read_masks(file)
+            return Numbers(masks.ids.astype("int32"), masks.tag, overlap)
+        if pair.instance_file is None:
+            numbers = np.where(self.object_ids[labels.ids], labels.ids, 0)
+            return Numbers(numbers.astype("int32"), labels.tag)
+        found = read_ids(file, {})
+        return Numbers(found.ids.astype("int32"), found.tag)
 
     def read(self, pair: Pair) -> tuple[np.ndarray, np.ndarray]:
         """Returns an image, uint8 (H, W, channels), and its label map, uint8 (H, W).
@@ -125,6 +176,45 @@ class Data:
         label_turn = matching_turn(pair, image, labels)
         label_map = to_classes(pair.label_file, labels.ids, self.lookup)
         return turn(image.pixels, image.tag), turn(label_map, label_turn)
+
+    def read_instances(self, pair: Pair) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Returns an image, its label map and the ids of its objects.
+
+        A pixel of a thing that is of no object, such as one of a crowd, is ignored.
+
+        Returns:
+            The image, uint8 (H, W, channels), the label map, uint8 (H, W), and ids, int32 (H, W):
+            0 for no object, 1 to n. All have the image's own size, and are turned as the image's
+            EXIF tag says.
+
+        Raises:
+            ValueError: As `read`, or if objects are not told apart.
+        """
+        self.told_things()
+        image = decode_image(pair.image, self.channels, self.bits)
+        told, _ = self.tell_apart(pair, image, self.ids(pair))
+        return turn(image.pixels, image.tag), told.label_map, told.ids
+
+    def tell_apart(self, pair: Pair, image: Decoded, labels: LabelIds) -> tuple[Told, Numbers]:
+        """Returns the objects of an image that was read, and what its files say of them.
+
+        Args:
+            pair: The image and its labels.
+            image: The image, as `decode_image` returns it.
+            labels: Its labels, as `ids` returns them.
+
+        Raises:
+            ValueError: As `read_instances`.
+        """
+        numbers = self.numbers(pair, labels)
+        label_map = to_classes(pair.label_file, labels.ids, self.lookup)
+        label_map = turn(label_map, matching_turn(pair, image, labels))
+        if pair.instance_file is not None:
+            own = LabelIds(numbers.numbers, "id", numbers.tag)
+            number_turn = matching_turn(pair._replace(label_file=pair.instance_file), image, own)
+        else:
+            number_turn = matching_turn(pair, image, labels)
+        return told_apart(label_map, turn(numbers.numbers, number_turn), self.things), numbers
 
 
 def matching_turn(pair: Pair, image: Decoded, labels: LabelIds) -> int:
@@ -159,59 +249,3 @@ def matching_turn(pair: Pair, image: Decoded, labels: LabelIds) -> int:
 def turned_size(shape: tuple[int, ...], tag: int) -> tuple[int, int]:
     """Returns the (height, width) that an array has after it is turned."""
     return (shape[1], shape[0]) if tag >= 5 else (shape[0], shape[1])
-
-
-class Split(keras.utils.PyDataset):
-    """Batches of one split; a batch is a function of the seed and its number alone.
-
-    Numbers run on past the end into the next epoch, which has an order and variations of its own,
-    so training that is interrupted and resumed sees what it would have seen. With augmentation
-    every batch is full: the last of an epoch is filled from the epoch's beginning.
-    """
-
-    def __init__(
-        self,
-        data: Data,
-        pairs: Sequence[Pair],
-        size: tuple[int, int] | None,
-        batch_size: int,
-        seed: int | None,
-        augmentation: Augmentation | None,
-    ):
-        """See `Data.split`."""
-        super().__init__()
-        self.data, self.pairs, self.size = data, pairs, size
-        self.batch_size, self.seed, self.augmentation = batch_size, seed, augmentation
-
-    def __len__(self) -> int:
-        """Returns the batches of an epoch."""
-        return -(-len(self.pairs) // self.batch_size)
-
-    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """Returns batch `index`, counted from the start of the first epoch."""
-        return stack(
-            [self._pair(pick, index, slot) for slot, pick in enumerate(self._picks(index))]
-        )
-
-    def files(self, index: int) -> list[Pair]:
-        """Returns the images and label files of batch `index`."""
-        return [self.pairs[pick] for pick in self._picks(index)]
-
-    def _picks(self, index):
-        epoch, batch = divmod(index, len(self))
-        order = np.arange(len(self.pairs))
-        if self.seed is not None:
-            order = np.random.default_rng((self.seed, epoch)).permutation(order)
-        first = batch * self.batch_size
-        if self.augmentation is None:
-            return order[first : first + self.batch_size]
-        return order.take(range(first, first + self.batch_size), mode="wrap")
-
-    def _pair(self, pick, index, slot):
-        image, label_map = self.data.read(self.pairs[pick])
-        if self.augmentation is not None:
-            rng = np.random.default_rng((self.seed or 0, index, slot))
-            return augment(image, label_map, self.augmentation, self.size, rng)
-        size = fit_inside(label_map.shape, self.size)
-        picked = Image.fromarray(label_map).resize(size[::-1], Image.Resampling.NEAREST)
-        return resize(image, size), np.asarray(picked)

@@ -9,14 +9,19 @@ from kseg.data.formats.drawing import BACKGROUND
 from kseg.data.layouts.found import Folder
 from kseg.data.layouts.pairs import pairs_in
 from kseg.data.lists import Pair, is_pair, listed_pairs
-from kseg.data.matching import Side, chosen, lines_of, matched_pairs
+from kseg.data.matching import Side, chosen, lines_of, masks_beside, matched_pairs
 from kseg.data.schema import Entry, Folders
 
 _SHAPES = (".json", ".xml")
 
 
 def pairs_of(
-    roots: Sequence[Path], name: str, entry: Entry, classes: Sequence[str]
+    roots: Sequence[Path],
+    name: str,
+    entry: Entry,
+    classes: Sequence[str],
+    *,
+    instances: bool = False,
 ) -> tuple[Pair, ...]:
     """Returns the pairs of a split from all folders that have it.
 
@@ -25,6 +30,7 @@ def pairs_of(
         name: The split.
         entry: What the YAML file says of it.
         classes: The names of the classes in the order of their ids.
+        instances: Whether objects are told apart.
 
     Raises:
         ValueError: If no folder has it, or what it names is missing or does not fit together.
@@ -35,11 +41,11 @@ def pairs_of(
         if isinstance(entry, Folders):
             found += _of_folders(root, entry, classes)
         elif isinstance(entry, list):
-            found += [Pair(root / image, root / label) for image, label in entry]
+            found += [_listed(*(root / part for part in parts)) for parts in entry]
         elif not having:
             raise ValueError(f"{name} names the list {root / entry}, which does not exist.")
         else:
-            found += _of_file(root, entry, classes)
+            found += _of_file(root, entry, classes, instances)
     if not found:
         raise ValueError(f"the split {name!r} is empty.")
     return tuple(found)
@@ -48,10 +54,10 @@ def pairs_of(
 def has(root: Path, entry: Entry) -> bool:
     """Returns whether a folder has what an entry names."""
     if isinstance(entry, Folders):
-        other = entry.labels or entry.annotations
+        other = entry.labels or entry.annotations or entry.instances
         return (root / entry.images).is_dir() or (root / other).exists()
     if isinstance(entry, list):
-        return any((root / image).exists() for image, _ in entry)
+        return any((root / image).exists() for image, *_ in entry)
     return (root / entry).exists()
 
 
@@ -59,14 +65,26 @@ def _of_folders(root: Path, entry: Folders, classes: Sequence[str]) -> list[Pair
     images = root / entry.images
     if entry.annotations:
         return _drawn(root / entry.annotations, images, entry.format, classes)
-    pairs = matched_pairs(
-        Side(images, entry.image_prefix, entry.image_suffix),
-        Side(root / entry.labels, entry.label_prefix, entry.label_suffix),
-    )
+    side = Side(images, entry.image_prefix, entry.image_suffix)
+    ids = root / entry.instances, entry.instance_prefix, entry.instance_suffix
+    labels = (root / entry.labels, entry.label_prefix, entry.label_suffix) if entry.labels else ids
+    pairs = matched_pairs(side, masks_beside(side, Side(*labels)))
+    if entry.labels and entry.instances:
+        told = matched_pairs(side, masks_beside(side, Side(*ids)))
+        if alone := pairs.keys() - told.keys():
+            raise ValueError(
+                f"{len(alone)} images have labels in {labels[0]} and nothing in {ids[0]} that "
+                f"tells their objects apart, such as {min(alone)}; add it, or drop the images."
+            )
+        pairs = {k: pair._replace(instance_file=told[k].label_file) for k, pair in pairs.items()}
     return chosen(root / entry.list, pairs) if entry.list else list(pairs.values())
 
 
-def _of_file(root: Path, entry: str, classes: Sequence[str]) -> list[Pair]:
+def _listed(image: Path, label: Path, instance_file: Path | None = None) -> Pair:
+    return Pair(image, label, None, instance_file)
+
+
+def _of_file(root: Path, entry: str, classes: Sequence[str], instances: bool) -> list[Pair]:
     """Returns the pairs of a list, of a file of shapes, or of a folder of images and labels."""
     path = root / entry
     if path.suffix.lower() in _SHAPES:
@@ -80,7 +98,7 @@ def _of_file(root: Path, entry: str, classes: Sequence[str]) -> list[Pair]:
             )
         return [Pair(image, label) for image, label in pairs]
     try:
-        return listed_pairs(root, path)
+        return listed_pairs(root, path, instances=instances)
     except ValueError:
         by_stem = _stems_in(root)
         lines = [line for _, line in lines_of(path)]

@@ -17,6 +17,7 @@ from kseg.data.dataset import Data
 from kseg.data.files import decode_image
 from kseg.data.label_files import count, unlisted
 from kseg.data.lists import Pair
+from kseg.data.object_ids import numbered
 from kseg.data.opening import header
 
 _SAMPLE = 16
@@ -78,6 +79,10 @@ def settle(data: Data, *, ignores_255: bool) -> Data:
     odd = unlisted(census.counts, data.lookup) or (IGNORE_CLASS in values and not ignores_255)
     if grays and odd and set(values) <= set(grays):
         return _by_gray(data, grays)
+    whole = all(pair.instance_file is None for pair in pairs)
+    if data.things and whole and (found := numbered(data, values)) is not None:
+        _say(data, found[1])
+        return found[0]
     two = _plain_ids(data) == [0, 1]
     if two and values == [0, 255] and not ignores_255:
         lookup = data.lookup.copy()

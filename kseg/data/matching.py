@@ -3,7 +3,7 @@
 import unicodedata
 import warnings
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from kseg.data.lists import OTHER_ENDINGS, Note, Pair
@@ -23,15 +23,17 @@ class Side:
         folder: Where they are, at any depth.
         prefix: What their stems begin with.
         suffix: What their stems end with.
+        folders: Whether they are folders of masks, one for each image, in place of files.
     """
 
     folder: Path
     prefix: str = ""
     suffix: str = ""
+    folders: bool = False
 
     def key(self, file: Path) -> str | None:
         """Returns what a file has in common with its partner; None for a file of another kind."""
-        stem = file.stem
+        stem = file.name if self.folders else file.stem
         if not (stem.startswith(self.prefix) and stem.endswith(self.suffix)):
             return None
         inner = stem[len(self.prefix) : len(stem) - len(self.suffix)]
@@ -126,7 +128,7 @@ def _by_key(side: Side, other: Side) -> dict[str, Path]:
     if not side.folder.is_dir():
         raise ValueError(f"the folder {side.folder} does not exist.")
     found: dict[str, Path] = {}
-    for file in _files(side.folder):
+    for file in _folders(side.folder) if side.folders else _files(side.folder):
         if other.folder != side.folder and other.folder.is_relative_to(side.folder):
             if file.is_relative_to(other.folder):
                 continue
@@ -146,6 +148,19 @@ def _fits_better(other: Side, side: Side, file: Path) -> bool:
     """Returns whether a file of a folder of both is rather of the other side."""
     longer = len(other.prefix + other.suffix) > len(side.prefix + side.suffix)
     return longer and other.key(file) is not None
+
+
+def masks_beside(images: Side, labels: Side) -> Side:
+    """Returns the side of the labels, as folders of masks if the images have such folders."""
+    folders = replace(labels, folders=True)
+    wanted = {images.key(file) for file in _files(images.folder)} - {None}
+    found = {folders.key(folder) for folder in _folders(labels.folder)}
+    return folders if wanted & found else labels
+
+
+def _folders(folder: Path) -> list[Path]:
+    """Returns the folders of files that have no folders within."""
+    return sorted({file.parent for file in _files(folder)} - {folder})
 
 
 def _files(folder: Path) -> list[Path]:

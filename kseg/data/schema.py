@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 from kseg.data.formats import FORMATS
 
 _MAX_ID = 65535
+_LABELS = ("labels", "annotations", "instances")
 _NAMES = f"names must be a list, or id: name with ids from 0 to {_MAX_ID}"
 
 
@@ -20,11 +21,16 @@ class Folders(BaseModel):
         labels: The folder of the label files, matched by path and stem.
         annotations: Instead of labels: a file of shapes, or a folder of such files.
         format: The format of annotations, one of `kseg.data.formats.FORMATS`; "" looks.
+        instances: A folder that tells the objects of a class apart, matched likewise: files of
+            ids, or folders with a mask file for each object. Alone, it stands for labels too.
         list: A list of the stems that are in the split; "" takes all.
         image_prefix: What the stems of images begin with beyond what they have in common.
         image_suffix: What they end with.
         label_prefix: What the stems of label files begin with.
         label_suffix: What they end with.
+        instance_prefix: What the stems of files of ids, or the names of folders of masks, begin
+            with.
+        instance_suffix: What they end with.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True)
@@ -33,14 +39,17 @@ class Folders(BaseModel):
     labels: str = ""
     annotations: str = ""
     format: str = ""
+    instances: str = ""
     list: str = ""
     image_prefix: str = ""
     image_suffix: str = ""
     label_prefix: str = ""
     label_suffix: str = ""
+    instance_prefix: str = ""
+    instance_suffix: str = ""
 
 
-Entry = str | Folders | list[tuple[str, str]]
+Entry = str | Folders | list[tuple[str, ...]]
 
 
 class DataFile(BaseModel):
@@ -55,6 +64,7 @@ class DataFile(BaseModel):
         ignore: The ids that are not scored, and colours [red, green, blue] likewise.
         colors: A colour for each class, in the order in which names are written.
         merge: From a new name to the names that become one class.
+        instances: The names of the classes whose objects are told apart.
         channels: Channels of the images.
         bits: How many bits 16-bit images use.
     """
@@ -69,6 +79,7 @@ class DataFile(BaseModel):
     ignore: list[Any] | None = None
     colors: list[list[int]] = []
     merge: dict[str, list[str]] = {}
+    instances: list[str] = []
     channels: int = 3
     bits: int | None = None
 
@@ -84,10 +95,10 @@ class DataFile(BaseModel):
     @classmethod
     def _split(cls, entry: Any, info: Any) -> Any:
         name = info.field_name
-        if isinstance(entry, dict) and "images" in entry and set(entry) & {"labels", "annotations"}:
+        if isinstance(entry, dict) and "images" in entry and set(entry) & set(_LABELS):
             return _folders(name, entry)
         if isinstance(entry, list) and entry and all(_is_pair(pair) for pair in entry):
-            return [(image, label) for image, label in entry]
+            return [tuple(pair) for pair in entry]
         if name == "val" and isinstance(entry, float):
             if not 0 < entry < 1:
                 raise ValueError(f"val as a fraction must be between 0 and 1; got {entry}.")
@@ -154,6 +165,17 @@ class DataFile(BaseModel):
             raise ValueError("merge must be like `merge: {vehicle: [car, bus]}`.")
         return {str(name): parts for name, parts in merge.items()}
 
+    @field_validator("instances", mode="before")
+    @classmethod
+    def _things(cls, things: Any) -> list[str]:
+        listed = [things] if isinstance(things, str) else things
+        if not isinstance(listed, list) or not all(isinstance(name, str) for name in listed):
+            raise ValueError(
+                "instances must be names of classes whose objects are told apart, like "
+                f"`instances: [car, person]`; got {_short(things)}."
+            )
+        return listed
+
     @field_validator("channels", mode="before")
     @classmethod
     def _channels(cls, channels: Any) -> int:
@@ -202,6 +224,11 @@ def _folders(name: str, entry: dict[Any, Any]) -> Folders:
             raise ValueError(f"{name}: {key} must be a name; got {_short(value)}.")
     if "labels" in entry and "annotations" in entry:
         raise ValueError(f"{name} has labels and annotations; it can be read from one of them.")
+    if "instances" in entry and "annotations" in entry:
+        raise ValueError(
+            f"{name} has instances and annotations, whose shapes are the objects; leave instances "
+            "out."
+        )
     if entry.get("format", "coco") not in FORMATS:
         raise ValueError(
             f"{name}: format must be one of {', '.join(FORMATS)}; got {_short(entry['format'])}."
@@ -210,7 +237,9 @@ def _folders(name: str, entry: dict[Any, Any]) -> Folders:
 
 
 def _is_pair(pair: Any) -> bool:
-    return isinstance(pair, list | tuple) and len(pair) == 2 and all(type(p) is str for p in pair)
+    """Returns whether it is [image, labels], or [image, labels, instances]."""
+    right = isinstance(pair, list | tuple) and len(pair) in (2, 3)
+    return right and all(type(part) is str for part in pair)
 
 
 def _sentence(error: Any) -> str:

@@ -2,7 +2,8 @@
 
 Images are interpolated, label maps never: they are only ever picked from (nearest). Where a crop
 reaches over the edge, images are filled with the gray that models pad with and label maps with
-the ignored class. A new augmentation is a function and a row in AUGMENTATIONS.
+the ignored class. Ids of objects go along with their label map, as its second channel. A new
+augmentation is a function and a row in AUGMENTATIONS.
 """
 
 from collections.abc import Callable, Mapping
@@ -86,14 +87,14 @@ def augment(
 
     Args:
         image: The image, uint8 (H, W, C).
-        label_map: The label map, uint8 (H, W).
+        label_map: The label map, uint8 (H, W); or int32 (H, W, 2) with ids of objects beside it.
         augmentation: What may be varied.
         size: The working size that images are fitted into, or None for their own.
         rng: Where chance comes from.
 
     Returns:
-        The image, uint8 (crop height, crop width, C), and the label map, uint8
-        (crop height, crop width).
+        The image, uint8 (crop height, crop width, C), and the label map, (crop height,
+        crop width) or (crop height, crop width, 2) as it came.
     """
     full = image.shape[:2]
     fitted = fit_inside(full, size)
@@ -107,16 +108,12 @@ def augment(
     start = [(full[axis] - extent[axis]) * offset[axis] for axis in (0, 1)]
     region, place = _window(full, start, scale, crop)
     image = resize(image, place[2:], region)
-    label_map = np.asarray(
-        Image.fromarray(label_map).resize(
-            (place[3], place[2]), Image.Resampling.NEAREST, box=region
-        )
-    )
+    label_map = picked(label_map, place[2:], region)
     for name, amount in augmentation.amounts().items():
         if amount:
             image, label_map = AUGMENTATIONS[name](image, label_map, amount, rng)
     # The fill comes last, so that it is the gray that models pad with whatever was varied.
-    return _place(image, place, crop, FILL), _place(label_map, place, crop, IGNORE_CLASS)
+    return _place(image, place, crop, FILL), _place(label_map, place, crop, _nothing(label_map))
 
 
 def resize(
@@ -145,6 +142,29 @@ def resize(
     return resized[0] if image.shape[-1] == 3 else np.stack(resized, -1)
 
 
+def picked(
+    labels: np.ndarray,
+    size: tuple[int, int],
+    box: tuple[float, float, float, float] | None = None,
+) -> np.ndarray:
+    """Resizes a label map, with or without ids beside it, by picking the nearest pixels.
+
+    Args:
+        labels: The label map, uint8 (H, W), or int32 (H, W, 2).
+        size: (height, width) to resize to.
+        box: As for `resize`.
+    """
+    if labels.ndim == 3:
+        planes = (np.ascontiguousarray(plane) for plane in np.moveaxis(labels, -1, 0))
+        return np.stack([picked(plane, size, box) for plane in planes], -1)
+    return np.asarray(Image.fromarray(labels).resize(size[::-1], Image.Resampling.NEAREST, box))
+
+
+def _nothing(labels: np.ndarray) -> int | tuple[int, int]:
+    """Returns what fills labels where there is no image: the ignored class, and no object."""
+    return IGNORE_CLASS if labels.ndim == 2 else (IGNORE_CLASS, 0)
+
+
 def _window(full, start, scale, crop):
     """Returns the part of the image that the crop shows, and where in the crop it lies.
 
@@ -166,7 +186,7 @@ def _place(array, place, crop, fill):
     top, left, height, width = place
     if (height, width) == tuple(crop):
         return array
-    canvas = np.full((*crop, *array.shape[2:]), fill, "uint8")
+    canvas = np.full((*crop, *array.shape[2:]), fill, array.dtype)
     canvas[top : top + height, left : left + width] = array
     return canvas
 
@@ -209,15 +229,17 @@ def stack(
     """Stacks images and label maps, padded at the bottom and right to the largest.
 
     Args:
-        pairs: Images uint8 (H, W, C) with label maps uint8 (H, W).
+        pairs: Images uint8 (H, W, C) with label maps (H, W), or (H, W, 2) with ids beside them.
 
     Returns:
-        Images float32 (N, H, W, C), 0..255, and label maps int32 (N, H, W).
+        Images float32 (N, H, W, C), 0..255, and label maps int32 (N, H, W) or (N, H, W, 2).
     """
     height = max(label_map.shape[0] for _, label_map in pairs)
     width = max(label_map.shape[1] for _, label_map in pairs)
     images = np.full((len(pairs), height, width, pairs[0][0].shape[-1]), FILL, "float32")
-    label_maps = np.full((len(pairs), height, width), IGNORE_CLASS, "int32")
+    first = pairs[0][1]
+    shape = (len(pairs), height, width, *first.shape[2:])
+    label_maps = np.full(shape, _nothing(first), "int32")
     for index, (image, label_map) in enumerate(pairs):
         images[index, : image.shape[0], : image.shape[1]] = image
         label_maps[index, : image.shape[0], : image.shape[1]] = label_map

@@ -12,6 +12,7 @@ from kseg.data.entries import has, pairs_of
 from kseg.data.labels import settle
 from kseg.data.layouts import guess_layout
 from kseg.data.lists import Note
+from kseg.data.object_ids import told_apart_by
 from kseg.data.schema import DataFile, check_ignored, described
 from kseg.data.splitting import part_of
 from kseg.data.yaml_text import read_yaml
@@ -31,7 +32,8 @@ def load_data(path: str | Path) -> Data:
             docs/your_data.md; `val` may be a fraction of train), `names` (a list, or id: name; an
             id may be a range such as 1-255), `ignore` (an id or a colour, or a list of them),
             `colors` (one [red, green, blue] for each name), `merge` (a new name: the names that it
-            stands for), `channels` (1 gray, 3 RGB, 4 or more) and `bits` (of 16-bit images).
+            stands for), `instances` (names of classes whose objects are told apart), `channels`
+            (1 gray, 3 RGB, 4 or more) and `bits` (of 16-bit images).
 
     Returns:
         The data set.
@@ -45,7 +47,7 @@ def load_data(path: str | Path) -> Data:
     if source.is_dir():
         content = _guessed(source)
     else:
-        content = read_yaml(source, as_written=("names", "merge"))
+        content = read_yaml(source, as_written=("names", "merge", "instances"))
     try:
         description = described(content)
         check_ignored(description)
@@ -68,6 +70,7 @@ def _guessed(folder: Path) -> dict[str, Any]:
 
 def _data(source: Path, description: DataFile) -> Data:
     classes, lookup = _classes(description)
+    things, object_ids, lookup = told_apart_by(description, classes, lookup)
     base = source if source.is_dir() else source.parent
     color_ids: dict[int, int] = {}
     if description.colors:
@@ -88,11 +91,16 @@ def _data(source: Path, description: DataFile) -> Data:
         if not any(has(root, entry) for entry in entries.values()):
             raise ValueError(f"path lists the folder {root}, in which no split is.")
     name_ids = {name: min(ids) for ids, name in sorted(description.names)}
-    pairs = {name: pairs_of(roots, name, e, list(name_ids)) for name, e in entries.items()}
+    pairs = {
+        name: pairs_of(roots, name, e, list(name_ids), instances=bool(things))
+        for name, e in entries.items()
+    }
     if isinstance(description.val, float):
         pairs["train"], pairs["val"] = part_of(pairs["train"], description.val)
     channels, bits = description.channels, description.bits
-    return Data(source, classes, pairs, lookup, color_ids, name_ids, channels, bits)
+    return Data(
+        source, classes, pairs, lookup, color_ids, name_ids, channels, bits, things, object_ids
+    )
 
 
 def _packed(color: list[int]) -> int:

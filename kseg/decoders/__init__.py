@@ -6,6 +6,7 @@ from kseg.decoders.dilated import dilated_decoder
 from kseg.decoders.fcn import UPSAMPLINGS, fcn_decoder
 from kseg.decoders.linknet import linknet_decoder
 from kseg.decoders.lraspp import lraspp_decoder
+from kseg.decoders.panoptic import panoptic_decoder
 
 __all__ = [
     "UPSAMPLINGS",
@@ -16,4 +17,5 @@ __all__ = [
     "fcn_decoder",
     "linknet_decoder",
     "lraspp_decoder",
+    "panoptic_decoder",
 ]

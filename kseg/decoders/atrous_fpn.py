@@ -17,11 +17,26 @@ def atrous_fpn_decoder(
         endpoints: Feature maps at strides 2, 4, 8, 16 and output_stride.
         num_classes: How many classes there are, which is how many channels the logits have.
         output_stride: Stride of c5, 16 or 32.
+        filters: Channels at stride 16, as for `atrous_fpn_features`.
+
+    Returns:
+        Logits (N, H, W, num_classes), with the height and width of the padded input.
+    """
+    return atrous_fpn_scores(atrous_fpn_features(endpoints, output_stride, filters), num_classes)
+
+
+def atrous_fpn_features(endpoints: Endpoints, output_stride: int, filters: int) -> KerasTensor:
+    """Brings context and detail together at stride 4.
+
+    Args:
+        endpoints: Feature maps at strides 2, 4, 8, 16 and output_stride.
+        output_stride: Stride of c5, 16 or 32.
         filters: Channels at stride 16. There are three quarters of them at stride 8 and half of
             them at stride 4, where a channel costs 4 and 16 times as much.
 
     Returns:
-        Logits (N, H, W, num_classes), with the height and width of the padded input.
+        Features (N, H / 4, W / 4, filters // 2) of the padded input (N, H, W, channels), not yet
+        smoothed.
     """
     if endpoints.c5 is endpoints.c4:  # a backbone that ends at stride 16
         x = conv_norm_act(endpoints.c4, filters, 1, name="lateral_c4")
@@ -29,14 +44,30 @@ def atrous_fpn_decoder(
         x = conv_norm_act(endpoints.c5, filters, 1, activation=False, name="lateral_c5")
         x = _fuse(x, endpoints.c4, output_stride // 16, "c4")
     x = _atrous_context(x)
-    widths = {"c3": filters * 3 // 4, "c2": filters // 2}
-    for level, skip in (("c3", endpoints.c3), ("c2", endpoints.c2)):
-        # Narrowed before it grows: a 1x1 convolution and an interpolation commute.
-        x = conv_norm_act(x, widths[level], 1, activation=False, name=f"narrow_{level}")
-        x = _fuse(x, skip, 2, level)
-        x = separable_norm_act(x, widths[level], name=f"smooth_{level}")
+    x = _grow(x, endpoints.c3, filters * 3 // 4, "c3")
+    x = separable_norm_act(x, filters * 3 // 4, name="smooth_c3")
+    return _grow(x, endpoints.c2, filters // 2, "c2")
+
+
+def atrous_fpn_scores(x: KerasTensor, num_classes: int) -> KerasTensor:
+    """Smooths the features of `atrous_fpn_features`, scores them and interpolates the scores.
+
+    Args:
+        x: Features (N, h, w, channels) of stride 4.
+        num_classes: How many classes there are.
+
+    Returns:
+        Logits (N, 4 * h, 4 * w, num_classes).
+    """
+    x = separable_norm_act(x, x.shape[-1], name="smooth_c2")
     x = layers.Conv2D(num_classes, 1, name="score_c2")(x)
     return Resize(4, name="upsample_image")(x)
+
+
+def _grow(x, skip, width, level):
+    # Narrowed before it grows: a 1x1 convolution and an interpolation commute.
+    x = conv_norm_act(x, width, 1, activation=False, name=f"narrow_{level}")
+    return _fuse(x, skip, 2, level)
 
 
 def _fuse(x, skip, scale, level):

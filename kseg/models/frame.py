@@ -94,30 +94,36 @@ def finish(
     builder: str,
     image: keras.KerasTensor,
     endpoints: Mapping[str, keras.KerasTensor],
-    logits: keras.KerasTensor,
+    logits: keras.KerasTensor | Mapping[str, keras.KerasTensor],
     arguments: dict,
     weights: str | None,
 ) -> keras.Model:
-    """Crops the logits to the image, makes the model, notes how it was made and sets its weights.
+    """Crops what comes out to the image, makes the model, notes how and sets its weights.
 
     Args:
         builder: Name of the network in `kseg.models.MODELS`.
         image: The input, as `start` made it.
         endpoints: Level, such as "c3", to the features of the encoder that reach stride 2**level.
-        logits: The scores (N, H, W, num_classes) on the grid of the padded image.
+        logits: The scores (N, H, W, num_classes) on the grid of the padded image. Of a network
+            with several outputs, name to output (N, H, W, channels).
         arguments: What the builder was called with, without input_shape and weights.
         weights: "imagenet", a data set that `TRAINED` has weights for, or None.
 
     Returns:
-        The model, with two attributes: `kseg_spec` ({"builder", "arguments"}), from which a run
-        is rebuilt, and `kseg_endpoints` (level to the name of the layer that ends it), which
-        tells the stages of the backbone apart.
+        The model. Its output is the scores, from the layer "logits", or a dict of the outputs,
+        each from a layer of its name. It has two attributes: `kseg_spec` ({"builder",
+        "arguments"}), from which a run is rebuilt, and `kseg_endpoints` (level to the name of the
+        layer that ends it), which tells the stages of the backbone apart.
 
     Raises:
         ValueError: If there are no such weights for this network.
     """
-    logits = CropLike(name="logits", dtype="float32")([logits, image])
-    model = keras.Model(image, logits, name=builder)
+    several = isinstance(logits, Mapping)
+    cropped = {
+        name: CropLike(name=name, dtype="float32")([output, image])
+        for name, output in (logits if several else {"logits": logits}).items()
+    }
+    model = keras.Model(image, cropped if several else cropped["logits"], name=builder)
     channels = image.shape[-1]
     if channels != 3:
         arguments = {**arguments, "input_shape": [None, None, channels]}

@@ -49,6 +49,7 @@ MODELS = Builders(
         "lraspp": "lraspp",
         "fast_scnn": "fast_scnn",
         "atrous_fpn": "atrous_fpn",
+        "panoptic_deeplab": "panoptic_deeplab",
         "encoder_decoder": "encoder_decoder",
     }
 )

@@ -10,13 +10,14 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from kseg.metrics import Scores
 from kseg.progress import progress
 from kseg.training.checkpoints import write_checkpoint
 from kseg.training.interruption import Interruption
 from kseg.training.pace import Pace
+from kseg.training.scoring import score_of
 from kseg.training.writing import write_atomically
 
+Columns = dict[str, float | None]
 _UNSAVED = 30.0  # seconds of training that a kill may cost, where epochs are shorter
 
 
@@ -71,7 +72,8 @@ class Keeper(keras.callbacks.Callback):
     Attributes:
         path: The run folder.
         average: The running average.
-        score: Scores the model as it stands; None where no image was left to judge by.
+        score: Scores the model as it stands, as columns of the history, "mean_iou" among them;
+            None where no image was left to judge by.
         length: (epochs of the whole training, steps of an epoch).
         validate_every: Epochs between evaluations.
         files: Names the files of a batch, by its number.
@@ -85,7 +87,7 @@ class Keeper(keras.callbacks.Callback):
 
     path: Path
     average: WeightAverage
-    score: Callable[[keras.Model], Scores] | None
+    score: Callable[[keras.Model], Columns] | None
     length: tuple[int, int]
     validate_every: int
     files: Callable[[int], str]
@@ -161,14 +163,12 @@ class Keeper(keras.callbacks.Callback):
         due = (epoch + 1) % self.validate_every == 0 or epoch + 1 == self.length[0]
         begun = time.monotonic()
         if self.score and due:
-            scores = self._scores(self.score, current)
-            row |= {"mean_iou": scores.mean_iou, "pixel_accuracy": scores.pixel_accuracy}
-            row |= {f"iou {name}": iou for name, iou in scores.iou_per_class.items()}
+            row |= self._scores(self.score, current)
         self.interruption.deferred = True  # until all of it is written
         self.history.append(row)
         self.batch, self.metrics = 0, []
         if due or time.monotonic() - self.saved > _UNSAVED:
-            self._save(current, row["mean_iou"])
+            self._save(current, row)
         write_atomically(self.path / "history.csv", _table(self.history))
         if self.pace and due:
             self.pace.validated(time.monotonic() - begun)
@@ -180,7 +180,9 @@ class Keeper(keras.callbacks.Callback):
         self.interruption.deferred = False
         self.interruption.end()
 
-    def _scores(self, score: Callable[[keras.Model], Scores], current: list[np.ndarray]) -> Scores:
+    def _scores(
+        self, score: Callable[[keras.Model], Columns], current: list[np.ndarray]
+    ) -> Columns:
         """Scores the average; the model holds its own weights again afterwards.
 
         This may take minutes, so a signal does not wait for its end: a checkpoint is written from
@@ -197,7 +199,7 @@ class Keeper(keras.callbacks.Callback):
         write(self.model.variables, current)
         return scores
 
-    def _save(self, weights: list[np.ndarray], mean_iou: float | None) -> None:
+    def _save(self, weights: list[np.ndarray], row: dict | None) -> None:
         """Writes a checkpoint from which the training goes on exactly."""
         groups = {
             "model": weights,
@@ -212,7 +214,8 @@ class Keeper(keras.callbacks.Callback):
             "epoch": len(self.history),
             "batch": self.batch,
             "loss": self.loss,
-            "mean_iou": mean_iou,
+            "mean_iou": row and row["mean_iou"],
+            "pq": row and row.get("pq"),
             "average_steps": self.average.steps,
             "history": self.history,
             "pace": self.pace and self.pace.facts(),
@@ -234,16 +237,17 @@ class Keeper(keras.callbacks.Callback):
 
     def _summary(self):
         epochs, steps = self.length
-        scored = [row["mean_iou"] for row in self.history if row["mean_iou"] is not None]
+        scored = [score for row in self.history if (score := score_of(row)) is not None]
+        kind = "mIoU" if all(row.get("pq") is None for row in self.history) else "PQ"
         text = "part" if self.pace else "epoch"
         text += f" {min(self.steps_done // steps + 1, epochs)}/{epochs}"
         text += f", loss {self.loss:.3f}"
-        return text + (f", val mIoU {scored[-1]:.4f}, best {max(scored):.4f}" if scored else "")
+        return text + (f", val {kind} {scored[-1]:.4f}, best {max(scored):.4f}" if scored else "")
 
 
 def out_of_patience(history: list[dict], patience: int | None) -> bool:
     """Returns whether the last evaluations of a history, `patience` of them, gained nothing."""
-    scores = [row["mean_iou"] for row in history if row["mean_iou"] is not None]
+    scores = [score for row in history if (score := score_of(row)) is not None]
     if patience is None or len(scores) <= patience:
         return False
     return max(scores[-patience:]) <= max(scores[:-patience])

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from kseg.training.run_schema import MANIFEST_FORMAT, DamagedFileError, read_manifest, sealed
+from kseg.training.scoring import score_of
 from kseg.training.weights_file import Shapes, check_size, read_weights, to_bytes
 from kseg.training.writing import sha256, sync, telling_of_full_disks
 
@@ -29,8 +30,7 @@ def write_checkpoint(
         path: The run folder.
         step: Steps trained so far.
         groups: Name to the arrays of the model, their average and the optimizer.
-        facts: What the manifest says beside; "mean_iou" (None where not evaluated) decides
-            which is best.
+        facts: What the manifest says beside; `score_of` it decides which is best.
 
     Raises:
         DiskFullError: If the disk is full; what was there stays.
@@ -80,7 +80,7 @@ def read_checkpoint(
     """
     found, problems = _manifests(path)
     if which == "best":
-        found.sort(key=lambda entry: (entry[1]["mean_iou"] or 0.0, entry[0]))
+        found.sort(key=lambda entry: (score_of(entry[1]) or 0.0, entry[0]))
     for step, problem in problems.items():
         if found and (which == "best" or step > found[-1][0]):
             warnings.warn(f"{problem} Another checkpoint is used.", stacklevel=2)
@@ -126,7 +126,7 @@ def _manifests(path: Path) -> tuple[list[tuple[int, dict[str, Any]]], dict[int, 
 
 def _remove_old(path: Path) -> None:
     found, _ = _manifests(path)
-    scored = [(manifest["mean_iou"] or 0.0, step) for step, manifest in found]
+    scored = [(score_of(manifest) or 0.0, step) for step, manifest in found]
     keep = {step for step, _ in found[-2:]} | {max(scored)[1]}
     for step, _ in found:
         if step not in keep:

@@ -8,6 +8,7 @@ from kseg.data import Data
 from kseg.data.transforms import fit_inside
 from kseg.training.checkpoints import has_checkpoints
 from kseg.training.evaluation import check_channels, check_classes
+from kseg.training.outputs import num_classes_of, output_shapes, semantic_part, tells_apart
 
 # What may stand between a softmax and the output without undoing it.
 _PASSED_THROUGH = (
@@ -49,8 +50,17 @@ def check_arguments(model: keras.Model, data: Data, teacher: keras.Model | None)
     for name, network in (("model", model), ("teacher", teacher)):
         if network is not None:
             check_graph(name, network)
-            check_classes(network.output_shape[-1], data)
+            check_classes(num_classes_of(network), data)
             check_channels(network, data)
+    if tells_apart(model):
+        data.told_things()
+        if teacher is not None:
+            raise ValueError(
+                "model tells objects apart, and only logits can be learnt from a teacher; train it "
+                "without one."
+            )
+    elif teacher is not None and tells_apart(teacher):
+        raise ValueError("teacher tells objects apart; take a network that gives logits alone.")
 
 
 def check_graph(name: str, model: keras.Model) -> None:
@@ -70,7 +80,7 @@ def check_graph(name: str, model: keras.Model) -> None:
             f"{name} = keras.Model(image, {name}(image))."
         )
     for what, tensors in (("input", model.inputs), ("output", model.outputs)):
-        if len(tensors) != 1:
+        if len(tensors) != 1 and not (what == "output" and tells_apart(model)):
             names = ", ".join(t.name for t in tensors)
             raise ValueError(
                 f"{name} must have one {what}; it has {len(tensors)} ({names}). Write "
@@ -84,14 +94,27 @@ def check_graph(name: str, model: keras.Model) -> None:
             f"{name} must be channels_last, with images (N, H, W, C); build it after "
             'keras.config.set_image_data_format("channels_last").'
         )
-    for what, shape in (("images", model.input_shape), ("logits", model.output_shape)):
-        if len(shape) != 4 or shape[-1] is None:
-            raise ValueError(f"{name} must have {what} of shape (N, H, W, C); got {shape}.")
+    _check_shapes(name, model)
     mixed = {x.compute_dtype for x in model._flatten_layers()} - {"float32", "uint8", "int32"}
     if mixed:
         raise ValueError(
             f"{name} must compute in float32; it has layers in {', '.join(sorted(mixed))}. Build "
             'it after keras.config.set_dtype_policy("float32").'
+        )
+
+
+def _check_shapes(name: str, model: keras.Model) -> None:
+    shapes = {"images": model.input_shape, **output_shapes(model)}
+    for what, shape in shapes.items():
+        if len(shape) != 4 or shape[-1] is None:
+            raise ValueError(f"{name} must have {what} of shape (N, H, W, C); got {shape}.")
+    if not tells_apart(model):
+        return
+    channels = shapes["center"][-1], shapes["offset"][-1]
+    if channels != (1, 2):
+        raise ValueError(
+            f"{name} must have 1 channel in center and 2 in offset, which are (dy, dx); it has "
+            f"{channels[0]} and {channels[1]}."
         )
 
 
@@ -101,13 +124,13 @@ def check_logits(model: keras.Model) -> None:
     Raises:
         ValueError: If it ends in a softmax or a sigmoid.
     """
-    if (found := _ending(model)) is not None:
+    if (found := _ending(semantic_part(model))) is not None:
         raise ValueError(
             f"model must end in logits, from which the loss is taken; it ends in {found}. Leave "
             'that out (an exported file has it with head="softmax"), or pass a loss= that takes '
             "scores."
         )
-    if model.output_shape[-1] == 1:
+    if num_classes_of(model) == 1:
         raise ValueError(
             "model must have a channel for each class, background included; it has one. Take two "
             "channels for two classes."
@@ -156,12 +179,14 @@ def check_sizes(
                 "or take images, size and crop of that size."
             )
     given = model.compute_output_shape((1, *crop, model.input_shape[-1]))
-    given = given[0] if isinstance(given[0], tuple | list) else given  # of one in a list
-    if tuple(given[1:3]) != tuple(crop):
-        raise ValueError(
-            f"model must give logits of the image's size; for {crop[0]} x {crop[1]} they are "
-            f"{given[1]} x {given[2]}. Upsample them, say with keras.layers.UpSampling2D."
-        )
+    if not isinstance(given, dict):
+        given = {"logits": given[0] if isinstance(given[0], tuple | list) else given}
+    for name, shape in given.items():
+        if tuple(shape[1:3]) != tuple(crop):
+            raise ValueError(
+                f"model must give {name} of the image's size; for {crop[0]} x {crop[1]} they are "
+                f"{shape[1]} x {shape[2]}. Upsample them, say with keras.layers.UpSampling2D."
+            )
 
 
 def _working_sizes(data: Data, size: tuple[int, int] | None) -> dict[str, tuple[int, int]]:

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 import keras
 import numpy as np
 
-from kseg.losses import LOSSES, balanced_class_weights
+from kseg.losses import LOSSES, HeatmapError, OffsetError, balanced_class_weights
+from kseg.training.outputs import tells_apart
 from kseg.training.recipe import Recipe
 from kseg.training.schedule import WarmupDecay
 
@@ -18,7 +19,8 @@ def compile_model(model: keras.Model, recipe: Recipe, steps: int, loss: keras.lo
         model: The network; if it was built on a backbone, that learns at its own rate.
         recipe: The recipe.
         steps: How many steps an epoch has.
-        loss: Takes label maps and logits.
+        loss: Takes label maps and logits; of a network that tells objects apart, the semantic
+            ones.
     """
     total = steps * recipe.epochs
 
@@ -47,11 +49,27 @@ def compile_model(model: keras.Model, recipe: Recipe, steps: int, loss: keras.lo
         chosen = keras.optimizers.MultiOptimizer(keras.optimizers.OptimizerMap(chosen, slow))
     # On CPUs XLA is several times slower than TensorFlow's own kernels.
     jit = False if keras.backend.backend() == "tensorflow" else "auto"
-    model.compile(optimizer=chosen, loss=loss, jit_compile=jit)
+    losses, weights = loss, None
+    if tells_apart(model):
+        losses, weights = losses_of_objects(recipe, loss)
+    model.compile(optimizer=chosen, loss=losses, loss_weights=weights, jit_compile=jit)
     model.optimizer.build(model.trainable_variables)
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = recipe.suited(recipe.norm_momentum, total)
+
+
+def losses_of_objects(
+    recipe: Recipe, loss: keras.losses.Loss
+) -> tuple[dict[str, keras.losses.Loss], dict[str, float]]:
+    """Returns the losses of a network that tells objects apart, and their weights, by output.
+
+    Args:
+        recipe: The recipe.
+        loss: That of the semantic logits.
+    """
+    losses = {"semantic": loss, "center": HeatmapError(), "offset": OffsetError()}
+    return losses, {"semantic": 1.0, "center": recipe.center, "offset": recipe.offset}
 
 
 def make_loss(recipe: Recipe, pixels: np.ndarray) -> keras.losses.Loss:

@@ -18,15 +18,16 @@ from kseg.training.checkpoints import read_checkpoint
 from kseg.training.checks import check_arguments, check_folder, check_logits
 from kseg.training.compile import compile_model, frozen, make_loss, quick_norms
 from kseg.training.distillation import taught
-from kseg.training.evaluation import evaluate
 from kseg.training.headroom import telling_of_memory
 from kseg.training.images import Stream, crop_of, trained_splits, training_split, validated
 from kseg.training.interruption import Interruption, interruptible
+from kseg.training.outputs import tells_apart
 from kseg.training.pace import Pace, Speed, first_pace
 from kseg.training.pictures import write_curves, write_preview
 from kseg.training.planning import Wishes, check_recipe, make_plan
 from kseg.training.recipe import Recipe
 from kseg.training.run import Run, assign, is_run, open_run, shapes_of
+from kseg.training.scoring import score_columns
 from kseg.training.timing import measure
 
 
@@ -68,13 +69,18 @@ def fit(
 ) -> Run:
     """Trains a model and leaves it with the best averaged weights.
 
+    A network that tells objects apart, such as `kseg.build_panoptic_deeplab`, learns classes,
+    centres and offsets from data with `instances`, and then carries the ids of their classes,
+    `model.kseg_things`.
+
     Ctrl-C and SIGTERM end it after the step that runs, with a checkpoint from which `resume` goes
     on exactly; a second one ends it at once. The model then carries the recipe's working size,
     `model.kseg_size`, which `kseg.predict` and `kseg.evaluate` use.
 
     Args:
         model: From images (N, H, W, C), 0..255, to logits (N, H, W, num_classes): one graph with
-            one input and one output, float32, channels last.
+            one input and one output, float32, channels last. Or one with the outputs of
+            `kseg.build_panoptic_deeplab`.
         data: Has the splits "train" and "val".
         recipe: How to train. None chooses the settings from the images, the network and the
             machine, as `kseg.plan` does; a resumed run keeps those that were chosen.
@@ -179,7 +185,7 @@ def _train(model: keras.Model, job: _Job, resume: bool) -> None:
             "trained network may be worse than its loss. Take a batch_size of 2 or more.",
             stacklevel=3,
         )
-    split = training_split(data, recipe)
+    split = training_split(data, recipe, instances=tells_apart(model))
     steps, every, pace = len(split), recipe.validate_every, None
     if job.pace:
         steps, every = job.pace["steps"], job.pace["validate_every"]
@@ -189,9 +195,9 @@ def _train(model: keras.Model, job: _Job, resume: bool) -> None:
     judges = validated(data, recipe.validate_images)
 
     def score(model):
-        scores = evaluate(model, judges, size=recipe.size)
+        columns = score_columns(model, judges, recipe.size)
         write_preview(path / "preview.png", model, data, recipe.size)
-        return scores
+        return columns
 
     keeper = Keeper(
         path,
@@ -205,6 +211,8 @@ def _train(model: keras.Model, job: _Job, resume: bool) -> None:
         recipe.patience,
     )
     model.kseg_size = recipe.size
+    if tells_apart(model):
+        model.kseg_things = data.things
     if resume:
         restore(model, average, keeper, path)
     if keeper.batch == steps:  # stopped while it was scored

@@ -16,8 +16,14 @@ def trained_splits(recipe: Recipe) -> tuple[str, ...]:
     return ("train", "val") if recipe.with_val else ("train",)
 
 
-def training_split(data: Data, recipe: Recipe) -> Split:
-    """Returns the training images as a recipe orders and varies them."""
+def training_split(data: Data, recipe: Recipe, *, instances: bool = False) -> Split:
+    """Returns the training images as a recipe orders and varies them.
+
+    Args:
+        data: The data set.
+        recipe: The recipe.
+        instances: As for `Data.split`.
+    """
     pairs = sum((data.files(name) for name in trained_splits(recipe)), ())
     return replace(data, pairs={"train": pairs}).split(
         "train",
@@ -27,6 +33,7 @@ def training_split(data: Data, recipe: Recipe) -> Split:
         augment=Augmentation(
             crop_of(recipe, data), recipe.scale, flip=recipe.flip, color=recipe.color
         ),
+        instances=instances,
     )
 
 

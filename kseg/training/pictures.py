@@ -10,6 +10,7 @@ from matplotlib.ticker import MaxNLocator
 
 from kseg.data import Data
 from kseg.inference import predict
+from kseg.training.outputs import semantic_part
 from kseg.training.writing import write_atomically
 from kseg.visualize import comparison
 
@@ -54,7 +55,7 @@ def write_preview(path: Path, model: keras.Model, data: Data, size: tuple[int, i
         data: Has the split "val".
         size: Working size.
     """
-    pairs = data.files("val")
+    pairs, model = data.files("val"), semantic_part(model)
     rows = []
     for index in np.linspace(0, len(pairs) - 1, min(_PREVIEWED, len(pairs))).astype(int):
         image, truth = data.read(pairs[index])

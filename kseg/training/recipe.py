@@ -52,6 +52,8 @@ _RULES: dict[str, _Rule] = {
     "class_weights": _one_of("auto"),
     "loss": _one_of(*LOSSES),
     "dice": _NOT_NEGATIVE,
+    "center": _NOT_NEGATIVE,
+    "offset": _NOT_NEGATIVE,
     "distillation": _NOT_NEGATIVE,
     "scale": _RANGE,
     "color": _FRACTION,
@@ -75,6 +77,8 @@ _MOST: dict[str, float] = {
     "backbone_rate": 1000,
     "weight_decay": 1000,
     "dice": 1000,
+    "center": 1_000_000,
+    "offset": 1_000_000,
     "distillation": 1_000_000,
     "validate_every": 100_000,
     "validate_images": 10_000_000,
@@ -121,6 +125,9 @@ class Recipe:
             weighs pixels alike.
         loss: Name of a loss in `kseg.losses.LOSSES`; `kseg.fit(..., loss=)` takes any other.
         dice: Weight of the soft Dice loss beside cross entropy in "cross_entropy_dice".
+        center: Weight of the squared error of centres, beside a weight of 1 of `loss`, in a
+            network that tells objects apart; others have no use for it.
+        offset: Weight of the offsets' distance in pixels, likewise.
         distillation: Weight of a teacher's logits beside that, where `kseg.fit` has a teacher.
         scale: Smallest and largest random enlargement.
         flip: Whether half the images are mirrored.
@@ -157,6 +164,8 @@ class Recipe:
     class_weights: str | None = "auto"
     loss: str = "cross_entropy_dice"
     dice: float = 0.5
+    center: float = 200.0
+    offset: float = 0.01
     distillation: float = 1.0
     scale: tuple[float, float] = (0.7, 1.6)
     flip: bool = True

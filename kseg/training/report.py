@@ -18,6 +18,7 @@ from kseg.data.transforms import fit_inside, resize
 from kseg.metrics import BoundaryCounts, Calibration, ConfusionMatrix, Scores, probabilities_of
 from kseg.training.checkpoints import read_checkpoint
 from kseg.training.evaluation import Judged, Look, judge
+from kseg.training.outputs import semantic_part
 from kseg.training.run import Run
 from kseg.training.writing import write_atomically
 
@@ -192,7 +193,9 @@ def report_on_run(run: Run, model: keras.Model, data: Data, progress: bool = Fal
     """
     from kseg.training.report_page import make_page
 
-    report = examine(judge(model, data, Look(run.size), progress=progress), data.classes)
+    report = examine(
+        judge(semantic_part(model), data, Look(run.size), progress=progress), data.classes
+    )
     history = read_checkpoint(run.path, "last", {})[1]["history"]
     spec = run.record["spec"]
     facts = [("network", spec["builder"] if spec else "one of your own")]

@@ -81,7 +81,8 @@ def load(
     """Returns the trained model of a run, with averaged weights.
 
     It carries the run's working size, `model.kseg_size`, which `kseg.predict` and `kseg.evaluate`
-    use unless they are given another.
+    use unless they are given another. One that tells objects apart carries the ids of their
+    classes, `model.kseg_things`.
 
     Args:
         run: The run, its folder, or the name of a model trained by kseg (`kseg.models.TRAINED`).
@@ -118,6 +119,8 @@ def load(
     _, _, arrays = read_checkpoint(run.path, checkpoint, shapes)
     assign(model.variables, arrays["average"], run.path)
     model.kseg_size = run.size
+    if run.record["things"]:
+        model.kseg_things = tuple(run.record["things"])
     return model
 
 

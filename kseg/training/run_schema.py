@@ -72,6 +72,7 @@ class _RunRecord(_Record):
     versions: dict[str, str] = Field(default_factory=dict)
     teacher: _Spec | str | None = None
     loss: str | None = None
+    things: list[Annotated[int, Field(ge=0, le=254)]] = Field(default_factory=list)
     checksum: _Digest | None = None
 
 
@@ -102,6 +103,7 @@ class _Manifest(BaseModel):
     batch: _Count = 0
     average_steps: _Count = 0
     mean_iou: _Fraction | None
+    pq: _Fraction | None = None
     history: list[_Row] = Field(default_factory=list)
     checksum: _Digest | None = None
 

@@ -10,6 +10,7 @@ from typing import Any
 from kseg.training.checkpoints import has_checkpoints, read_checkpoint
 from kseg.training.run import is_run
 from kseg.training.run_schema import read_run_record
+from kseg.training.scoring import score_of
 
 _DEPTH = 4  # folders below the one that is searched
 
@@ -28,7 +29,8 @@ class RunSummary:
         size: Working size, (height, width), or None for the images' own.
         epochs: Epochs done.
         planned: Epochs of the whole training.
-        best: The highest mean IoU on the validation images, 0..1.
+        best: The highest mean IoU on the validation images, 0..1; the highest panoptic quality
+            of a network that tells objects apart.
         last: The latest one.
         seconds: Seconds of training and scoring.
         changed: When its last file was written, as "2026-11-25 18:03".
@@ -106,7 +108,7 @@ def _progress(path: Path) -> dict[str, Any]:
         warnings.simplefilter("always")
         _, manifest, arrays = read_checkpoint(path, "last", {"average": None})
     history = manifest["history"]
-    scores = [row["mean_iou"] for row in history if row["mean_iou"] is not None]
+    scores = [score for row in history if (score := score_of(row)) is not None]
     return {
         "params": sum(a.size for a in arrays["average"] if a.dtype.kind == "f"),
         "epochs": len(history),

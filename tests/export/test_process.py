@@ -69,7 +69,7 @@ path = Path(sys.argv[1])
 def work():
     process = Process(path, read_model(path))
     print(process._process.pid, flush=True)
-    process.run(np.zeros((1, 8, 8, 3), "float32"), 1, 0)
+    process.run(np.zeros((1, 8, 8, 3), "float32"), 1, [0])
 if sys.argv[2] == "thread":
     thread = threading.Thread(target=work)
     thread.start()

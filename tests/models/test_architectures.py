@@ -248,6 +248,29 @@ def test_atrous_fpn_reaches_stride_4(name, make):
     assert rates == [2, 4, 8] and len(model.get_layer("context_concat").input) == 4
 
 
+def test_panoptic_deeplab_is_the_atrous_fpn_and_a_branch_for_objects(make, enliven):
+    model = enliven(make("panoptic_deeplab"))
+    semantic = make("atrous_fpn")
+    for layer in semantic.layers:  # all of them are there, under the same names
+        if layer.weights:
+            layer.set_weights(model.get_layer(layer.name).get_weights())
+    found = model(image())
+    np.testing.assert_allclose(found["semantic"], semantic(image()), atol=1e-5)
+    own = {layer.name for layer in model.layers if layer.weights}
+    own -= {layer.name for layer in semantic.layers}
+    assert {name.partition("_")[0] for name in own} == {"objects", "center", "offset", "score"}
+    for name, channels in (("center", 1), ("offset", 2)):
+        assert model.get_layer(f"{name}_c2_depthwise_conv").kernel_size == (5, 5)
+        # Neither is squeezed: offsets go both ways, and errors of the heatmap too.
+        score = model.get_layer(f"score_{name}")
+        assert score.output.shape[-1] == channels and score.activation.__name__ == "linear"
+
+
+def test_panoptic_deeplab_is_small():
+    model = MODELS["panoptic_deeplab"](2, weights=None)
+    assert 3.8e6 < model.count_params() < 4e6
+
+
 @pytest.mark.parametrize(
     ("name", "arguments", "millions", "tolerance"),
     [

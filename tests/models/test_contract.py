@@ -12,10 +12,24 @@ from kseg.losses import SparseCrossEntropy
 from kseg.models import MODELS, build
 
 SIZES = [(64, 64), (31, 65), (1, 1), (96, 32), (33, 47)]
+# Of networks of three classes.
+CHANNELS = {"logits": 3, "semantic": 3, "center": 1, "offset": 2}
 
 
 def images(size, count=3):
     return np.random.default_rng(sum(size)).uniform(0, 255, (count, *size, 3)).astype("float32")
+
+
+def parts(outputs):
+    """Returns the outputs of a network by name; one that is alone is its logits."""
+    return outputs if isinstance(outputs, dict) else {"logits": outputs}
+
+
+def assert_close(outputs, expected, atol):
+    outputs, expected = parts(outputs), parts(expected)
+    assert outputs.keys() == expected.keys()
+    for name, output in outputs.items():
+        np.testing.assert_allclose(output, expected[name], atol=atol, err_msg=name)
 
 
 @pytest.fixture(scope="module")
@@ -25,22 +39,29 @@ def fixed(network, make):
     return make(network, size=(64, 64))
 
 
-def test_logits_have_the_input_size_at_five_sizes_in_a_row(alive):
-    assert alive.output_shape == (None, None, None, 3)
+def test_outputs_have_the_input_size_at_five_sizes_in_a_row(alive):
+    for name, output in parts(alive.output).items():
+        assert output.shape == (None, None, None, CHANNELS[name])
     for size in SIZES:
-        logits = alive.predict(images(size), verbose=0)
-        assert logits.shape == (3, *size, 3)
-        assert logits.dtype == np.float32 and np.isfinite(logits).all()
+        for name, output in parts(alive.predict(images(size), verbose=0)).items():
+            assert output.shape == (3, *size, CHANNELS[name])
+            assert output.dtype == np.float32 and np.isfinite(output).all()
+
+
+def test_outputs_are_layers_of_their_names(alive):
+    for name, output in parts(alive.output).items():
+        assert alive.get_layer(name).output is output
 
 
 def test_a_size_known_beforehand_changes_nothing(network, alive, make):
     size = (31, 65)
     static = make(network, size=size)
-    assert static.output_shape == (None, *size, 3)
+    for name, output in parts(static.output).items():
+        assert output.shape == (None, *size, CHANNELS[name])
     static.set_weights(alive.get_weights())
-    logits = alive.predict_on_batch(images(size))
-    assert np.ptp(logits) > 0.1
-    np.testing.assert_allclose(static(images(size)), logits, atol=1e-3)
+    outputs = alive.predict_on_batch(images(size))
+    assert all(np.ptp(output) > 0.1 for output in parts(outputs).values())
+    assert_close(static(images(size)), outputs, atol=1e-3)
 
 
 def test_any_size_is_the_size_padded_with_grey_by_hand(alive):
@@ -48,8 +69,8 @@ def test_any_size_is_the_size_padded_with_grey_by_hand(alive):
     stride = alive.get_layer("pad").stride
     padded = np.full((3, 33 + -33 % stride, 47 + -47 % stride, 3), 127, "float32")
     padded[:, :33, :47] = images((33, 47))
-    expected = alive(padded)[:, :33, :47]
-    np.testing.assert_allclose(alive(images((33, 47))), expected, atol=1e-3)
+    expected = {name: output[:, :33, :47] for name, output in parts(alive(padded)).items()}
+    assert_close(parts(alive(images((33, 47)))), expected, atol=1e-3)
 
 
 def test_the_last_rows_of_an_image_do_not_move_its_first(make, enliven):
@@ -70,7 +91,9 @@ def test_every_trainable_weight_gets_a_gradient_at_the_first_step(fixed):
 
     labels = np.random.default_rng(0).integers(0, 3, (3, 64, 64))
     with tf.GradientTape() as tape:
-        loss = SparseCrossEntropy()(labels, fixed(images((64, 64)), training=True))
+        logits, *others = parts(fixed(images((64, 64)), training=True)).values()
+        loss = SparseCrossEntropy()(labels, logits)
+        loss += sum(tf.reduce_mean(tf.square(1 - other)) for other in others)
     gradients = tape.gradient(loss, [w.value for w in fixed.trainable_weights])
     lacking = [
         weight.path
@@ -80,7 +103,7 @@ def test_every_trainable_weight_gets_a_gradient_at_the_first_step(fixed):
     assert lacking == []
 
 
-def test_logits_are_float32_in_mixed_precision(network, make):
+def test_outputs_are_float32_in_mixed_precision(network, make):
     policy = keras.config.dtype_policy()
     keras.config.set_dtype_policy("mixed_float16")
     try:
@@ -89,17 +112,17 @@ def test_logits_are_float32_in_mixed_precision(network, make):
         keras.config.set_dtype_policy(policy)
     convolutions = [layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D)]
     assert {layer.compute_dtype for layer in convolutions} == {"float16"}
-    assert model.output.dtype == "float32"
-    logits = model(images((32, 32))).numpy()
-    assert logits.dtype == np.float32 and np.isfinite(logits).all()
+    assert {output.dtype for output in model.outputs} == {"float32"}
+    for output in parts(model(images((32, 32)))).values():
+        assert output.dtype == "float32" and np.isfinite(output).all()
 
 
 def test_saved_model_loads_without_custom_objects(alive, tmp_path):
     alive.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
-    logits = alive(images((33, 47))).numpy()
-    assert np.ptp(logits) > 0.1
-    np.testing.assert_allclose(loaded(images((33, 47))), logits, atol=1e-5)
+    outputs = alive(images((33, 47)))
+    assert all(np.ptp(output) > 0.1 for output in parts(outputs).values())
+    assert_close(loaded(images((33, 47))), outputs, atol=1e-5)
 
 
 def test_spec_rebuilds_the_network_with_the_same_names(network, networks, alive):
@@ -145,7 +168,8 @@ def test_gray_and_multispectral_images_have_their_own_networks(network, make, ch
     copy = build(spec["builder"], {**spec["arguments"], "weights": None})
     assert [(w.path, w.shape) for w in copy.weights] == [(w.path, w.shape) for w in model.weights]
     image = np.random.default_rng(0).uniform(0, 255, (1, 33, 47, channels)).astype("float32")
-    assert copy(image).shape == (1, 33, 47, 3)
+    for name, output in parts(copy(image)).items():
+        assert output.shape == (1, 33, 47, CHANNELS[name])
     assert "input_shape" not in make(network).kseg_spec["arguments"]
 
 
@@ -183,7 +207,7 @@ def test_imagenet_weights_are_in_the_default_network(name):
     from kseg.backbones.weights import _find
 
     model = MODELS[name]()
-    assert model.output_shape == (None, None, None, 21)
+    assert next(iter(parts(model.output).values())).shape == (None, None, None, 21)
     backbone = model.kseg_spec["arguments"].get("backbone")
     if backbone is None:
         return
@@ -199,11 +223,12 @@ def test_imagenet_weights_are_in_the_default_network(name):
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_every_backbone_carries_every_kind_of_decoder(backbone):
     """Scores, a pyramid of endpoints, a dilated last stage."""
-    for name in ("fcn8s", "atrous_fpn", "deeplab_v3_plus", "lraspp"):
+    for name in ("fcn8s", "atrous_fpn", "panoptic_deeplab", "deeplab_v3_plus", "lraspp"):
         ends_at_16 = BACKBONES[backbone].stride == 16
         if name == "fcn8s" and ends_at_16:
             continue
-        arguments = {"output_stride": 16} if name == "atrous_fpn" and ends_at_16 else {}
+        pyramid = name in ("atrous_fpn", "panoptic_deeplab")
+        arguments = {"output_stride": 16} if pyramid and ends_at_16 else {}
         model = MODELS[name](3, backbone=backbone, weights=None, **arguments)
-        logits = model(images((33, 47), 1)).numpy()
-        assert logits.shape == (1, 33, 47, 3) and np.isfinite(logits).all()
+        for part, output in parts(model(images((33, 47), 1))).items():
+            assert output.shape == (1, 33, 47, CHANNELS[part]) and np.isfinite(output).all()

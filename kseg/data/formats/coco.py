@@ -3,6 +3,7 @@
 Source: https://cocodataset.org/#format-data.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ def read_coco(path: Path, images: Path) -> Annotated:
 
     Returns:
         The shapes of all its images. An image without annotations is all background. The region
-        of a crowd (`iscrowd`) has the class of its objects.
+        of a crowd (`iscrowd`) has the class of its objects, and is no object.
 
     Raises:
         ValueError: If the file is not COCO's, or an annotation has neither polygons nor runs.
@@ -52,9 +53,8 @@ def read_coco(path: Path, images: Path) -> Annotated:
             name = names.get(annotation["category_id"])
             if name is None:
                 raise ValueError(f"{where}: its category_id is not among the categories.")
-            shapes[identity].append(
-                _shape(name, annotation.get("segmentation"), sizes[identity], where)
-            )
+            shape = _shape(name, annotation.get("segmentation"), sizes[identity], where)
+            shapes[identity].append(replace(shape, crowd=bool(annotation.get("iscrowd"))))
         files = {str(i["file_name"]): i["id"] for i in content["images"]}
     except (KeyError, TypeError) as error:
         raise ValueError(f"{path}: an entry is incomplete or of another kind: {error}.") from None

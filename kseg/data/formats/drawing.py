@@ -1,6 +1,6 @@
 """Labels that are shapes: polygons, runs or bitmaps, drawn into a label map when they are read."""
 
-from collections.abc import Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,12 +22,16 @@ class Shape:
             top left corner of the image; (0, 0) is the corner of the first pixel, not its centre.
         bitmap: Instead of polygons: the object's pixels, bool (h, w).
         corner: (top, left) of the bitmap in the image.
+        group: What the parts of one object share; None for an object of one part.
+        crowd: Whether it covers several objects that nobody told apart.
     """
 
     name: str | None
     polygons: tuple[tuple[float, ...], ...] = ()
     bitmap: np.ndarray | None = field(default=None, repr=False, compare=False)
     corner: tuple[int, int] = (0, 0)
+    group: int | None = None
+    crowd: bool = False
 
 
 @dataclass(frozen=True)
@@ -76,27 +80,55 @@ class Drawing:
                     "not list; add it to names."
                 )
             value = IGNORE_CLASS if shape.name is None else ids[shape.name]
-            if shape.polygons:
-                labels[self._filled(shape.polygons, size)] = value
-            if shape.bitmap is not None:
-                self._paste(labels, shape, value)
+            for window, mask in self._covered(shape, size):
+                labels[window][mask] = value
         return labels
+
+    def number(self, size: tuple[int, int], things: Container[str]) -> tuple[np.ndarray, int]:
+        """Returns which object each pixel is of.
+
+        Args:
+            size: (height, width) of the image in pixels.
+            things: Names of the classes whose objects are told apart.
+
+        Returns:
+            Numbers, int32 (height, width), in the order of the shapes; 0 for none. And the pixels
+            that several objects cover, of which the last one has them.
+        """
+        numbers = np.zeros(size, "int32")
+        overlap = 0
+        groups: dict[tuple[str | None, int], int] = {}
+        for number, shape in enumerate(self.shapes, start=1):
+            if shape.group is not None:
+                number = groups.setdefault((shape.name, shape.group), number)
+            thing = shape.name in things and not shape.crowd
+            for window, mask in self._covered(shape, size):
+                before = numbers[window][mask]
+                overlap += int(np.count_nonzero(before[before != number])) if thing else 0
+                numbers[window][mask] = number if thing else 0
+        return numbers, overlap
+
+    def _covered(
+        self, shape: Shape, size: tuple[int, int]
+    ) -> Iterator[tuple[tuple[slice, slice], np.ndarray]]:
+        """Yields windows of the image and which of their pixels a shape covers."""
+        if shape.polygons:
+            yield (slice(None), slice(None)), self._filled(shape.polygons, size)
+        if shape.bitmap is not None:
+            bitmap = np.asarray(shape.bitmap)
+            (top, left), (height, width) = shape.corner, bitmap.shape
+            if min(top, left) < 0 or top + height > size[0] or left + width > size[1]:
+                raise ValueError(
+                    f"{self.source}: a mask of {width} x {height} pixels at ({left}, {top}) "
+                    f"reaches out of the image of {size[1]} x {size[0]}."
+                )
+            yield (slice(top, top + height), slice(left, left + width)), bitmap
 
     def _filled(self, polygons: tuple[tuple[float, ...], ...], size: tuple[int, int]) -> np.ndarray:
         scale = (size[1], size[0]) if self.relative else (1, 1)
         flat = [(np.reshape(p, (-1, 2)) * scale).ravel().tolist() for p in polygons]
         runs = coco_mask.merge(coco_mask.frPyObjects(flat, *size))
         return coco_mask.decode(runs).astype(bool)
-
-    def _paste(self, labels: np.ndarray, shape: Shape, value: int) -> None:
-        bitmap = np.asarray(shape.bitmap)
-        (top, left), (height, width) = shape.corner, bitmap.shape
-        if min(top, left) < 0 or top + height > labels.shape[0] or left + width > labels.shape[1]:
-            raise ValueError(
-                f"{self.source}: a mask of {width} x {height} pixels at ({left}, {top}) reaches "
-                f"out of the image of {labels.shape[1]} x {labels.shape[0]}."
-            )
-        labels[top : top + height, left : left + width][bitmap] = value
 
 
 @dataclass(frozen=True)

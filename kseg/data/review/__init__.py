@@ -39,6 +39,7 @@ class Review:
         holders: Split name to the number of images in which each class occurs.
         sizes: (height, width) to the number of images of that size.
         gray: How many images are stored in gray.
+        objects: Split name to its number of objects, where they are told apart.
     """
 
     source: str
@@ -50,12 +51,15 @@ class Review:
     holders: dict[str, np.ndarray] = field(default_factory=dict)
     sizes: dict[tuple[int, int], int] = field(default_factory=dict)
     gray: int = 0
+    objects: dict[str, int] = field(default_factory=dict)
 
     def suggestions(self) -> list[str]:
         """Returns settings that suit the data, a sentence each."""
         if not self.sizes or self.data is None:
             return []
         lines = [_size_line(self.sizes)]
+        if self.objects and len(self.sizes) > 1:
+            lines = ["No working size (--size), so that objects keep the size they have."]
         if self.gray == sum(self.sizes.values()) and self.data.channels == 3:
             lines.append("All images are gray: `channels: 1` in the YAML file saves some work.")
         train = self.shares["train"]
@@ -74,6 +78,7 @@ class Review:
             "problems": [asdict(problem) for problem in self.problems],
             "notes": list(self.notes),
             "images": self.images,
+            "objects": self.objects,
             "shares": {
                 split: dict(zip(names, map(float, found), strict=True))
                 for split, found in self.shares.items()
@@ -135,7 +140,12 @@ def review(path: str | Path, *, shown: bool = False) -> Review:
         {split: _holders(data, sights) for split, sights in seen.items()},
         sizes,
         sum(sight.gray for sight in good),
+        {split: _count(sights) for split, sights in seen.items()} if data.things else {},
     )
+
+
+def _count(sights: list[Sight]) -> int:
+    return sum(sight.objects.total for sight in sights if sight.objects)
 
 
 def _text(said: warnings.WarningMessage) -> str:

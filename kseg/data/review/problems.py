@@ -12,6 +12,7 @@ from kseg.data.duplicates import alike
 from kseg.data.review.borders import misfits
 from kseg.data.review.sights import Sight
 
+_LISTED = 5  # numbers of objects
 _FEW = 0.2  # a share of images that is an exception, not the rule
 _DARK = 16  # images of fluorescence go down to 30
 
@@ -48,7 +49,17 @@ def problem_of(text: str, file: str, *, stops: bool = False) -> Problem:
 def of_images(data: Data, seen: dict[str, list[Sight]]) -> Iterator[Problem]:
     """Yields what can be said of single images and of images that share something."""
     good = [sight for sights in seen.values() for sight in sights if sight.problem is None]
-    for finder in (_flat, _gray, _turned, _remarked, _palettes, _blank, _reused, _unfitting):
+    for finder in (
+        _flat,
+        _gray,
+        _turned,
+        _remarked,
+        _palettes,
+        _blank,
+        _reused,
+        _unfitting,
+        _of_objects,
+    ):
         yield from finder(data, good)
     yield from _across(seen)
 
@@ -164,6 +175,40 @@ def _unfitting(data: Data, good: Sequence[Sight]) -> Iterator[Problem]:
         )
 
 
+def _of_objects(data: Data, good: Sequence[Sight]) -> Iterator[Problem]:
+    seen = [(sight, sight.objects) for sight in good if sight.objects is not None]
+    names = ", ".join(data.classes.names[thing] for thing in data.things)
+    kinds = (
+        (
+            [(s, o) for s, o in seen if o.overlap],
+            lambda o: f"objects overlap: {o.overlap} pixels are of several, and count for the last",
+            "give each pixel to one object, or put the one in front last",
+        ),
+        (
+            [(s, o) for s, o in seen if o.unnamed],
+            lambda o: f"no pixel of {_numbered(o.unnamed)} is of a class in instances ({names})",
+            "give the pixels their class, or take the object out",
+        ),
+        (
+            [(s, o) for s, o in seen if o.parted],
+            lambda o: f"{_numbered(o.parted)} (counted in their order) lies in several pieces",
+            "if the pieces are objects of their own, number them so",
+        ),
+        (
+            [(s, o) for s, o in seen if o.ignored],
+            lambda o: f"{o.ignored} pixels of {names} are of no object, so they are ignored",
+            "nothing, if they are of crowds; else number the objects",
+        ),
+    )
+    for having, reason, advice in kinds:
+        if having:
+            sight, objects = having[0]
+            file = sight.pair.instance_file or sight.pair.label_file
+            yield Problem(str(file), f"{reason(objects)} ({_images(len(having))} so)", advice)
+    if seen and not any(objects.total for _, objects in seen):
+        yield Problem(str(data.source), f"no image has an object of {names}", stops=True)
+
+
 def _across(seen: dict[str, list[Sight]]) -> Iterator[Problem]:
     """Yields copies, and images of several splits that look alike."""
     sights = [(split, s) for split, found in seen.items() for s in found if s.problem is None]
@@ -198,3 +243,9 @@ def _across(seen: dict[str, list[Sight]]) -> Iterator[Problem]:
 
 def _images(count: int) -> str:
     return "1 image is" if count == 1 else f"{count} images are"
+
+
+def _numbered(numbers: Sequence[int]) -> str:
+    listed = ", ".join(map(str, numbers[:_LISTED]))
+    more = f" and {len(numbers) - _LISTED} more" if len(numbers) > _LISTED else ""
+    return f"object{'s' * (len(numbers) > 1)} {listed}{more}"

@@ -14,6 +14,7 @@ from kseg.data.label_files import count, read_ids, to_classes, unlisted
 from kseg.data.lists import Pair
 from kseg.data.opening import FORMATS
 from kseg.data.review.borders import outlines
+from kseg.data.review.things import Objects, objects_of
 
 _GRAY_MODES = ("1", "L", "LA", "I", "I;16", "I;16B")
 
@@ -40,6 +41,7 @@ class Sight:
         palette: Id to colour of the label file's palette, for the ids that occur.
         edges: As `outlines` returns them.
         borders: As `outlines` returns them.
+        objects: What is to be known of its objects; None where they are not told apart.
     """
 
     pair: Pair
@@ -59,6 +61,7 @@ class Sight:
     palette: tuple[tuple[int, tuple[int, int, int]], ...] = ()
     edges: np.ndarray | None = None
     borders: np.ndarray | None = None
+    objects: Objects | None = None
 
 
 def see(data: Data, pair: Pair) -> Sight:
@@ -75,6 +78,10 @@ def see(data: Data, pair: Pair) -> Sight:
     if missing := unlisted(counts, data.lookup):
         problem = _explained(data, pair, f"{pair.label_file}: {missing}.")
         return Sight(pair, problem, ids, pixels_of, labels.by)
+    try:
+        objects = objects_of(*data.tell_apart(pair, image, labels)) if data.things else None
+    except ValueError as error:
+        return Sight(pair, str(error), ids, pixels_of, labels.by)
     pixels = turn(image.pixels, image.tag)
     classes = turn(to_classes(pair.label_file, labels.ids, data.lookup), label_turn)
     edges, borders = outlines(pixels, classes)
@@ -96,6 +103,7 @@ def see(data: Data, pair: Pair) -> Sight:
         _palette(pair, ids),
         edges,
         borders,
+        objects,
     )
 
 
@@ -128,7 +136,7 @@ def _mode(path: Path) -> str:
 
 
 def _palette(pair: Pair, ids: tuple[int, ...]) -> tuple[tuple[int, tuple[int, int, int]], ...]:
-    if pair.drawing is not None:
+    if pair.drawing is not None or pair.label_file.is_dir():
         return ()
     with Image.open(pair.label_file, formats=FORMATS) as image:
         flat = (image.getpalette("RGB") or []) if image.mode == "P" else []

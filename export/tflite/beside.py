@@ -1,0 +1,110 @@
+"""The report beside a file: X.json says what X.tflite and X_edgetpu.tflite are."""
+
+import hashlib
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from export.tflite.metadata import check_things, read_things
+from export.tflite.process import Endpoint
+from export.tflite.reader import ModelFile
+
+COMPILED = "_edgetpu"  # what Google's compiler adds to a file's name
+_LARGEST_REPORT = 16 << 20  # bytes
+
+
+def report_path(path: Path) -> Path:
+    """Returns where the report of a file is."""
+    return path.with_name(path.stem.removesuffix(COMPILED) + ".json")
+
+
+def read_report(path: Path) -> dict[str, Any] | None:
+    """Returns the report beside a file, whatever file it is about; None if there is none."""
+    beside = report_path(path)
+    try:
+        if not beside.is_file() or beside.stat().st_size > _LARGEST_REPORT:
+            return None
+        report = json.loads(beside.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    return report if isinstance(report, dict) else None
+
+
+def is_about(report: dict[str, Any], path: Path, ends: tuple[Endpoint, Endpoint]) -> bool:
+    """Says whether a report is about a file: its sha256 is the file's.
+
+    X_edgetpu.tflite, which Google's compiler makes of X.tflite, has other bytes. The report of X is
+    about it if input and output are the same to the last digit of their scales, and if X.tflite,
+    where it lies beside, has the sha256.
+
+    Args:
+        report: What `read_report` returns.
+        path: The file.
+        ends: Its input, and the output that labels the image.
+    """
+    about = report.get("file")
+    digest = about.get("sha256") if isinstance(about, dict) else None
+    if _digest(path) == digest:
+        return True
+    source = path.with_name(path.name.replace(f"{COMPILED}.tflite", ".tflite"))
+    if source == path or (source.is_file() and _digest(source) != digest):
+        return False
+    return [report.get("input"), report.get("output")] == json.loads(
+        json.dumps([asdict(end) for end in ends])
+    )
+
+
+def told_outputs(path: Path, graph: ModelFile) -> dict[str, int]:
+    """Returns the numbers of a file's outputs by the names in the report beside it.
+
+    Google's compiler keeps no signature, which names the outputs, but the names of the tensors.
+
+    Args:
+        path: The file.
+        graph: It, as `read_model` returns it.
+
+    Returns:
+        They; {} if there is no report with such outputs.
+    """
+    outputs = (read_report(path) or {}).get("outputs")
+    if not isinstance(outputs, dict):
+        return {}
+    places = {graph.tensors[tensor].name: number for number, tensor in enumerate(graph.outputs)}
+    found = {}
+    for name, told in outputs.items():
+        number = places.get(str(told.get("name"))) if isinstance(told, dict) else None
+        if number is None or list(graph.tensors[graph.outputs[number]].shape) != told.get("shape"):
+            return {}
+        found[name] = number
+    return found
+
+
+def told_things(path: Path, ends: tuple[Endpoint, Endpoint]) -> tuple[int, ...] | None:
+    """Returns the classes whose objects a file tells apart, by its metadata or its report.
+
+    Args:
+        path: The file.
+        ends: Its input, and the output that labels the image.
+
+    Returns:
+        Their ids; None if neither says it.
+
+    Raises:
+        ModelFileError: If the metadata are damaged.
+    """
+    things = read_things(path)
+    if things is not None:
+        return things
+    report = read_report(path)
+    if report is None or not is_about(report, path, ends):
+        return None
+    try:
+        return check_things(report.get("things"))
+    except ValueError:
+        return None
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,54 @@
+"""Scoring a model that tells objects apart on a split, at the images' own size."""
+
+from kseg.data import Data
+from kseg.instances.predicting import predict_instances, things_of
+from kseg.instances.scores import ObjectMatcher, PanopticScores
+from kseg.progress import progress as show
+from kseg.seeing import Segmenter
+
+
+def evaluate_instances(
+    model: Segmenter,
+    data: Data,
+    *,
+    split: str = "val",
+    size: tuple[int, int] | None = None,
+    flip: bool = False,
+    threshold: float = 0.1,
+    progress: bool = False,
+) -> PanopticScores:
+    """Scores a model over all images of a split; which classes are things, the data say.
+
+    Args:
+        model: As for `kseg.predict_instances`.
+        data: A data set with `instances`.
+        split: "train", "val" or "test".
+        size: As for `kseg.predict_instances`.
+        flip: As for `kseg.predict_instances`.
+        threshold: As for `kseg.predict_instances`.
+        progress: Whether to show on standard error how far it is.
+
+    Returns:
+        The scores.
+
+    Raises:
+        TypeError: If data is not a data set.
+        ValueError: If the data have no instances, the split is missing, a file cannot be read, or
+            the model gives something else.
+    """
+    if not isinstance(data, Data):
+        raise TypeError(f"data must be what kseg.load_data returns; got {type(data).__name__}.")
+    if not data.things:
+        raise ValueError(
+            f"{data.source} has no instances, so there are no objects to find; name the classes "
+            "that are things under `instances` (docs/instances.md)."
+        )
+    matcher = ObjectMatcher(data.classes.num_classes, data.things)
+    things = things_of(model, data.things)
+    for pair in show(data.files(split), unit="image", label="scoring", shown=progress):
+        image, label_map, ids = data.read_instances(pair)
+        found = predict_instances(
+            model, image, things=things, size=size, flip=flip, threshold=threshold
+        )
+        matcher.update(label_map, ids, found)
+    return matcher.scores(data.classes.names)

@@ -1,0 +1,162 @@
+"""How a model sees an image: which sizes and channels it takes, and how images get there."""
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+
+from kseg.data.transforms import FILL, fit_inside, resize
+from kseg.strips import resize_logits
+
+_MOST_SEEN = 50_000_000  # pixels that an image may be enlarged to
+# A keras.Model is called through `predict_on_batch`, anything else as it is.
+Segmenter = Callable[[np.ndarray], Any]
+
+
+def fit_image(
+    model: Segmenter, image: np.ndarray, size: tuple[int, int] | None = None
+) -> tuple[np.ndarray, tuple[int, int]]:
+    """Checks an image, and finds the size at which a model sees it.
+
+    Args:
+        model: As for `predict`.
+        image: As for `predict`, as an array.
+        size: As for `predict`.
+
+    Returns:
+        The image (H, W, channels), and the (height, width) to which `look_at` brings it.
+
+    Raises:
+        ValueError: If the image has another shape or range, or would become too large.
+    """
+    if hasattr(model, "with_channels"):  # a file, which may take gray in place of RGB
+        image = model.with_channels(np.asarray(image))
+    image = check_image(image, channels_of(model))
+    _check_not_scaled(image)
+    own = image.shape[:2]
+    if size is None:
+        size = working_size(model)
+    limit = input_size(model)
+    if size is None and limit is not None and (own[0] > limit[0] or own[1] > limit[1]):
+        size = limit
+    fitted = fit_inside((own[0], own[1]), size)
+    if fitted[0] * fitted[1] > max(_MOST_SEEN, own[0] * own[1]):
+        raise ValueError(
+            f"size must keep an image under {_MOST_SEEN:,} pixels; it would have "
+            f"{fitted[0]} x {fitted[1]}."
+        )
+    return image, fitted
+
+
+def look_at(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Returns an image as a model sees it: resized, as a batch float32 (1, h, w, channels)."""
+    if image.shape[:2] != size:
+        image = resize(bytes_of(image), size)
+    return np.asarray(image, "float32")[None]
+
+
+def bytes_of(image: np.ndarray) -> np.ndarray:
+    """Returns an image as uint8."""
+    return image if image.dtype == np.uint8 else np.rint(image).astype("uint8")
+
+
+def run(
+    model: Segmenter, images: np.ndarray, check: Callable[[Any], dict[str, np.ndarray]]
+) -> dict[str, np.ndarray]:
+    """Runs a model on images; one of a fixed size on images that are padded to it.
+
+    Args:
+        model: As for `predict`.
+        images: float32 (N, h, w, channels), 0..255.
+        check: From what the model gives to its outputs by name, arrays (N, h, w, channels).
+
+    Returns:
+        The outputs for the images without the padding.
+
+    Raises:
+        ValueError: If the model takes smaller images only, or `check` raises it.
+    """
+    if not isinstance(model, keras.Model):
+        return check(model(images))
+    if not model.compiled and keras.backend.backend() == "tensorflow":
+        model.jit_compile = False  # XLA is several times slower than TensorFlow's own CPU kernels
+    own, fixed = images.shape[1:3], input_size(model)
+    if fixed in (None, own):
+        return check(model.predict_on_batch(images))
+    below, right = fixed[0] - own[0], fixed[1] - own[1]
+    if below < 0 or right < 0:
+        raise ValueError(
+            f"The model takes images up to {fixed[0]} x {fixed[1]}; got {own[0]} x {own[1]}. Take "
+            "a smaller size."
+        )
+    padding = ((0, 0), (0, below), (0, right), (0, 0))
+    padded = np.pad(images, padding, constant_values=FILL)
+    found = check(model.predict_on_batch(padded))
+    return {
+        name: np.stack([resize_logits(x, fixed)[: own[0], : own[1]] for x in output])
+        for name, output in found.items()
+    }
+
+
+def working_size(model: Segmenter) -> tuple[int, int] | None:
+    """Returns the (height, width) that a model carries as the scale it works at, or None."""
+    size = getattr(model, "kseg_size", None)
+    return None if size is None else (size[0], size[1])
+
+
+def input_size(model: Segmenter) -> tuple[int, int] | None:
+    """Returns the (height, width) of a model of one size, or None; it takes smaller images too."""
+    if isinstance(model, keras.Model):
+        inputs = getattr(model, "inputs", None)
+        height, width = inputs[0].shape[1:3] if inputs else (None, None)
+        return (height, width) if height and width else None
+    return getattr(model, "input_size", None)
+
+
+def channels_of(model: Segmenter) -> int:
+    """Returns how many channels the images of a model have; 3 where it does not say."""
+    if isinstance(model, keras.Model):
+        inputs = getattr(model, "inputs", None)
+        return (inputs[0].shape[-1] if inputs else None) or 3
+    return getattr(model, "channels", None) or 3
+
+
+def check_image(image: np.ndarray, channels: int = 3) -> np.ndarray:
+    """Refuses an array that is not an image with values 0..255.
+
+    Args:
+        image: The array; one of shape (H, W) is an image of one channel.
+        channels: How many channels the model takes.
+
+    Returns:
+        The image, (H, W, channels).
+
+    Raises:
+        ValueError: If it has another shape, or values that are not from 0 to 255.
+    """
+    image = np.asarray(image)
+    if channels == 1 and image.ndim == 2:
+        image = image[..., None]
+    if image.ndim != 3 or image.shape[2] != channels or 0 in image.shape:
+        kind = "RGB of shape (H, W, 3)" if channels == 3 else f"of shape (H, W, {channels})"
+        why = "" if channels == 3 else ", the channels that the model takes"
+        raise ValueError(f"image must be {kind}{why}; got shape {image.shape}.")
+    if image.dtype.kind not in "uifb":
+        raise ValueError(f"image must hold real numbers, 0..255; got {image.dtype}.")
+    if image.dtype != np.uint8 and not (0 <= image.min() and image.max() <= 255):
+        raise ValueError(
+            "image must have values 0..255 (the scaling is in the model); got values from "
+            f"{image.min():.4g} to {image.max():.4g}."
+        )
+    return image
+
+
+def _check_not_scaled(image: np.ndarray) -> None:
+    """Refuses an image of floats that were scaled to 0..1."""
+    if image.dtype.kind == "f" and 0 < (high := image.max()) <= 1:
+        raise ValueError(
+            f"image must have values 0..255; its largest is {high:.4g}, as if it had been scaled "
+            "to 0..1. The scaling is in the model: pass the image as it is, or image * 255. (A "
+            "nearly black image passes as uint8.)"
+        )

@@ -29,6 +29,8 @@ class ExportOptions:
             calibration, scores and the report; None leaves images that fit as they are.
         recorded: Mean IoU that the training recorded for the validation images at this size; a
             model far below it is not exported.
+        runtimes: In which runtimes the file is run before it is written: keys of
+            `export.proof.runtimes.RUNTIMES`. Those that a target needs are added.
     """
 
     head: str = "logits"
@@ -41,6 +43,7 @@ class ExportOptions:
     classes: Classes | None = None
     working_size: tuple[int, int] | None = None
     recorded: float | None = None
+    runtimes: tuple[str, ...] = ("xnnpack", "reference")
 
     def __post_init__(self) -> None:
         """Checks the head.

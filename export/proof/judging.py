@@ -11,6 +11,7 @@ from export.devices.placement import Placement, place
 from export.graph.calibration import stand_ins
 from export.options import ExportOptions
 from export.proof.preprocessing import check_recorded
+from export.proof.trials import Trial, prove_export
 from export.proof.verification import Verification, check_gate, check_graph, verify
 from export.proof.workshop import save
 from export.recipes import QuantizationRecipe
@@ -18,7 +19,7 @@ from export.targets import Target
 from export.tflite.benchmark import benchmark
 from export.tflite.metadata import add_metadata
 from export.tflite.reader import ModelFile, read_model
-from export.tflite.runtime import Endpoint, FixedSize, load_tflite
+from export.tflite.runtime import Endpoint, FixedSize, TFLiteModel, load_tflite
 from kseg.classes import Classes
 from kseg.data import Data
 from kseg.inference import Segmenter
@@ -26,6 +27,7 @@ from kseg.training.writing import sha256
 
 _AGREEMENT_IMAGES = 16
 _TIMED_RUNS = 10
+_TRIED_IMAGES = 2
 
 Images = Data | Sequence[np.ndarray]
 
@@ -66,6 +68,7 @@ class Judgement:
         output: The output of the file.
         comparison: How it compares with the model that was handed in.
         placement: Where its ops run on the target.
+        trials: In which runtimes it was run, and what came of it.
         latency: What `export.tflite.benchmark.benchmark` measured on this machine.
     """
 
@@ -75,6 +78,7 @@ class Judgement:
     output: Endpoint
     comparison: Verification
     placement: Placement | None
+    trials: tuple[Trial, ...]
     latency: dict[str, Any]
 
 
@@ -135,6 +139,7 @@ def judge(
     with load_tflite(path) as file:
         comparison = verify(file, model, images, size=options.working_size)
         ends = file.input, file.output
+        trials = _tried(file, model, images, options, candidate)
     if comparison.scores is not None:
         check_recorded(comparison, options.recorded)
         check_gate(
@@ -143,4 +148,18 @@ def judge(
     placement = place(path, target, path.parent)
     (latency,) = benchmark([path], runs=_TIMED_RUNS)
     digest = sha256(path)
-    return Judgement(graph, digest, *ends, comparison, placement, latency)
+    return Judgement(graph, digest, *ends, comparison, placement, trials, latency)
+
+
+def _tried(
+    file: TFLiteModel,
+    model: Segmenter,
+    images: Images,
+    options: ExportOptions,
+    candidate: Candidate,
+) -> tuple[Trial, ...]:
+    few = images
+    if isinstance(images, Data):
+        few = [images.read(pair)[0] for pair in images.files("val")[:_TRIED_IMAGES]]
+    more, classes = candidate.target.runtimes, candidate.classes
+    return prove_export(file, model, few, options, classes=classes, more=more)

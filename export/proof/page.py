@@ -5,7 +5,16 @@ from typing import Any
 
 import numpy as np
 
-from export.proof.report import CHOICES, choice_rows, class_rows, noise_rows, op_rows, summary
+from export.proof.report import (
+    CHOICES,
+    RUNTIMES,
+    choice_rows,
+    class_rows,
+    noise_rows,
+    op_rows,
+    runtime_rows,
+    summary,
+)
 from export.proof.verification import Example
 from kseg.classes import Classes
 from kseg.html import figures, page, table
@@ -25,6 +34,8 @@ def make_page(report: dict[str, Any], examples: Sequence[Example], classes: Clas
     """
     title = f"{report['file']['name']}: {report['recipe']['name']} for {report['target']}"
     parts = [table((), summary(report))]
+    if rows := runtime_rows(report):
+        parts += ["<h2>Runtimes that ran the file</h2>", table(RUNTIMES, rows)]
     if rows := class_rows(report):
         parts += ["<h2>Classes</h2>", table(("class", "IoU float", "IoU file", "change"), rows)]
     if examples:

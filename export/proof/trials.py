@@ -6,19 +6,25 @@ integers itself moves more of them, which the gate on labelled images judges, th
 that LiteRT's reference kernels give for the same file. What was not run is named, never passed.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from export.errors import GateError, ModelFileError
 from export.options import ExportOptions
 from export.proof.runtimes import QUICK, RUNTIMES, Labels, Runtime, Subject
-from kseg.classes import IGNORE_CLASS
+from export.tflite.need import count_macs
+from export.tflite.reader import read_model
+from export.tflite.runtime import TFLiteModel
+from kseg.classes import IGNORE_CLASS, Classes
 from kseg.inference import Segmenter, predict
 from kseg.metrics import ConfusionMatrix
 
 MIN_AGREEMENT = 0.99
+_MOST_MACS = 8e9  # of a run; LiteRT's reference kernels do about 1e9 a second
 _KERNELS, _JUDGED = "reference", "xnnpack"
 
 
@@ -57,6 +63,7 @@ def prove(
     model: Segmenter | None = None,
     label_maps: Labels | None = None,
     judged: bool = False,
+    known: Mapping[str, Labels] | None = None,
 ) -> tuple[Trial, ...]:
     """Runs a file in several runtimes and compares their labels.
 
@@ -67,12 +74,14 @@ def prove(
             reference kernels are what the others are compared with.
         label_maps: The right labels of the images. With them, a file that labels otherwise than
             the model passes where its mean IoU is no worse.
+        known: Label maps that a runtime has given already, by its name.
         judged: Whether the labels that the file gives with XNNPACK have been judged so already.
 
     Returns:
         What came of each.
     """
-    found = {name: _attempt(RUNTIMES[name], subject) for name in names}
+    known = known or {}
+    found = {name: known.get(name) or _attempt(RUNTIMES[name], subject) for name in names}
     expected = None
     if model is not None:
         expected = [predict(model, image, size=subject.size) for image in subject.images]
@@ -170,3 +179,49 @@ def check_trials(trials: Sequence[Trial], path: Path, *, all_must_run: bool = Fa
             f"{path.name} is not right in every runtime; at least {MIN_AGREEMENT} of the labels "
             f"must be equal. {'; '.join(wrong)}."
         )
+
+
+def prove_export(
+    file: TFLiteModel,
+    model: Segmenter,
+    images: Sequence[np.ndarray],
+    options: ExportOptions,
+    *,
+    classes: Classes | None,
+    more: Sequence[str] = (),
+) -> tuple[Trial, ...]:
+    """Runs a file that an export has judged with XNNPACK in other runtimes, on few images.
+
+    LiteRT's reference kernels are left out where a network would keep them busy for long.
+
+    Args:
+        file: The loaded file.
+        model: The model that was handed in.
+        images: Images (H, W, channels), 0..255, of which the first are taken.
+        options: What the export was asked for.
+        classes: Names and colours, for a page in the browser.
+        more: Runtimes that the target needs.
+
+    Returns:
+        What came of each.
+
+    Raises:
+        GateError: If the labels are wrong in one.
+    """
+    names = tuple(dict.fromkeys((*options.runtimes, *more)))
+    graph = read_model(file.path)
+    macs = sum(count_macs(op, graph) for op in graph.ops)
+    slow = macs > _MOST_MACS and set(names) <= set(QUICK)
+    if slow:
+        names = tuple(name for name in names if name != _KERNELS)
+    few = list(images[: 2 if 2 * macs <= _MOST_MACS else 1])
+    subject = Subject(file.path, few, options.working_size, classes)
+    known = {}
+    if file.kernels == "default":  # else XNNPACK refuses the file
+        known[_JUDGED] = [predict(file, image, size=subject.size) for image in few]
+    trials = prove(subject, names, model=model, judged=True, known=known)
+    check_trials(trials, file.path)
+    if slow and _KERNELS in options.runtimes:
+        reason = f"{macs / 1e9:.0f} G multiply-adds take these kernels long; `kseg verify` runs it"
+        trials += (Trial(_KERNELS, RUNTIMES[_KERNELS].title, "not run", reason=reason),)
+    return trials

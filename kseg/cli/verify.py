@@ -95,7 +95,7 @@ def verify(
     from export.proof.runtimes import RUNTIMES
     from export.proof.trials import MIN_AGREEMENT, check_trials, prove
 
-    names = options.runtime or tuple(RUNTIMES)
+    names: tuple[str, ...] = options.runtime or tuple(RUNTIMES)
     for name in options.runtime:
         if missing := RUNTIMES[name].missing():
             raise ValueError(f"--runtime {name} is not installed: {missing}.")

@@ -139,13 +139,13 @@ def judge(
     with load_tflite(path) as file:
         comparison = verify(file, model, images, size=options.working_size)
         ends = file.input, file.output
+        if comparison.scores is not None:
+            check_recorded(comparison, options.recorded)
+            check_gate(
+                comparison, min_ratio=options.min_ratio, max_drop=options.max_drop, advice=advice
+            )
+        placement = place(path, target, path.parent)
         trials = _tried(file, model, images, options, candidate)
-    if comparison.scores is not None:
-        check_recorded(comparison, options.recorded)
-        check_gate(
-            comparison, min_ratio=options.min_ratio, max_drop=options.max_drop, advice=advice
-        )
-    placement = place(path, target, path.parent)
     (latency,) = benchmark([path], runs=_TIMED_RUNS)
     digest = sha256(path)
     return Judgement(graph, digest, *ends, comparison, placement, trials, latency)
@@ -158,8 +158,7 @@ def _tried(
     options: ExportOptions,
     candidate: Candidate,
 ) -> tuple[Trial, ...]:
-    few = images
     if isinstance(images, Data):
-        few = [images.read(pair)[0] for pair in images.files("val")[:_TRIED_IMAGES]]
+        images = [images.read(pair)[0] for pair in images.files("val")[:_TRIED_IMAGES]]
     more, classes = candidate.target.runtimes, candidate.classes
-    return prove_export(file, model, few, options, classes=classes, more=more)
+    return prove_export(file, model, images, options, classes=classes, more=more)

@@ -164,7 +164,7 @@ def _choices(
     """Returns the options of `export.convert`."""
     import export
 
-    more = {}
+    more: dict[str, Any] = {}
     if options.runtimes == "all":
         from export.proof.runtimes import RUNTIMES
 

@@ -50,7 +50,7 @@ def on_coral_npu(path: Path, target: Target, folder: Path, with_compiler: bool) 
     if doubts:
         sentence += f"; uncertain: {_names(doubts)}"
     details: dict[str, Any] = {"tosa": None, "torq": None}
-    if importlib.util.find_spec("tosa_converter_for_tflite") is None:
+    if not is_installed():
         sentence += f"; Arm's converter is not installed ({INSTALL}), so it is not written as TOSA"
         return Placement(sentence, len(doubts), places, details)
     tosa = to_tosa(path, folder)
@@ -91,6 +91,31 @@ def to_tosa(path: Path, folder: Path) -> Path:
         made.unlink()
         raise GateError(f"{path.name} keeps ops that are not TOSA's: {', '.join(left)}.")
     return made
+
+
+def converter_says(path: Path, folder: Path) -> tuple[str, Path | None]:
+    """Returns what Arm's converter makes of a file, as a sentence, and X.mlirbc where it does."""
+    if not is_installed():
+        return f"not installed: {INSTALL}", None
+    try:
+        return "the file is TOSA", to_tosa(path, folder)
+    except GateError as error:
+        return str(error), None
+
+
+def torq_says(tosa: Path | None) -> str:
+    """Returns what torq-compile makes of X.mlirbc, as a sentence."""
+    if tosa is None:
+        return "not run: there is no TOSA"
+    result = run_torq(tosa, tosa.with_suffix(".vmfb"))
+    if result is None:
+        return "not run: it is not on PATH"
+    return "compiles it" if result.succeeded else f"refuses it: {result.failure}"
+
+
+def is_installed() -> bool:
+    """Says whether Arm's converter is there."""
+    return importlib.util.find_spec("tosa_converter_for_tflite") is not None
 
 
 def label(subject: Any) -> list[np.ndarray]:

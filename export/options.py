@@ -33,6 +33,8 @@ class ExportOptions:
             model far below it is not exported.
         things: Ids of the classes whose objects are told apart, for a model of three outputs;
             None takes those that the model carries, or else those of the validation data.
+        runtimes: In which runtimes the file is run before it is written: keys of
+            `export.proof.runtimes.RUNTIMES`. Those that a target needs are added.
     """
 
     head: str = "logits"
@@ -46,6 +48,7 @@ class ExportOptions:
     working_size: tuple[int, int] | None = None
     recorded: float | None = None
     things: tuple[int, ...] | None = None
+    runtimes: tuple[str, ...] = ("xnnpack", "reference")
 
     def __post_init__(self) -> None:
         """Checks the head.

@@ -58,6 +58,8 @@ class Target:
         accelerator: The name by which Arm's compiler Vela knows it; None where Vela is not for
             this device.
         takes_metadata: Whether its apps read TFLite metadata.
+        runtimes: Runtimes that prove a file for it, beside the quick ones: keys of
+            `export.proof.runtimes.RUNTIMES`.
     """
 
     name: str
@@ -67,6 +69,7 @@ class Target:
     refused_ops: frozenset[str] = _DYNAMIC_OPS
     accelerator: str | None = None
     takes_metadata: bool = False
+    runtimes: tuple[str, ...] = ()
 
     @property
     def takes_float(self) -> bool:
@@ -88,5 +91,10 @@ TARGETS: dict[str, Target] = {
         Target("ethos-u55-128", placer=_ON_ETHOS, accelerator="ethos-u55-128"),
         Target("ethos-u65-256", placer=_ON_ETHOS, accelerator="ethos-u65-256"),
         Target("ethos-u85-256", placer=_ON_ETHOS, accelerator="ethos-u85-256"),
+        Target(
+            "coral-npu",
+            placer="export.devices.coral_npu:on_coral_npu",
+            runtimes=("iree",),
+        ),
     )
 }

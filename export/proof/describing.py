@@ -132,6 +132,7 @@ class Report:
             "classes": asdict(made.classes) if made.classes is not None else None,
             "rescued": list(made.rescued),
             "verification": _compared(found.comparison, made.head),
+            "runtimes": [trial.to_json() for trial in found.trials],
             "latency": {**found.latency, "file": self.name, "host": self.host},
             "placement": found.placement.to_json() if found.placement is not None else None,
             "op_table": [asdict(row) | {"output": list(row.output)} for row in self.op_table],

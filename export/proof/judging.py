@@ -11,6 +11,7 @@ from export.devices.placement import Placement, place
 from export.graph.calibration import stand_ins
 from export.options import ExportOptions
 from export.proof.preprocessing import check_recorded
+from export.proof.trials import Trial, prove_export
 from export.proof.verification import Verification, check_gate, check_graph, verify
 from export.proof.workshop import save
 from export.recipes import QuantizationRecipe
@@ -18,7 +19,7 @@ from export.targets import Target
 from export.tflite.benchmark import benchmark
 from export.tflite.metadata import add_metadata
 from export.tflite.reader import ModelFile, read_model
-from export.tflite.runtime import Endpoint, FixedSize, load_tflite
+from export.tflite.runtime import Endpoint, FixedSize, TFLiteModel, load_tflite
 from kseg.classes import Classes
 from kseg.data import Data
 from kseg.inference import Segmenter
@@ -26,6 +27,7 @@ from kseg.training.writing import sha256
 
 _AGREEMENT_IMAGES = 16
 _TIMED_RUNS = 10
+_TRIED_IMAGES = 2
 
 Images = Data | Sequence[np.ndarray]
 
@@ -69,6 +71,7 @@ class Judgement:
             image first.
         comparison: How it compares with the model that was handed in.
         placement: Where its ops run on the target.
+        trials: In which runtimes it was run, and what came of it.
         latency: What `export.tflite.benchmark.benchmark` measured on this machine.
     """
 
@@ -78,6 +81,7 @@ class Judgement:
     outputs: dict[str, Endpoint]
     comparison: Verification
     placement: Placement | None
+    trials: tuple[Trial, ...]
     latency: dict[str, Any]
 
 
@@ -140,12 +144,26 @@ def judge(
     with load_tflite(path) as file:
         comparison = verify(file, model, images, size=options.working_size, things=candidate.things)
         ends = file.input, file.outputs
-    if comparison.scores is not None:
-        check_recorded(comparison, options.recorded)
-        check_gate(
-            comparison, min_ratio=options.min_ratio, max_drop=options.max_drop, advice=advice
-        )
-    placement = place(path, target, path.parent)
+        if comparison.scores is not None:
+            check_recorded(comparison, options.recorded)
+            check_gate(
+                comparison, min_ratio=options.min_ratio, max_drop=options.max_drop, advice=advice
+            )
+        placement = place(path, target, path.parent)
+        trials = _tried(file, model, images, options, candidate)
     (latency,) = benchmark([path], runs=_TIMED_RUNS)
     digest = sha256(path)
-    return Judgement(graph, digest, *ends, comparison, placement, latency)
+    return Judgement(graph, digest, *ends, comparison, placement, trials, latency)
+
+
+def _tried(
+    file: TFLiteModel,
+    model: Segmenter,
+    images: Images,
+    options: ExportOptions,
+    candidate: Candidate,
+) -> tuple[Trial, ...]:
+    if isinstance(images, Data):
+        images = [images.read(pair)[0] for pair in images.files("val")[:_TRIED_IMAGES]]
+    more, classes = candidate.target.runtimes, candidate.classes
+    return prove_export(file, model, images, options, classes=classes, more=more)

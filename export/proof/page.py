@@ -10,11 +10,13 @@ from export.proof.comparing import Example
 from export.proof.report import (
     CHOICES,
     OBJECTS,
+    RUNTIMES,
     choice_rows,
     class_rows,
     noise_rows,
     object_rows,
     op_rows,
+    runtime_rows,
     summary,
 )
 from kseg.classes import Classes
@@ -37,6 +39,8 @@ def make_page(report: dict[str, Any], examples: Sequence[Example], classes: Clas
     """
     title = f"{report['file']['name']}: {report['recipe']['name']} for {report['target']}"
     parts = [table((), summary(report))]
+    if rows := runtime_rows(report):
+        parts += ["<h2>Runtimes that ran the file</h2>", table(RUNTIMES, rows)]
     if rows := class_rows(report):
         parts += ["<h2>Classes</h2>", table(("class", "IoU float", "IoU file", "change"), rows)]
     if rows := object_rows(report):

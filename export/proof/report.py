@@ -4,6 +4,7 @@ from typing import Any
 
 OBJECTS = ("objects and areas", "PQ float", "PQ file", "change")
 CHOICES = ("head", "stride", "output bytes", "median ms", "ratio", "ops off the accelerator")
+RUNTIMES = ("runtime", "", "like the model", "like LiteRT's reference kernels", "remark")
 _NOISIEST = 10  # layers that are shown
 
 
@@ -116,6 +117,23 @@ def choice_rows(report: dict[str, Any]) -> list[tuple[Any, ...]]:
         )
         for choice in report["choices"]
     ]
+
+
+def runtime_rows(report: dict[str, Any]) -> list[tuple[str, ...]]:
+    """Returns in which runtimes the file was run, in the columns `RUNTIMES`."""
+    return [
+        (
+            trial["title"],
+            trial["status"],
+            *("" if share is None else f"{share:.4f}" for share in _shares(trial)),
+            trial["reason"],
+        )
+        for trial in report.get("runtimes", ())
+    ]
+
+
+def _shares(trial: dict[str, Any]) -> tuple[float | None, float | None]:
+    return trial["like_model"], trial["like_kernels"]
 
 
 def noise_rows(report: dict[str, Any]) -> list[tuple[Any, ...]]:

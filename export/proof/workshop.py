@@ -15,7 +15,7 @@ from pathlib import Path
 from kseg.training.writing import telling_of_full_disks
 
 # What may be written beside X.tflite.
-ENDINGS = (".json", ".html", ".labels.txt", "_vela.tflite")
+ENDINGS = (".json", ".html", ".labels.txt", "_vela.tflite", ".mlirbc", ".vmfb")
 _PREFIX = ".export-"
 _LOCK = "lock"
 

@@ -9,6 +9,7 @@ import json
 import math
 import os
 import resource
+import runpy
 import signal
 import sys
 import threading
@@ -72,6 +73,8 @@ def _load(path, settings, delegates):
         "plain": OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
     }
 
+    if settings["engine"]:
+        return _Engine(path, settings), None
     file = open(path, "rb")  # stays open: it is mapped, not read
     name = f"/dev/fd/{file.fileno()}"  # the path's own bytes need not be UTF-8
 
@@ -94,6 +97,33 @@ def _load(path, settings, delegates):
             return load("plain"), str(error).strip().splitlines()[-1][:160]
         except (RuntimeError, ValueError):
             raise error from None
+
+
+class _Engine:
+    """Another runtime, asked as LiteRT's interpreter is, which tells of inputs and outputs."""
+
+    def __init__(self, path, settings):
+        from ai_edge_litert.interpreter import Interpreter
+
+        facts = Interpreter(model_path=path)
+        self.get_input_details, self.get_output_details = (
+            facts.get_input_details,
+            facts.get_output_details,
+        )
+        load = runpy.run_path(settings["engine"])["load"]
+        self._run = load(path, self.get_input_details(), self.get_output_details())
+        self._values = {}
+
+    def set_tensor(self, index, array):
+        self._values[index] = array
+
+    def invoke(self):
+        results = self._run([self._values[d["index"]] for d in self.get_input_details()])
+        for detail, result in zip(self.get_output_details(), results, strict=True):
+            self._values[detail["index"]] = np.asarray(result, detail["dtype"])
+
+    def get_tensor(self, index):
+        return self._values[index]
 
 
 def _fill(interpreter, inputs):

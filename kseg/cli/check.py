@@ -1,33 +1,47 @@
-"""`kseg check`: says which ops the Edge TPU would run; needs neither TensorFlow nor Keras."""
+"""`kseg check`: says which ops a Coral chip would run; needs neither TensorFlow nor Keras."""
 
+import tempfile
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
 from export.devices.edgetpu.checker import CACHE_BYTES, CheckResult
 from export.devices.edgetpu.checker import check as place
 from export.devices.edgetpu.compiler import Compilation, compile_file, differences
+from export.devices.tosa import check_tosa
 from kseg.cli.options import Flag, Json
 from kseg.cli.output import print_json, print_table, say
 
 _PLACES = {"tpu": "Edge TPU", "cpu": "CPU", "uncertain": "uncertain", "dead": "dead"}
-_COLORS = {"Edge TPU": "green", "CPU": "yellow", "uncertain": "yellow", "dead": "red"}
+_ON_NPU = {"npu": "Coral NPU", "cpu": "nothing", "uncertain": "uncertain"}
+_COLORS = {"Coral NPU": "green", "nothing": "red"}
+_COLORS |= {"Edge TPU": "green", "CPU": "yellow", "uncertain": "yellow", "dead": "red"}
 
 
 def check(
     file: Annotated[Path, Parameter(help="A .tflite file.")],
     /,
     *,
+    target: Annotated[
+        Literal["edgetpu", "coral-npu"],
+        Parameter(help="The chip: Coral's first generation, or its successor, which takes TOSA."),
+    ] = "edgetpu",
     compile: Annotated[
         Flag,
-        Parameter(help="Run Google's edgetpu_compiler too, where it is on PATH, and compare."),
+        Parameter(
+            help="Run the target's compiler too, and compare: Google's edgetpu_compiler, or Arm's "
+            "TOSA converter and Synaptics' torq-compile."
+        ),
     ] = False,
     json: Json = False,
 ) -> None:
-    """Says which ops of a .tflite file the Edge TPU would run, and why."""
+    """Says which ops of a .tflite file a Coral chip would run, and why."""
     if not file.is_file():
         raise FileNotFoundError(f"there is no file {file}.")
+    if target == "coral-npu":
+        _check_tosa(file, compile, json)
+        return
     result = place(file)
     compiled = compile_file(file) if compile else None
     if json:
@@ -41,12 +55,45 @@ def check(
     print_table(rows, ["", "op", "runs on", "reason"], colors=_COLORS)
     say()
     print_table(_summary(result))
-    for advice in dict.fromkeys(op.advice for op in result.ops if op.advice):
-        indices = [str(op.index) for op in result.ops if op.advice == advice]
-        shown = ", ".join(indices[:5]) + (", ..." if len(indices) > 5 else "")
-        say(f"advice (op {shown}): {advice}")
+    _print_advice(result.ops)
     if compiled:
         _print_comparison(result, compiled)
+
+
+def _check_tosa(file: Path, compile: bool, json: bool) -> None:
+    result = check_tosa(file)
+    compiled = _compile_tosa(file) if compile else None
+    if json:
+        print_json(result.to_json() | ({"compiler": compiled} if compiled else {}))
+        return
+    rows = [[op.index, op.name, _ON_NPU[op.placement], op.reason] for op in result.ops]
+    print_table(rows, ["", "op", "runs on", "reason"], colors=_COLORS)
+    say()
+    said = sum(op.placement != "cpu" for op in result.ops)
+    print_table(
+        [
+            ["TOSA, which the Coral NPU takes", "all" if result.legal else "not all"],
+            ["ops that it says", f"{said} of {len(result.ops)}"],
+            *([name, sentence] for name, sentence in (compiled or {}).items()),
+        ]
+    )
+    _print_advice(result.ops)
+
+
+def _compile_tosa(file: Path) -> dict[str, str]:
+    """Returns what the converter and the compiler say, each in a sentence."""
+    from export.devices.coral_npu import converter_says, torq_says
+
+    with tempfile.TemporaryDirectory() as folder:
+        sentence, tosa = converter_says(file, Path(folder))
+        return {"Arm's converter": sentence, "torq-compile": torq_says(tosa)}
+
+
+def _print_advice(ops: tuple[Any, ...]) -> None:
+    for advice in dict.fromkeys(op.advice for op in ops if op.advice):
+        indices = [str(op.index) for op in ops if op.advice == advice]
+        shown = ", ".join(indices[:5]) + (", ..." if len(indices) > 5 else "")
+        say(f"advice (op {shown}): {advice}")
 
 
 def _summary(result: CheckResult) -> list[list[str]]:

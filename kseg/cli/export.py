@@ -3,7 +3,7 @@
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Group, Parameter
 
@@ -43,6 +43,8 @@ class ExportOptions:
             training). 0: none.
         rescue: Where int8 loses too much, keep the layers with the most noise in float. android
             only.
+        runtimes: all: before it is written, run the file in every runtime that is installed, as
+            `kseg verify` does. quick: in LiteRT, with XNNPACK and with its reference kernels.
         quick: Leave out what other heads and strides would cost, and which layers have the most
             noise.
         model: The network of a run that was trained from one of your own.
@@ -60,6 +62,7 @@ class ExportOptions:
     per_tensor: Annotated[Flag, Parameter(group=_QUANTIZATION)] = False
     qat_epochs: Annotated[int, Parameter(metavar="N", group=_QUANTIZATION)] = 0
     rescue: Annotated[Flag, Parameter(group=_QUANTIZATION)] = False
+    runtimes: Annotated[Literal["quick", "all"], Parameter(group=_REPORT)] = "quick"
     quick: Annotated[Flag, Parameter(group=_REPORT)] = False
     model: OwnNetwork = None
     json: Json = False
@@ -161,6 +164,11 @@ def _choices(
     """Returns the options of `export.convert`."""
     import export
 
+    more: dict[str, Any] = {}
+    if options.runtimes == "all":
+        from export.proof.runtimes import RUNTIMES
+
+        more["runtimes"] = tuple(RUNTIMES)
     return export.ExportOptions(
         head=options.head,
         stride=options.stride,
@@ -170,6 +178,7 @@ def _choices(
         classes=classes,
         working_size=size,
         recorded=recorded,
+        **more,
     )
 
 
@@ -218,16 +227,19 @@ def _print_report(report: dict) -> None:
     from export.proof.report import (
         CHOICES,
         OBJECTS,
+        RUNTIMES,
         choice_rows,
         class_rows,
         noise_rows,
         object_rows,
         op_rows,
+        runtime_rows,
         summary,
     )
 
     print_table(summary(report), disable_numparse=True)
     tables = [
+        ("Runtimes that ran the file:", runtime_rows(report), RUNTIMES),
         ("", class_rows(report), ("class", "IoU float", "IoU file", "change")),
         ("", object_rows(report), OBJECTS),
         ("What other heads and strides cost:", choice_rows(report), CHOICES),

@@ -1,8 +1,5 @@
 """Chromium, and the npm packages that pages run on; where either is missing, tests skip."""
 
-import shutil
-import subprocess
-import tarfile
 import threading
 
 import numpy as np
@@ -10,7 +7,7 @@ import pytest
 from PIL import Image
 
 from export.web.page import make_server
-from export.web.runtimes import RUNTIMES
+from export.web.runtimes import RUNTIMES, fetch_package
 from kseg.data.synthetic import draw_shapes
 
 _AXE = "axe-core@4.14.1"
@@ -23,25 +20,10 @@ def npm_package(request):
     cache = request.config.cache.mkdir("npm")
 
     def fetch(package):
-        folder = cache / package.strip("@").replace("/", "-")
-        if folder.is_dir():
-            return folder
-        if shutil.which("npm") is None:
-            pytest.skip("npm is not installed")
-        made = cache / f"{folder.name}.partial"
-        shutil.rmtree(made, ignore_errors=True)
-        made.mkdir()
-        done = subprocess.run(
-            ["npm", "pack", package, "--pack-destination", str(made)],
-            capture_output=True, text=True, timeout=300,
-        )  # fmt: skip
-        if done.returncode:
-            pytest.skip(f"npm cannot fetch {package}: {done.stderr.strip()[-200:]}")
-        (archive,) = made.glob("*.tgz")
-        with tarfile.open(archive) as files:
-            files.extractall(made, filter="data")
-        (made / "package").rename(folder)
-        return folder
+        try:
+            return fetch_package(package, cache)
+        except ValueError as error:
+            pytest.skip(str(error))
 
     return fetch
 

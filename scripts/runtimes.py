@@ -1,0 +1,111 @@
+"""Writes the tables of runtimes in docs/runtimes.md and of Coral's targets in docs/coral.md.
+
+    python scripts/runtimes.py camvid.yaml
+
+Each trained network's int8 file is run by `kseg verify NAME --data DATA --count N` in every runtime
+that is installed. IREE takes a minute and more to compile a file; `--without iree` leaves it out.
+"""
+
+import argparse
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from tabulate import tabulate
+from zoo import off_tpu
+
+from export.devices.tosa import check_tosa
+from export.proof.runtimes import RUNTIMES
+from kseg.models import TRAINED
+
+_DOCS = Path(__file__).parent.parent / "docs"
+_RUN = "from kseg.cli import run; run()"
+_ALL, _TARGETS = "runtimes", "coral"
+
+
+def main() -> None:
+    """Verifies each network, then writes the tables."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--count", type=int, default=2)
+    parser.add_argument("--without", action="append", default=[], choices=list(RUNTIMES))
+    parser.add_argument("--found", type=Path, help="a JSON file that keeps what was found")
+    arguments = parser.parse_args()
+    found = json.loads(arguments.found.read_text()) if _is_there(arguments.found) else {}
+    for name in TRAINED:
+        if name not in found:
+            found[name] = _verify(name, arguments)
+            if arguments.found:
+                arguments.found.write_text(json.dumps(found, indent=1))
+        print(name, *(_cell(trial) for trial in found[name]), sep=" | ", flush=True)
+    _write("runtimes.md", _ALL, *_by_runtime(found))
+    _write("coral.md", _TARGETS, *_by_target(found))
+
+
+def _is_there(path: Path | None) -> bool:
+    return path is not None and path.exists()
+
+
+def _verify(name: str, arguments: argparse.Namespace) -> list[dict]:
+    command = [sys.executable, "-c", _RUN, "verify", name, "--json"]
+    command += ["--data", str(arguments.data), "--count", str(arguments.count)]
+    # Those that are named must be there; so all are asked for, and the others struck out.
+    if arguments.without:
+        named = [n for n in RUNTIMES if n not in arguments.without and not RUNTIMES[n].missing()]
+        command += [word for n in named for word in ("--runtime", n)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+    if not done.stdout.strip():
+        raise SystemExit(f"kseg verify {name} ended with {done.returncode}.")
+    return json.loads(done.stdout)["runtimes"]
+
+
+def _cell(trial: dict) -> str:
+    if trial["like_model"] is None:
+        return trial["status"]
+    mark = "" if trial["status"] == "passed" else f" ({trial['status']})"
+    return f"{100 * trial['like_model']:.2f} %{mark}"
+
+
+def _by_runtime(found: dict[str, list[dict]]) -> tuple[list, list]:
+    rows = []
+    for name, trials in found.items():
+        cells = {trial["runtime"]: _cell(trial) for trial in trials}
+        rows.append([name, *(cells.get(runtime, "not run") for runtime in RUNTIMES)])
+    return rows, ["network", *(runtime.title for runtime in RUNTIMES.values())]
+
+
+def _by_target(found: dict[str, list[dict]]) -> tuple[list, list]:
+    rows = []
+    for name, trials in found.items():
+        path = Path(__file__).parent.parent / "kseg/weights" / f"{name}.tflite"
+        ops = check_tosa(path).ops
+        doubts = [op for op in ops if op.placement == "uncertain"]
+        said = f"{sum(op.placement != 'cpu' for op in ops)} of {len(ops)}"
+        iree = {trial["runtime"]: trial for trial in trials}.get("iree")
+        like = "not run" if iree is None or iree["like_model"] is None else _cell(iree)
+        size = f"{path.stat().st_size / 1e6:.2f} MB"
+        rows.append([name, size, off_tpu(path), said, like, len(doubts) or "none"])
+    headers = [
+        "network",
+        "size",
+        "ops off the Edge TPU",
+        "ops that TOSA says",
+        "IREE, like the model",
+    ]
+    return rows, [*headers, "resizes too large for Torq"]
+
+
+def _write(page: str, mark: str, rows: list, headers: list) -> None:
+    path = _DOCS / page
+    table = tabulate(rows, headers, tablefmt="github", disable_numparse=True)
+    begin, end = f"<!-- scripts/runtimes.py {mark} -->", f"<!-- /scripts/runtimes.py {mark} -->"
+    old = path.read_text(encoding="utf-8")
+    pattern = re.compile(f"{re.escape(begin)}.*{re.escape(end)}", re.DOTALL)
+    path.write_text(pattern.sub(lambda _: f"{begin}\n{table}\n{end}", old), encoding="utf-8")
+    print(table)
+
+
+if __name__ == "__main__":
+    main()

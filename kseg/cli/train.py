@@ -48,6 +48,7 @@ class TrainOptions:
         class_weights: Whether rare classes weigh more (auto) or all pixels alike (none).
         seed: The seed of everything that is random.
         recipe: Another setting of kseg.Recipe, such as color=0.1. May be repeated.
+        track: Follow the training in TensorBoard (RUN/tensorboard), Weights & Biases or MLflow.
     """
 
     out: Annotated[Path, Parameter(metavar="RUN", group=_RUN)]
@@ -68,6 +69,7 @@ class TrainOptions:
     class_weights: Annotated[Literal["auto", "none"] | None, Parameter(group=_TRAINING)] = None
     seed: Annotated[int, Parameter(group=_TRAINING)] = 0
     recipe: Annotated[Settings, Parameter(group=_TRAINING)] = ()
+    track: Annotated[Literal["tensorboard", "wandb", "mlflow"] | None, Parameter(group=_RUN)] = None
 
 
 def train(
@@ -81,7 +83,9 @@ def train(
     from kseg.models import build, copy_weights
     from kseg.training.planning import Wishes
     from kseg.training.report import report_on_run
+    from kseg.training.tracking import Tracking
 
+    tracking = Tracking(options.track, options.out) if options.track else None
     images = kseg.load_data(data)
     source = None
     if options.weights not in (None, "imagenet", "none"):
@@ -100,9 +104,19 @@ def train(
         say_aside(f"{copied} of {len(model.weights)} weights taken over")
     teacher = kseg.load(options.teacher) if options.teacher else None
     wishes = Wishes(given, start, say_aside, started)
-    run = kseg.fit(
-        model, images, wishes, run_dir=options.out, resume=options.resume, teacher=teacher
-    )
+    try:
+        run = kseg.fit(
+            model,
+            images,
+            wishes,
+            run_dir=options.out,
+            resume=options.resume,
+            teacher=teacher,
+            callbacks=[tracking] if tracking else [],
+        )
+    finally:
+        if tracking:
+            tracking.close()
     if not with_val:
         print_scores(report_on_run(run, model, images).scores)
     say(

@@ -2,7 +2,9 @@
 
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from kseg.data.formats import FORMATS, kind_of
 from kseg.data.formats.drawing import BACKGROUND
@@ -35,6 +37,10 @@ def pairs_of(
     Raises:
         ValueError: If no folder has it, or what it names is missing or does not fit together.
     """
+    parts: list[Any] = entry if isinstance(entry, list) else []
+    if parts and not isinstance(parts[0], tuple):
+        each = [pairs_of(roots, name, part, classes, instances=instances) for part in parts]
+        return _joined([pair for pairs in each for pair in pairs])
     found: list[Pair] = []
     having = [root for root in roots if has(root, entry)]
     for root in having or roots[:1]:
@@ -57,14 +63,19 @@ def has(root: Path, entry: Entry) -> bool:
         other = entry.labels or entry.annotations or entry.instances
         return (root / entry.images).is_dir() or (root / other).exists()
     if isinstance(entry, list):
-        return any((root / image).exists() for image, *_ in entry)
+        parts = (part[0] if isinstance(part, tuple) else part for part in entry)
+        return any(has(root, part) for part in parts)
     return (root / entry).exists()
 
 
 def _of_folders(root: Path, entry: Folders, classes: Sequence[str]) -> list[Pair]:
     images = root / entry.images
     if entry.annotations:
-        return _drawn(root / entry.annotations, images, entry.format, classes)
+        drawn = _drawn(root / entry.annotations, images, entry.format, classes)
+        if not entry.list:
+            return drawn
+        keys = (pair.image.relative_to(images).with_suffix("").as_posix() for pair in drawn)
+        return chosen(root / entry.list, dict(zip(keys, drawn, strict=True)))
     side = Side(images, entry.image_prefix, entry.image_suffix)
     ids = root / entry.instances, entry.instance_prefix, entry.instance_suffix
     labels = (root / entry.labels, entry.label_prefix, entry.label_suffix) if entry.labels else ids
@@ -105,6 +116,23 @@ def _of_file(root: Path, entry: str, classes: Sequence[str], instances: bool) ->
         if any(is_pair(line) for line in lines) or not all(Path(x).stem in by_stem for x in lines):
             raise
     return chosen(path, by_stem)
+
+
+def _joined(pairs: list[Pair]) -> tuple[Pair, ...]:
+    """Returns pairs of several sources; an image that several files of shapes name has them all."""
+    found: dict[Path, Pair] = {}
+    for pair in pairs:
+        known = found.setdefault(pair.image, pair)
+        if known is pair:
+            continue
+        if known.drawing is None or pair.drawing is None:
+            raise ValueError(
+                f"{pair.image} is labelled twice, by {known.label_file} and {pair.label_file}; "
+                "name one of them."
+            )
+        both = replace(pair.drawing, shapes=known.drawing.shapes + pair.drawing.shapes)
+        found[pair.image] = pair._replace(drawing=both)
+    return tuple(found.values())
 
 
 def _stems_in(root: Path) -> dict[str, Pair]:

@@ -102,6 +102,8 @@ def chosen(path: Path, pairs: dict[str, Pair]) -> list[Pair]:
         if plain.suffix.lower() in ENDINGS:
             name, plain = plain.with_suffix("").as_posix(), plain.with_suffix("")
         same = [pairs[name]] if name in pairs else short.get(plain.name, [])
+        if len(same) > 1:  # paths that begin elsewhere are told apart by their ends
+            same = [p for p in same if p.image.with_suffix("").as_posix().endswith(f"/{name}")]
         if len(same) != 1:
             reason = "no image with a label file" if not same else "several images"
             raise ValueError(f"{path}, line {number} names {reason}; it must be a stem or a name.")

@@ -49,7 +49,7 @@ class Folders(BaseModel):
     instance_suffix: str = ""
 
 
-Entry = str | Folders | list[tuple[str, ...]]
+Entry = str | Folders | list[tuple[str, ...]] | list[str | Folders]
 
 
 class DataFile(BaseModel):
@@ -57,7 +57,7 @@ class DataFile(BaseModel):
 
     Attributes:
         path: The folders that the splits are in.
-        train: A list file, a folder, a file of shapes, folders, or pairs of files.
+        train: A list file, a folder, a file of shapes, folders, pairs of files, or a list of these.
         val: The same, or the fraction of train that is taken.
         test: As train.
         names: For each class, in the order written, its ids and its name.
@@ -95,8 +95,10 @@ class DataFile(BaseModel):
     @classmethod
     def _split(cls, entry: Any, info: Any) -> Any:
         name = info.field_name
-        if isinstance(entry, dict) and "images" in entry and set(entry) & set(_LABELS):
+        if _is_folders(entry):
             return _folders(name, entry)
+        if isinstance(entry, list) and entry and all(_is_folders(e) or _is_name(e) for e in entry):
+            return [_folders(name, e) if isinstance(e, dict) else e for e in entry]
         if isinstance(entry, list) and entry and all(_is_pair(pair) for pair in entry):
             return [tuple(pair) for pair in entry]
         if name == "val" and isinstance(entry, float):
@@ -234,6 +236,15 @@ def _folders(name: str, entry: dict[Any, Any]) -> Folders:
             f"{name}: format must be one of {', '.join(FORMATS)}; got {_short(entry['format'])}."
         )
     return Folders(**{key: str(value) for key, value in entry.items()})
+
+
+def _is_folders(entry: Any) -> bool:
+    named = isinstance(entry, dict) and "images" in entry
+    return named and bool(set(entry) & set(_LABELS))
+
+
+def _is_name(entry: Any) -> bool:
+    return isinstance(entry, str) and bool(entry)
 
 
 def _is_pair(pair: Any) -> bool:

@@ -111,9 +111,10 @@ def finish(
 
     Returns:
         The model. Its output is the scores, from the layer "logits", or a dict of the outputs,
-        each from a layer of its name. It has two attributes: `kseg_spec` ({"builder",
-        "arguments"}), from which a run is rebuilt, and `kseg_endpoints` (level to the name of the
-        layer that ends it), which tells the stages of the backbone apart.
+        each from a layer of its name. It has three attributes: `kseg_spec` ({"builder",
+        "arguments"}), from which a run is rebuilt, `kseg_start` (its weights; "none" for random
+        ones), and `kseg_endpoints` (level to the name of the layer that ends it), which tells the
+        stages of the backbone apart.
 
     Raises:
         ValueError: If there are no such weights for this network.
@@ -128,6 +129,7 @@ def finish(
     if channels != 3:
         arguments = {**arguments, "input_shape": [None, None, channels]}
     model.kseg_spec = {"builder": builder, "arguments": arguments}
+    model.kseg_start = weights or "none"
     model.kseg_endpoints = {
         level: endpoint._keras_history.operation.name for level, endpoint in endpoints.items()
     }

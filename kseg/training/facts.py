@@ -7,6 +7,7 @@ from PIL import Image
 
 from kseg.classes import IGNORE_CLASS
 from kseg.data import Data
+from kseg.data.label_files import to_classes
 from kseg.data.lists import Pair
 
 _HEADERS = 400  # images whose sizes are read
@@ -35,7 +36,10 @@ def facts_of(data: Data) -> Facts:
     """Returns what the images of a data set are like, from their headers and some label maps."""
     train, val = data.files("train"), data.pairs.get("val", ())
     sizes = np.array([_size(data, pair) for pair in _spread(train, _HEADERS)])
-    maps = (data.read(pair)[1] for pair in _spread(train, _LOOKED_AT))
+    maps = (
+        to_classes(pair.label_file, data.ids(pair).ids, data.lookup)
+        for pair in _spread(train, _LOOKED_AT)
+    )
     each = [thickness(label_map, data.classes.num_classes) for label_map in maps]
     seen = np.array(each)
     usual = [

@@ -28,6 +28,7 @@ from kseg.training.planning import Wishes, check_recipe, make_plan
 from kseg.training.recipe import Recipe
 from kseg.training.run import Run, assign, is_run, open_run, shapes_of
 from kseg.training.scoring import score_columns
+from kseg.training.shrinking import Shrinking
 from kseg.training.timing import measure
 
 
@@ -124,6 +125,7 @@ def fit(
     if loss is None:
         check_logits(model)
     report, speed = check_data(data), None  # names all bad files, before one is opened
+    data = Shrinking.of(data)
     if recipe is not None:
         check_recipe(model, data, asked)
     else:

@@ -9,6 +9,7 @@ from PIL import Image
 from kseg.data import Augmentation, Data, Split
 from kseg.data.transforms import fit_inside
 from kseg.training.recipe import Recipe
+from kseg.training.shrinking import Shrinking, box_of
 
 
 def trained_splits(recipe: Recipe) -> tuple[str, ...]:
@@ -25,14 +26,17 @@ def training_split(data: Data, recipe: Recipe, *, instances: bool = False) -> Sp
         instances: As for `Data.split`.
     """
     pairs = sum((data.files(name) for name in trained_splits(recipe)), ())
-    return replace(data, pairs={"train": pairs}).split(
+    crop = crop_of(recipe, data)
+    augmentation = Augmentation(crop, recipe.scale, flip=recipe.flip, color=recipe.color)
+    data = replace(data, pairs={"train": pairs})
+    if isinstance(data, Shrinking):
+        data = replace(data, box=box_of(recipe.size, augmentation))
+    return data.split(
         "train",
         size=recipe.size,
         batch_size=recipe.batch_size,
         seed=recipe.seed,
-        augment=Augmentation(
-            crop_of(recipe, data), recipe.scale, flip=recipe.flip, color=recipe.color
-        ),
+        augment=augmentation,
         instances=instances,
     )
 

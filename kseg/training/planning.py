@@ -237,10 +237,9 @@ def _validation(recipe: Recipe, val: int) -> str:
 
 def _start_of(model: keras.Model) -> str:
     """Returns where the weights of a model are from, as far as it says."""
-    spec = getattr(model, "kseg_spec", None)
-    if spec is None or hasattr(model, "kseg_size"):  # one that was trained carries its size
+    if hasattr(model, "kseg_size"):  # one that was trained carries its size
         return "own"
-    return spec["arguments"].get("weights") or "none"
+    return getattr(model, "kseg_start", "own")
 
 
 def _name_of(model: keras.Model) -> str:

@@ -18,7 +18,6 @@ SPLIT_BY_THE_LAYOUT = set(LAYOUTS) - {
 NAMES = {
     "Cityscapes": ("road", "car", "vegetation"),
     "CamVid of SegNet": ("sky", "building", "pole"),
-    "Pascal VOC": ("background", "aeroplane", "bicycle"),
 }
 
 

@@ -12,9 +12,10 @@ import yaml
 
 from kseg.data.dataset import Data
 from kseg.data.layouts.found import Folder, Layout, common_folder
-from kseg.data.layouts.known import find_annotations, find_cityscapes, find_voc, find_yolo
+from kseg.data.layouts.known import find_annotations, find_cityscapes, find_voc
 from kseg.data.layouts.list_files import find_lists
 from kseg.data.layouts.pairs import PAIRS, find_pairs, pairs_in
+from kseg.data.layouts.yolo_files import find_yolo
 
 __all__ = ["LAYOUTS", "Layout", "guess_layout", "to_yaml"]
 
@@ -105,7 +106,8 @@ def _labels_of(layout: Layout, folder: Folder, images: set[Path]) -> set[Path]:
         return {label.absolute() for image, label in pairs_in(folder) if image.absolute() in images}
     places = [
         folder.path / entry["annotations"]
-        for entry in layout.content.values()
+        for value in layout.content.values()
+        for entry in (value if isinstance(value, list) else [value])
         if isinstance(entry, dict) and "annotations" in entry
     ]
     return {place.absolute() for place in places}

@@ -1,17 +1,15 @@
-"""Layouts that have a name: Pascal VOC, Cityscapes, COCO, labelme, YOLO, CVAT, Label Studio."""
+"""Layouts that have a name: Pascal VOC, Cityscapes, COCO, labelme, CVAT, Label Studio."""
 
+import re
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from kseg.data.formats import FORMATS, IN_JSON
 from kseg.data.formats.finding import LARGEST_JSON
 from kseg.data.layouts.found import SPLITS, Folder, Layout, common_folder, split_named
 from kseg.data.layouts.names import classes_of, known_names, look_at
-from kseg.safe_files import read_bytes, read_json, read_text
+from kseg.safe_files import read_bytes, read_json
 
-_TEXT = 10_000_000
 _LOOKED_INTO = 50  # JSON files
 
 VOC = (
@@ -61,10 +59,19 @@ def find_voc(folder: Folder) -> Layout | None:
     content.setdefault("val", 0.2)
     ids, known = look_at(labels), known_names(folder)
     names, notes = classes_of(ids, known)
-    if known is None and not ids.is_color and max(v for v in ids.counts if v != 255) < len(VOC):
+    top = max((v for v in ids.counts if v != 255 and isinstance(v, int)), default=len(VOC))
+    if known is None and not ids.is_color and top < len(VOC) and _is_of_voc(labels, top):
         names = {"names": VOC, "ignore": 255}
         notes = ["No file of names: the 21 classes of Pascal VOC are assumed."]
     return Layout("Pascal VOC", content | names, tuple(notes))
+
+
+def _is_of_voc(labels: list[Path], top: int) -> bool:
+    """Returns whether label files are Pascal VOC's own, by their names or by their many classes.
+
+    Others keep their own few classes in folders of the same names.
+    """
+    return top > len(VOC) // 2 or all(re.fullmatch(r"20\d\d_\d{6}", f.stem) for f in labels)
 
 
 def find_cityscapes(folder: Folder) -> Layout | None:
@@ -96,75 +103,6 @@ def find_cityscapes(folder: Folder) -> Layout | None:
     content |= {"names": dict(CITYSCAPES), "ignore": [*ids, 255]}
     notes = ("The label files hold labelIds: the 19 training classes are read, the rest ignored.",)
     return Layout("Cityscapes", content, notes)
-
-
-def find_yolo(folder: Folder) -> Layout | None:
-    """Finds YOLO segmentation: a data.yaml with names, and text files beside the images."""
-    for file in folder.ending(".yaml", ".yml"):
-        try:
-            found = yaml.safe_load(read_text(file, limit=_TEXT))
-        except (ValueError, yaml.YAMLError, RecursionError):
-            continue
-        if isinstance(found, dict) and "names" in found and "train" in found:
-            layout = _yolo(folder, file, found)
-            if layout is not None:
-                return layout
-    return None
-
-
-def _yolo(folder: Folder, file: Path, found: dict[str, Any]) -> Layout | None:
-    names = found["names"]
-    if isinstance(names, dict):
-        names = [names[key] for key in sorted(names)]
-    content: dict[str, Any] = {}
-    for key in ("train", "val", "valid", "test"):
-        images = _yolo_folder(file, found, found.get(key))
-        if images is None:
-            continue
-        labels = _yolo_labels(images)
-        if labels is not None:
-            content[SPLITS[key]] = {
-                "images": folder.relative(images),
-                "annotations": folder.relative(labels),
-                "format": "yolo",
-            }
-    if "train" not in content:
-        return None
-    same = [split for split in ("val", "test") if content.get(split) == content["train"]]
-    for split in same:
-        del content[split]
-    content.setdefault("val", 0.2)
-    # The ids of YOLO have no background; it becomes the first class.
-    content["names"] = ["background", *(str(name) for name in names if name != "background")]
-    notes = (
-        f"Names of {file.name}; what no polygon covers is the class background.",
-        "An image without a text file is all background.",
-        *(f"{file.name} names the images of train for {split} too: left out." for split in same),
-    )
-    return Layout("YOLO segmentation", content, notes)
-
-
-def _yolo_folder(file: Path, found: dict[str, Any], entry: Any) -> Path | None:
-    """Returns the folder of images that an entry means; paths in such files are often stale."""
-    if not isinstance(entry, str):
-        return None
-    parts = [part for part in Path(entry).parts if part not in ("..", ".", "/")]
-    base = file.parent / str(found.get("path", "."))
-    for root in (base, file.parent):
-        for start in range(len(parts)):
-            candidate = root.joinpath(*parts[start:])
-            if candidate.is_dir() and file.parent.resolve() in candidate.resolve().parents:
-                return candidate
-    return None
-
-
-def _yolo_labels(images: Path) -> Path | None:
-    parts = list(images.parts)
-    for index in range(len(parts) - 1, -1, -1):
-        if parts[index] == "images":
-            labels = Path(*parts[:index], "labels", *parts[index + 1 :])
-            return labels if labels.is_dir() else None
-    return images if any(images.rglob("*.txt")) else None
 
 
 def find_annotations(folder: Folder) -> Layout | None:
@@ -219,34 +157,38 @@ def _annotated(folder: Folder, kind: str, files: list[Path]) -> Layout:
         files_of.setdefault(split, []).append(file)
     if "train" not in files_of:
         files_of["train"] = files_of.pop(next(iter(files_of)))
-    # labelme has a file for each image: their folder is what the YAML file names.
-    by_split = {s: common_folder(f) if kind == "labelme" else f[0] for s, f in files_of.items()}
-    more = [] if kind == "labelme" else [f for found in files_of.values() for f in found[1:]]
     content: dict[str, Any] = {}
     names: list[str] = []
     colors: dict[str, Any] = {}
     missing, count = 0, 0
-    for split, place in by_split.items():
-        read = FORMATS[kind](place, _images_of(folder, place, kind), ())
-        if not read.drawings:
-            raise ValueError(f"{place}: none of the images that it labels is in {folder.path}.")
-        content[split] = {
-            "images": folder.relative(common_folder(list(read.drawings))),
-            "annotations": folder.relative(place),
-            "format": kind,
-        }
-        names += [name for name in read.names if name not in names]
-        colors |= read.colors
-        missing, count = missing + len(read.missing), count + len(read.drawings)
+    for split, found in files_of.items():
+        # labelme has a file for each image: their folder is what the YAML file names.
+        entries = []
+        for place in [common_folder(found)] if kind == "labelme" else found:
+            read = FORMATS[kind](place, _images_of(folder, place, kind), ())
+            missing, count = missing + len(read.missing), count + len(read.drawings)
+            if not read.drawings:
+                continue
+            entry = {
+                "images": folder.relative(common_folder(list(read.drawings))),
+                "annotations": folder.relative(place),
+                "format": kind,
+            }
+            entries.append(entry)
+            names += [name for name in read.names if name not in names]
+            colors |= read.colors
+        if not entries:
+            raise ValueError(f"{found[0]}: none of the images that it labels is in {folder.path}.")
+        content[split] = entries if len(entries) > 1 else entries[0]
     content = {s: content[s] for s in ("train", "val", "test") if s in content}
     content.setdefault("val", 0.2)
     content["names"] = names
     if colors and all(name in colors for name in names[1:]):
         content["colors"] = [list(colors.get(name, (0, 0, 0))) for name in names]
     notes = [f"{count} annotated images; what no shape covers is the class background."]
-    if more:
-        listed = ", ".join(folder.relative(file) for file in more[:5])
-        notes.append(f"One annotation file is read for each split; these are left out: {listed}.")
+    several = [split for split, entry in content.items() if isinstance(entry, list)]
+    if several:
+        notes.append(f"Several annotation files are read together for {', '.join(several)}.")
     if missing:
         notes.append(f"{missing} annotated images are not there and are left out.")
     titles = {"coco": "COCO", "labelme": "labelme", "label_studio": "Label Studio", "cvat": "CVAT"}

@@ -1,0 +1,117 @@
+"""YOLO segmentation as a layout: a data.yaml that names the folders or lists of each split."""
+
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import yaml
+
+from kseg.data.layouts.found import SPLITS, Folder, Layout, common_folder
+from kseg.data.matching import lines_of
+from kseg.safe_files import read_text
+
+_TEXT = 10_000_000
+
+
+def find_yolo(folder: Folder) -> Layout | None:
+    """Finds YOLO segmentation: a data.yaml with names, and text files beside the images."""
+    for file in folder.ending(".yaml", ".yml"):
+        try:
+            found = yaml.safe_load(read_text(file, limit=_TEXT))
+        except (ValueError, yaml.YAMLError, RecursionError):
+            continue
+        if isinstance(found, dict) and "names" in found and "train" in found:
+            layout = _yolo(folder, file, found)
+            if layout is not None:
+                return layout
+    return None
+
+
+def _yolo(folder: Folder, file: Path, found: dict[str, Any]) -> Layout | None:
+    names = found["names"]
+    if isinstance(names, dict):
+        names = [names[key] for key in sorted(names)]
+    content: dict[str, Any] = {}
+    for key in ("train", "val", "valid", "test"):
+        named = found.get(key)
+        places = [
+            _entry(folder, file, found, place)
+            for place in (named if isinstance(named, list) else [named])
+        ]
+        entries = [entry for entry in places if entry is not None]
+        if entries:
+            content[SPLITS[key]] = entries if len(entries) > 1 else entries[0]
+    if "train" not in content:
+        return None
+    same = [split for split in ("val", "test") if content.get(split) == content["train"]]
+    for split in same:
+        del content[split]
+    content.setdefault("val", 0.2)
+    # The ids of YOLO have no background; it becomes the first class.
+    content["names"] = ["background", *(str(name) for name in names if name != "background")]
+    notes = (
+        f"Names of {file.name}; what no polygon covers is the class background.",
+        "An image without a text file is all background.",
+        *(f"{file.name} names the images of train for {split} too: left out." for split in same),
+    )
+    return Layout("YOLO segmentation", content, notes)
+
+
+def _entry(folder: Folder, file: Path, found: dict[str, Any], place: Any) -> dict[str, str] | None:
+    """Returns the entry of a folder of images, or of a text file with their paths."""
+    if not isinstance(place, str):
+        return None
+    listed = _meant(file, found, place, Path.is_file) if place.endswith(".txt") else None
+    if listed is None:
+        images = _meant(file, found, place, Path.is_dir)
+    else:
+        images = _folder_of(folder, listed)
+    labels = images and _labels(images)
+    if images is None or labels is None:
+        return None
+    entry = {
+        "images": folder.relative(images),
+        "annotations": folder.relative(labels),
+        "format": "yolo",
+    }
+    return entry | ({"list": folder.relative(listed)} if listed else {})
+
+
+def _meant(file: Path, found: dict[str, Any], entry: str, is_there) -> Path | None:
+    """Returns the folder or file that an entry means; paths in such files are often stale."""
+    parts = [part for part in Path(entry).parts if part not in ("..", ".", "/")]
+    base = file.parent / str(found.get("path") or ".")
+    for root in (base, file.parent):
+        for start in range(len(parts)):
+            candidate = root.joinpath(*parts[start:])
+            if is_there(candidate) and file.parent.resolve() in candidate.resolve().parents:
+                return candidate
+    return None
+
+
+def _folder_of(folder: Folder, listed: Path) -> Path | None:
+    """Returns the folder of the images that a list names, of those that are there."""
+    by_end: dict[str, list[Path]] = {}
+    for image in folder.images():
+        by_end.setdefault(image.name, []).append(image)
+    images = []
+    for _, line in lines_of(listed):
+        parts = PurePosixPath(line.replace("\\", "/")).parts
+        for candidate in by_end.get(parts[-1], ()):
+            own = candidate.relative_to(folder.path).parts
+            # The list's path ends like the image's, or the other way round.
+            count = min(len(own), len([part for part in parts if part not in (".", "..", "/")]))
+            if own[-count:] == parts[-count:]:
+                images.append(candidate)
+    if not images:
+        return None
+    common = common_folder(images)
+    return next((p for p in (common, *common.parents) if p.name == "images"), common)
+
+
+def _labels(images: Path) -> Path | None:
+    parts = list(images.parts)
+    for index in range(len(parts) - 1, -1, -1):
+        if parts[index] == "images":
+            labels = Path(*parts[:index], "labels", *parts[index + 1 :])
+            return labels if labels.is_dir() else None
+    return images if any(images.rglob("*.txt")) else None

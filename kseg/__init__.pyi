@@ -6,6 +6,8 @@ from .classes import Classes as Classes
 from .data import Data as Data
 from .data import load_data as load_data
 from .inference import predict as predict
+from .labelling import Labelled as Labelled
+from .labelling import Labeller as Labeller
 from .metrics import Scores as Scores
 from .models import MODELS as MODELS
 from .models.atrous_fpn import build_atrous_fpn as build_atrous_fpn

@@ -28,6 +28,7 @@ from .training import Run as Run
 from .training import evaluate as evaluate
 from .training import fit as fit
 from .training import load as load
+from .training import on_devices as on_devices
 from .training import plan as plan
 from .visualize import colorize as colorize
 from .visualize import overlay as overlay

@@ -189,9 +189,12 @@ class Split(keras.utils.PyDataset):
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Returns batch `index`, counted from the start of the first epoch."""
-        return stack(
-            [self._pair(pick, index, slot) for slot, pick in enumerate(self._picks(index))]
-        )
+        return self.part(index, slice(None))
+
+    def part(self, index: int, which: slice) -> tuple[np.ndarray, np.ndarray]:
+        """Returns some images of batch `index`, as they are in the whole of it."""
+        picks = list(enumerate(self._picks(index)))[which]
+        return stack([self._pair(pick, index, slot) for slot, pick in picks])
 
     def files(self, index: int) -> list[Pair]:
         """Returns the images and label files of batch `index`."""

@@ -9,6 +9,7 @@ from kseg.data import Data
 from kseg.inference import predict
 from kseg.training.callbacks import read, write
 from kseg.training.compile import compile_model
+from kseg.training.devices import alone
 from kseg.training.images import Stream, training_split
 from kseg.training.pace import Speed
 from kseg.training.recipe import Recipe
@@ -40,9 +41,10 @@ def measure(model: keras.Model, data: Data, recipe: Recipe, loss: keras.losses.L
     write(model.variables, before)
     images = []
     for pair in () if recipe.with_val else data.files("val")[:_TIMED_IMAGES]:
-        begin = time.monotonic()
-        predict(model, np.asarray(data.read(pair)[0]), size=recipe.size)
-        images.append(time.monotonic() - begin)
+        with alone(model):
+            begin = time.monotonic()
+            predict(model, np.asarray(data.read(pair)[0]), size=recipe.size)
+            images.append(time.monotonic() - begin)
     return Speed(clock.step_seconds(), min(images, default=0.0))
 
 

@@ -118,7 +118,7 @@ def test_shards_share_rows_without_overlap(opened, images, tmp_path):
         (["in", "--save", "parquet", "--batch-size", "0"], "--batch-size and --workers must be"),
         (["gone.parquet"], "gone.parquet: there is no such file"),
         (["file:///nowhere/at/all"], "file:///nowhere/at/all holds no images or Parquet files."),
-        (["nostore://x/y"], "nostore://x/y cannot be used: "),
+        (["nostore://x/y"], "Unrecognized filesystem type in URI: nostore://x/y"),
         (["none.parquet"], "none.parquet must have one column of bytes with its images; it has no"),
         (["two.parquet"], "it has several: a, b. Call the one with the images image."),
         (["broken.parquet"], "broken.parquet cannot be used: "),

@@ -43,20 +43,21 @@ class OfAllReplicas(keras.losses.Loss):
     """
 
     def __init__(self, loss: keras.losses.Loss):
-        """Makes the loss; of what has this reduction Keras takes each replica's share."""
-        super().__init__(name=loss.name, reduction="sum_over_batch_size")
+        """Makes the loss."""
+        super().__init__(name=loss.name, reduction="sum")
         self.loss = loss
 
     def call(self, y_true, y_pred):
         """Returns the loss of label maps and logits of this replica and the others."""
         replica = tf.distribute.get_replica_context()
-        if replica is not None and replica.num_replicas_in_sync > 1:
+        replicas = 1 if replica is None else replica.num_replicas_in_sync
+        if replicas > 1:
             # Not all devices gather whole numbers; those up to 255 are exact as they are.
             labels = replica.all_gather(tf.cast(y_true, y_pred.dtype), axis=0)
             logits = replica.all_gather(y_pred, axis=0)
             logits.set_shape([None, *y_pred.shape[1:]])  # gathering forgets it
             y_true, y_pred = tf.cast(labels, "int32"), logits
-        return self.loss(y_true, y_pred)
+        return self.loss(y_true, y_pred) / replicas  # they are summed
 
 
 def clip_whole_gradients(optimizer: keras.optimizers.Optimizer) -> None:

@@ -8,6 +8,7 @@ one device in rounding alone.
 
 import atexit
 import contextlib
+import json
 import os
 import shutil
 import tempfile
@@ -81,8 +82,8 @@ def on_devices(devices: int | str = "all") -> Iterator[None]:
 
 def _several_hosts() -> bool:
     counts = [os.environ.get(name, "") for name in _PROCESSES]
-    workers = os.environ.get("TF_CONFIG", "").count(":") > 2
-    return workers or any(count.isdecimal() and int(count) > 1 for count in counts)
+    workers = json.loads(os.environ.get("TF_CONFIG") or "{}").get("cluster", {}).get("worker", [])
+    return len(workers) > 1 or any(count.isdecimal() and int(count) > 1 for count in counts)
 
 
 def _join_hosts() -> None:

@@ -10,6 +10,8 @@ from .instances import Instances as Instances
 from .instances import draw_instances as draw_instances
 from .instances import evaluate_instances as evaluate_instances
 from .instances import predict_instances as predict_instances
+from .labelling import Labelled as Labelled
+from .labelling import Labeller as Labeller
 from .metrics import Scores as Scores
 from .models import MODELS as MODELS
 from .models.atrous_fpn import build_atrous_fpn as build_atrous_fpn
@@ -31,6 +33,7 @@ from .training import Run as Run
 from .training import evaluate as evaluate
 from .training import fit as fit
 from .training import load as load
+from .training import on_devices as on_devices
 from .training import plan as plan
 from .visualize import colorize as colorize
 from .visualize import overlay as overlay

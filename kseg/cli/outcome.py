@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from kseg.instances import Instances
 
 _SAID_AT_MOST = 20
-_MOST_PIXELS = 1 << 22  # of an image that a network without a working size sees
 _FAR = 16  # times fewer pixels: worth a remark
 
 
@@ -60,15 +59,12 @@ def size_seen(
 ) -> tuple[int, int] | None:
     """Returns the size that an image is fitted into, and says where that is far from its own."""
     from kseg.data.transforms import fit_inside
-    from kseg.seeing import input_size, working_size
+    from kseg.labelling.labeller import size_seen as working_size_of
+    from kseg.seeing import input_size
 
     own = image.shape[0], image.shape[1]
-    limit = input_size(model)
-    size = size or working_size(model)
-    if size is None and limit is None and own[0] * own[1] > _MOST_PIXELS:
-        shrink = (_MOST_PIXELS / (own[0] * own[1])) ** 0.5
-        size = int(own[0] * shrink), int(own[1] * shrink)
-    seen = fit_inside(own, size or limit)
+    size = working_size_of(model, size, own)
+    seen = fit_inside(own, size or input_size(model))
     if own[0] * own[1] > _FAR * seen[0] * seen[1] and not outcome.remarked:
         outcome.remarked = True
         say_aside(

@@ -8,9 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from cyclopts import Group, Parameter
+from cyclopts import Group, Parameter, Token
 
 import kseg
+from kseg.cli.error_table import ErrorTable
 from kseg.cli.options import (
     OUTPUT,
     Delegate,
@@ -32,13 +33,19 @@ if TYPE_CHECKING:
     from kseg.sources import Source
 
 _IMAGES = Group("Images", sort_key=3)
+_JOBS = Group("Many machines", sort_key=9)
 _SEEN = Group("seen", show=False, validator=one_of)
 _PRESENT = Group("present", show=False, validator=one_of)
 _LINES_AT_MOST = 10  # on a terminal; more images get a bar
 
-Kind = Literal["labels", "palette", "overlay", "instances", "geojson", "coco", "csv"]
+Kind = Literal["labels", "palette", "overlay", "instances", "geojson", "coco", "csv", "parquet"]
 _CLASSES: tuple[Kind, ...] = ("palette", "overlay")
 _OBJECTS: tuple[Kind, ...] = ("instances", "overlay")
+
+
+def _place(_: Any, tokens: Sequence[Token]) -> Any:
+    """Returns a folder, or an address as it is: as a path s3://x would lose a slash."""
+    return tokens[0].value if "://" in tokens[0].value else Path(tokens[0].value)
 
 
 @record
@@ -52,15 +59,20 @@ class PredictOptions:
         native: Label images at their own size in overlapping tiles.
         flip: Take the mean with the mirror image.
         scales: Take the mean of these enlargements of the working size, such as 0.75 1 1.25.
-        out: The folder to write to.
+        out: The folder to write to, or an address such as s3://bucket/folder.
         save: What to write: palette (a PNG of class ids in colours), overlay (with a legend, or
             with outlines and numbers of objects), labels (a gray PNG of class ids), instances (a
-            16-bit PNG of object ids), geojson and coco (polygons), csv (shares, or objects).
-            Default: palette overlay; instances overlay where objects are told apart.
+            16-bit PNG of object ids), geojson and coco (polygons), csv (shares, or objects); or
+            parquet alone. Default: palette overlay; instances overlay where objects are told
+            apart.
         polygons: Write geojson and coco too.
         overwrite: Replace what is there.
         resume: Skip images whose outputs are there.
         shard: Label the I-th of N parts of the images; skips like --resume.
+        engine: What hands the images out to many processes: ray. Skips like --resume.
+        address: The Ray cluster. Default: RAY_ADDRESS, or one that is started here.
+        workers: How many processes label with --engine. Default: one for each GPU, or core.
+        batch_size: Images that a worker takes at a time, and those of a Parquet file.
         delegate: A library that runs a .tflite file, such as libedgetpu.so.1.
         model: The network of a run that was trained from one of your own.
         json: Print one JSON object and nothing else.
@@ -75,7 +87,9 @@ class PredictOptions:
         tuple[float, ...],
         Parameter(metavar="SCALE...", group=_IMAGES, consume_multiple=True, show_default=False),
     ] = (1.0,)
-    out: Annotated[Path, Parameter(metavar="FOLDER", group=OUTPUT)] = Path("predictions")
+    out: Annotated[Path, Parameter(metavar="FOLDER", group=OUTPUT, converter=_place)] = Path(
+        "predictions"
+    )
     save: Annotated[
         tuple[Kind, ...],
         Parameter(metavar="KIND...", group=OUTPUT, consume_multiple=True, show_default=False),
@@ -84,6 +98,10 @@ class PredictOptions:
     overwrite: Annotated[Flag, Parameter(group=(OUTPUT, _PRESENT))] = False
     resume: Annotated[Flag, Parameter(group=(OUTPUT, _PRESENT))] = False
     shard: Annotated[str | None, Parameter(metavar="I/N", group=OUTPUT)] = None
+    engine: Annotated[Literal["ray"] | None, Parameter(group=_JOBS)] = None
+    address: Annotated[str | None, Parameter(group=_JOBS)] = None
+    workers: Annotated[int | None, Parameter(metavar="N", group=_JOBS)] = None
+    batch_size: Annotated[int, Parameter(metavar="N", group=_JOBS)] = 32
     delegate: Delegate = None
     model: OwnNetwork = None
     json: Json = False
@@ -100,7 +118,8 @@ def predict(
     sources: Annotated[
         list[str],
         Parameter(
-            help="Images, videos, folders, quoted globs, lists (.txt), https addresses, camera:0."
+            help="Images, videos, folders, quoted globs, lists (.txt), https addresses, camera:0, "
+            "Parquet files with images, places of object stores (s3://...)."
         ),
     ],
     /,
@@ -109,6 +128,12 @@ def predict(
     file: FileOptions = FileOptions(),
 ) -> None:
     """Labels images: a label file and an overlay for each, or what --save says."""
+    from kseg.cli.engine import is_job, label_as_job
+
+    if is_job(sources, options):
+        opening = {"network": options.model, "delegate": options.delegate, **file.given()}
+        label_as_job(model, sources, options, opening, _shard(options.shard))
+        return
     outcome = Outcome()
     sources_found = _found(sources, options, outcome)
     planned = _planned(sources_found, options.saving(), outcome)
@@ -203,6 +228,7 @@ def _label_all(
 
     channels = channels_of(model[0])
     shown = progress(total=len(planned), unit="image", label="labelling") if bar else nullcontext()
+    table = ErrorTable(options.out, options.shard) if _skips(options) else None
     with shown as steps:
         for source in planned:
             try:
@@ -214,6 +240,8 @@ def _label_all(
                 if hasattr(error, "exit_code"):  # of the model or the disk, not of this image
                     raise
                 outcome.problems.append(sentence_of(source.name, error))
+                if table is not None:
+                    table.add(source.name, outcome.problems[-1])
             if steps is not None:
                 steps.update()
 

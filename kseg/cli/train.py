@@ -46,6 +46,7 @@ class TrainOptions:
         validate_every: Epochs from one evaluation to the next.
         patience: End after so many evaluations without a better score.
         class_weights: Whether rare classes weigh more (auto) or all pixels alike (none).
+        devices: Train on all, or on so many, of the GPUs, or of the CPUs that the backend shows.
         seed: The seed of everything that is random.
         recipe: Another setting of kseg.Recipe, such as color=0.1. May be repeated.
         track: Follow the training in TensorBoard (RUN/tensorboard), Weights & Biases or MLflow.
@@ -67,6 +68,7 @@ class TrainOptions:
     validate_every: Annotated[int | None, Parameter(group=_TRAINING)] = None
     patience: Annotated[int | None, Parameter(group=_TRAINING)] = None
     class_weights: Annotated[Literal["auto", "none"] | None, Parameter(group=_TRAINING)] = None
+    devices: Annotated[str, Parameter(metavar="all|N", group=_TRAINING)] = "1"
     seed: Annotated[int, Parameter(group=_TRAINING)] = 0
     recipe: Annotated[Settings, Parameter(group=_TRAINING)] = ()
     track: Annotated[Literal["tensorboard", "wandb", "mlflow"] | None, Parameter(group=_RUN)] = None
@@ -77,6 +79,9 @@ def train(
 ) -> None:
     """Trains a network into a run folder."""
     started = time.monotonic()
+    if not (options.devices == "all" or options.devices.isdecimal()):
+        raise ValueError(f"--devices must be all or a number; got {options.devices}.")
+    wanted = options.devices if options.devices == "all" else int(options.devices)
     import keras
 
     from kseg.cli.opening import warn_if_val_was_seen
@@ -98,7 +103,8 @@ def train(
     for seen in filter(None, (options.weights, options.teacher)):
         if not with_val:
             warn_if_val_was_seen(seen, images)
-    model = build(name, {**built_with, "weights": "imagenet" if start == "imagenet" else None})
+    with kseg.on_devices(wanted):
+        model = build(name, {**built_with, "weights": "imagenet" if start == "imagenet" else None})
     if source:
         copied = copy_weights(source, model)
         say_aside(f"{copied} of {len(model.weights)} weights taken over")

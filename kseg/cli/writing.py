@@ -130,6 +130,8 @@ def write_whole(folder: Path, path: Path, content: bytes, *, replace: bool) -> N
             raise ValueError(f"{folder / part} is a symbolic link, and nothing is written there.")
         (folder / part).mkdir(exist_ok=True)
     with telling_of_full_disks(path, len(content)):
+        if not replace and _write_unnamed(path, content):
+            return
         handle, temporary = tempfile.mkstemp(prefix=".kseg-", suffix=".tmp", dir=path.parent)
         try:
             with os.fdopen(handle, "wb") as file:
@@ -140,6 +142,35 @@ def write_whole(folder: Path, path: Path, content: bytes, *, replace: bool) -> N
         finally:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(temporary)
+
+
+def _write_unnamed(path: Path, content: bytes) -> bool:
+    """Writes a file that has no name before it is whole, so that a kill leaves nothing behind.
+
+    Returns:
+        Whether the system can do so; if not, nothing was done.
+
+    Raises:
+        FileExistsError: If there is one.
+    """
+    try:
+        handle = os.open(path.parent, os.O_TMPFILE | os.O_WRONLY, 0o666)
+    except (AttributeError, OSError):  # not Linux, or a disk that lacks it
+        return False
+    with open(handle, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(handle)
+        try:
+            # With src_dir_fd Python follows the link to the file, as a plain link does not.
+            os.link(f"/proc/self/fd/{handle}", path, src_dir_fd=handle)
+        except FileExistsError:
+            raise FileExistsError(
+                errno.EEXIST, "it has come while images were labelled", path
+            ) from None
+        except OSError:  # no /proc
+            return False
+    return True
 
 
 def _place(temporary: str, path: Path, replace: bool) -> None:

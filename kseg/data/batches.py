@@ -44,9 +44,12 @@ class Split(keras.utils.PyDataset):
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, Any]:
         """Returns batch `index`, counted from the start of the first epoch."""
-        images, labels = stack(
-            [self._pair(pick, index, slot) for slot, pick in enumerate(self._picks(index))]
-        )
+        return self.part(index, slice(None))
+
+    def part(self, index: int, which: slice) -> tuple[np.ndarray, Any]:
+        """Returns some images of batch `index`, as they are in the whole of it."""
+        picks = list(enumerate(self._picks(index)))[which]
+        images, labels = stack([self._pair(pick, index, slot) for slot, pick in picks])
         return images, targets_of(labels, self.things) if self.things else labels
 
     def files(self, index: int) -> list[Pair]:

@@ -47,7 +47,7 @@ def pairs_of(
         if isinstance(entry, Folders):
             found += _of_folders(root, entry, classes)
         elif isinstance(entry, list):
-            found += [_listed(*(root / part for part in parts)) for parts in entry]
+            found += [_listed(*(root / part for part in pair)) for pair in parts]
         elif not having:
             raise ValueError(f"{name} names the list {root / entry}, which does not exist.")
         else:

@@ -56,15 +56,19 @@ def read_image(path: str | Path, channels: int = 3, bits: int | None = None) -> 
     return turn(decoded.pixels, decoded.tag)
 
 
-def decode_image(path: str | Path, channels: int = 3, bits: int | None = None) -> Decoded:
+def decode_image(
+    path: str | Path, channels: int = 3, bits: int | None = None, content: bytes | None = None
+) -> Decoded:
     """Reads an image as its file stores it, without turning it and without a warning.
 
-    Arguments and errors as `read_image`.
+    Arguments and errors as `read_image`; content is what the file holds, where it was read before.
     """
     try:
-        if channels not in (1, 3, 4) and (planes := _tiff_planes(path, channels)) is not None:
-            return _from_planes(planes, bits)
-        opened = open_image(path)
+        if channels not in (1, 3, 4):
+            planes = _tiff_planes(content or read_bytes(path, limit=_LARGEST_TIFF), channels)
+            if planes is not None:
+                return _from_planes(planes, bits)
+        opened = open_image(path, content)
     except _Wrong as error:
         raise ValueError(f"{path}: {error}.") from None
     try:
@@ -223,9 +227,8 @@ def _from_pages(opened: Opened, channels: int, bits: int | None, tag: int) -> De
     return Decoded(pixels, tag, (), None)
 
 
-def _tiff_planes(path: str | Path, channels: int) -> np.ndarray | None:
+def _tiff_planes(content: bytes, channels: int) -> np.ndarray | None:
     """Returns a TIFF whose samples are the channels, (H, W, channels); None for other files."""
-    content = read_bytes(path, limit=_LARGEST_TIFF)
     if content[:4] not in (b"II*\x00", b"MM\x00*"):
         return None
     try:

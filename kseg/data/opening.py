@@ -93,17 +93,19 @@ class Opened(NamedTuple):
         return int(head[3]) if head[0] in (b"P2", b"P3", b"P5", b"P6") else 1
 
 
-def open_image(path: str | Path) -> Opened:
+def open_image(path: str | Path, content: bytes | None = None) -> Opened:
     """Reads an image file whole.
 
     Args:
         path: A file of one of FORMATS, whatever its ending.
+        content: What it holds, where it was read before.
 
     Raises:
         ValueError: If the file is missing, of another format, damaged, cut short or larger than
             MAX_PIXELS; the file is named.
     """
-    content = read_bytes(path, limit=_MAX_BYTES)
+    if content is None:
+        content = read_bytes(path, limit=_MAX_BYTES)
     try:
         return decode(content)
     except ValueError as error:

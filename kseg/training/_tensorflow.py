@@ -13,6 +13,90 @@ def enable_determinism() -> None:
 
 
 @contextlib.contextmanager
+def mirrored(devices: int | str) -> Iterator[None]:
+    """Makes variables on several devices of this host.
+
+    Args:
+        devices: How many; "all" of them.
+
+    Raises:
+        ValueError: If there are not as many.
+    """
+    kind = "GPU" if tf.config.list_physical_devices("GPU") else "CPU"
+    found = [device.name for device in tf.config.list_logical_devices(kind)]
+    count = len(found) if devices == "all" else int(devices)
+    if count > len(found):
+        raise ValueError(
+            f"devices must be at most {len(found)}, as many as there are; got {count}."
+        )
+    if count == 1:
+        yield
+        return
+    with tf.distribute.MirroredStrategy(found[:count]).scope():
+        yield
+
+
+class OfAllReplicas(keras.losses.Loss):
+    """A loss of the whole batch, which each replica computes of all logits.
+
+    A mean of the replicas' own losses would differ: they have other classes and ignored pixels.
+    """
+
+    def __init__(self, loss: keras.losses.Loss):
+        """Makes the loss."""
+        super().__init__(name=loss.name, reduction="sum")
+        self.loss = loss
+
+    def call(self, y_true, y_pred):
+        """Returns the loss of label maps and logits of this replica and the others."""
+        replica = tf.distribute.get_replica_context()
+        replicas = 1 if replica is None else replica.num_replicas_in_sync
+        if replicas > 1:
+            # Not all devices gather whole numbers; those up to 255 are exact as they are.
+            targets = replica.all_gather(tf.cast(y_true, y_pred.dtype), axis=0)
+            found = replica.all_gather(y_pred, axis=0)
+            found.set_shape([None, *y_pred.shape[1:]])  # gathering forgets it
+            y_true, y_pred = tf.cast(targets, y_true.dtype), found
+        return self.loss(y_true, y_pred) / replicas  # they are summed
+
+
+def clip_whole_gradients(optimizer: keras.optimizers.Optimizer) -> None:
+    """Makes an optimizer clip the gradients of the whole batch, not those of each replica."""
+    for each in getattr(optimizer, "optimizers", [optimizer]):
+        each._clip_gradients = _clipping(each)
+
+
+def _clipping(optimizer: keras.optimizers.Optimizer):
+    plain = optimizer._clip_gradients
+
+    def clip(grads):
+        replica = tf.distribute.get_replica_context()
+        if replica is None or replica.num_replicas_in_sync == 1:
+            return plain(grads)
+        clipped = plain(replica.all_reduce(tf.distribute.ReduceOp.SUM, list(grads)))
+        return [grad / replica.num_replicas_in_sync for grad in clipped]  # they are summed again
+
+    return clip
+
+
+@contextlib.contextmanager
+def synchronized_norms(model: keras.Model) -> Iterator[None]:
+    """Takes the statistics of batch norms over all replicas, for a while."""
+    norms = [
+        layer
+        for layer in model.layers
+        if isinstance(layer, keras.layers.BatchNormalization) and not layer.synchronized
+    ]
+    for layer in norms:
+        layer.synchronized = True
+    try:
+        yield
+    finally:
+        for layer in norms:
+            layer.synchronized = False
+
+
+@contextlib.contextmanager
 def fused_norms(model: keras.Model) -> Iterator[None]:
     """Computes the batch norms that are being trained by TensorFlow's one op, for a while.
 

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 
 from kseg.losses import LOSSES, HeatmapError, OffsetError, balanced_class_weights
+from kseg.training.devices import Spread
 from kseg.training.outputs import tells_apart
 from kseg.training.recipe import Recipe
 from kseg.training.schedule import WarmupDecay
@@ -23,6 +24,7 @@ def compile_model(model: keras.Model, recipe: Recipe, steps: int, loss: keras.lo
             ones.
     """
     total = steps * recipe.epochs
+    spread = Spread.of(model)
 
     def optimizer(rate):
         # By minutes, `kseg.training.pace.Pace` sets the rate before each step.
@@ -43,17 +45,24 @@ def compile_model(model: keras.Model, recipe: Recipe, steps: int, loss: keras.lo
 
     built_on = getattr(model, "kseg_spec", {"arguments": {}})["arguments"].get("backbone")
     backbone = "|".join(layer.name for layer in _stage(model, "c5")) if built_on else ""
-    chosen = optimizer(1)
-    if backbone and recipe.backbone_rate != 1:
-        slow = {f"(?:{backbone})/.*": optimizer(recipe.backbone_rate)}
-        chosen = keras.optimizers.MultiOptimizer(keras.optimizers.OptimizerMap(chosen, slow))
+    with spread.scope():
+        chosen = optimizer(1)
+        if backbone and recipe.backbone_rate != 1:
+            slow = {f"(?:{backbone})/.*": optimizer(recipe.backbone_rate)}
+            chosen = keras.optimizers.MultiOptimizer(keras.optimizers.OptimizerMap(chosen, slow))
     # On CPUs XLA is several times slower than TensorFlow's own kernels.
     jit = False if keras.backend.backend() == "tensorflow" else "auto"
     losses, weights = loss, None
     if tells_apart(model):
         losses, weights = losses_of_objects(recipe, loss)
-    model.compile(optimizer=chosen, loss=losses, loss_weights=weights, jit_compile=jit)
-    model.optimizer.build(model.trainable_variables)
+    if spread.what is not None and keras.backend.backend() == "tensorflow":
+        from kseg.training._tensorflow import OfAllReplicas, clip_whole_gradients
+
+        losses = keras.tree.map_structure(OfAllReplicas, losses)
+        clip_whole_gradients(chosen)
+    with spread.scope():
+        model.compile(optimizer=chosen, loss=losses, loss_weights=weights, jit_compile=jit)
+        model.optimizer.build(model.trainable_variables)
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = recipe.suited(recipe.norm_momentum, total)
@@ -114,9 +123,9 @@ def quick_norms(model: keras.Model) -> contextlib.AbstractContextManager[None]:
     """Computes batch norms the quick way, for a while, where the backend has one."""
     if keras.backend.backend() != "tensorflow":
         return contextlib.nullcontext()
-    from kseg.training._tensorflow import fused_norms
+    from kseg.training._tensorflow import fused_norms, synchronized_norms
 
-    return fused_norms(model)
+    return fused_norms(model) if Spread.of(model).what is None else synchronized_norms(model)
 
 
 def _stage(model: keras.Model, level: str) -> list[keras.layers.Layer]:

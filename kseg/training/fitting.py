@@ -17,6 +17,7 @@ from kseg.training.callbacks import Keeper, WeightAverage
 from kseg.training.checkpoints import read_checkpoint
 from kseg.training.checks import check_arguments, check_folder, check_logits
 from kseg.training.compile import compile_model, frozen, make_loss, quick_norms
+from kseg.training.devices import Spread, alone
 from kseg.training.distillation import taught
 from kseg.training.headroom import telling_of_memory
 from kseg.training.images import Stream, crop_of, trained_splits, training_split, validated
@@ -107,7 +108,8 @@ def fit(
         DiskFullError: If a checkpoint has no room.
         KeyboardInterrupt: If it was interrupted; its last step is saved.
     """
-    path = Path(run_dir)
+    spread = Spread.of(model)
+    path = spread.folder(Path(run_dir), resume)
     wishes = recipe if isinstance(recipe, Wishes) else Wishes()
     if not isinstance(recipe, Recipe):
         recipe = _settings_of(path, wishes) if resume else None
@@ -126,13 +128,15 @@ def fit(
         check_logits(model)
     report, speed = check_data(data), None  # names all bad files, before one is opened
     data = Shrinking.of(data)
-    if recipe is not None:
+    if recipe is not None or spread.processes > 1:  # hosts would measure different times
         check_recipe(model, data, asked)
     else:
-        plan = make_plan(model, data, report, wishes)
+        with spread.steps(model):
+            plan = make_plan(model, data, report, wishes)
         for line in plan.lines:
             wishes.tell(line)
         asked, speed = plan.recipe, None if teacher else plan.speed
+    spread.check(asked)
     path.mkdir(parents=True, exist_ok=True)
     with locked(path), interruptible() as interruption:
         record, earlier = begin(path, model, data, asked, (report, teacher, loss), resume)
@@ -140,6 +144,7 @@ def fit(
         made = loss_on_label_maps(loss) if loss is not None else make_loss(asked, pixels)
         job = _Job(data, asked, made, path, tuple(callbacks), interruption, wishes.started)
         with (
+            spread.training(model),
             frozen(model, asked.freeze),
             taught(model, teacher, asked.distillation),
             quick_norms(model),
@@ -197,8 +202,9 @@ def _train(model: keras.Model, job: _Job, resume: bool) -> None:
     judges = validated(data, recipe.validate_images)
 
     def score(model):
-        columns = score_columns(model, judges, recipe.size)
-        write_preview(path / "preview.png", model, data, recipe.size)
+        with alone(model):
+            columns = score_columns(model, judges, recipe.size)
+            write_preview(path / "preview.png", model, data, recipe.size)
         return columns
 
     keeper = Keeper(
@@ -230,7 +236,8 @@ def _train(model: keras.Model, job: _Job, resume: bool) -> None:
     _, _, groups = read_checkpoint(path, "best", {"average": shapes_of(model.variables)})
     assign(model.variables, groups["average"], path)
     write_curves(path / "curves.png", keeper.history)
-    write_preview(path / "preview.png", model, data, recipe.size)
+    with alone(model):
+        write_preview(path / "preview.png", model, data, recipe.size)
 
 
 def _fit(model: keras.Model, split: Split, keeper: Keeper, job: _Job, *, to: int) -> None:
@@ -239,7 +246,12 @@ def _fit(model: keras.Model, split: Split, keeper: Keeper, job: _Job, *, to: int
     What is left of an epoch that was stopped in its middle is an epoch of its own to Keras.
     """
     model.fit(
-        Stream(split, keeper.steps_done, job.recipe.workers),
+        Stream(
+            split,
+            keeper.steps_done,
+            job.recipe.workers,
+            Spread.of(model).part(job.recipe.batch_size),
+        ),
         initial_epoch=len(keeper.history),
         epochs=to,
         steps_per_epoch=keeper.length[1] - keeper.batch,

@@ -47,16 +47,17 @@ class Stream(keras.utils.PyDataset):
     With an end, Keras would start each epoch at number 0, and with the same variations.
     """
 
-    def __init__(self, split: Split, start: int, workers: int):
+    def __init__(self, split: Split, start: int, workers: int, part: slice = slice(None)):
         """Makes the stream.
 
         Args:
             split: The images.
             start: Number of the first batch.
             workers: Threads that prepare batches.
+            part: Which images of each batch.
         """
         super().__init__(workers=workers)
-        self.split, self.start = split, start
+        self.split, self.start, self.part = split, start, part
 
     @property
     def num_batches(self):
@@ -65,7 +66,9 @@ class Stream(keras.utils.PyDataset):
 
     def __getitem__(self, index):
         """Returns batch `index`, counted from the start."""
-        return self.split[self.start + index]
+        if self.part == slice(None):
+            return self.split[self.start + index]
+        return self.split.part(self.start + index, self.part)
 
 
 def largest_of(data: Data, size: tuple[int, int] | None) -> tuple[int, int]:

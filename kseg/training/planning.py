@@ -12,6 +12,7 @@ from kseg.data import Data, DataReport, check_data
 from kseg.training import choices
 from kseg.training.checks import check_arguments, check_sizes
 from kseg.training.compile import frozen, make_loss, quick_norms
+from kseg.training.devices import Spread
 from kseg.training.facts import Facts, facts_of
 from kseg.training.headroom import available_bytes, check_memory, read_well, training_bytes
 from kseg.training.images import crop_of, largest_of, trained_splits
@@ -153,7 +154,8 @@ def _fit_machine(model, data, facts: Facts, recipe: Recipe, given, pixels: int) 
         bytes_of = [training_bytes(model, sides, 2**power) for power in range(4)]
         room = None if free is None else int(_MEMORY_SHARE * free)
         batch = choices.batch_size_for(facts.counts[0], bytes_of, room)
-        recipe = replace(recipe, batch_size=batch)
+        share = Spread.of(model).replicas  # a batch is divided among devices
+        recipe = replace(recipe, batch_size=batch + -batch % share)
     return recipe
 
 

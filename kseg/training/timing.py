@@ -10,6 +10,7 @@ from kseg.inference import predict
 from kseg.instances import predict_instances
 from kseg.training.callbacks import read, write
 from kseg.training.compile import compile_model
+from kseg.training.devices import alone
 from kseg.training.images import Stream, training_split
 from kseg.training.outputs import tells_apart
 from kseg.training.pace import Speed
@@ -42,13 +43,14 @@ def measure(model: keras.Model, data: Data, recipe: Recipe, loss: keras.losses.L
     write(model.variables, before)
     images = []
     for pair in () if recipe.with_val else data.files("val")[:_TIMED_IMAGES]:
-        begin = time.monotonic()
-        image = np.asarray(data.read(pair)[0])
-        if tells_apart(model):
-            predict_instances(model, image, things=data.things, size=recipe.size)
-        else:
-            predict(model, image, size=recipe.size)
-        images.append(time.monotonic() - begin)
+        with alone(model):
+            begin = time.monotonic()
+            image = np.asarray(data.read(pair)[0])
+            if tells_apart(model):
+                predict_instances(model, image, things=data.things, size=recipe.size)
+            else:
+                predict(model, image, size=recipe.size)
+            images.append(time.monotonic() - begin)
     return Speed(clock.step_seconds(), min(images, default=0.0))
 
 

@@ -229,7 +229,7 @@ def test_an_image_that_is_shrunk_a_lot_is_said_once(model, folder, capsys):
 
 
 def test_a_large_image_for_a_model_without_a_size_is_shrunk(model, folder, monkeypatch):
-    monkeypatch.setattr("kseg.cli.outcome._MOST_PIXELS", 150)
+    monkeypatch.setattr("kseg.labelling.labeller.MOST_PIXELS", 150)
     seen = []
     monkeypatch.setattr(
         "kseg.predict", lambda m, i, *, size, **_: seen.append(size) or np.zeros((20, 30), "uint8")
@@ -242,7 +242,9 @@ def test_a_write_that_fails_leaves_nothing(model, folder, monkeypatch, capsys):
     def full(path):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("kseg.cli.writing.sync", full)
+    monkeypatch.setattr("os.fsync", full)
+    assert main(["predict", "m", "in"]) == 5
+    monkeypatch.setattr("kseg.cli.writing._write_unnamed", lambda *_: False)
     assert main(["predict", "m", "in"]) == 5
     assert os.listdir("predictions") == [] and "1.labels.png" in capsys.readouterr().err
 

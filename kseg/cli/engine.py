@@ -1,0 +1,109 @@
+"""`kseg predict` as a job: by an engine, from Parquet or an object store, or into one."""
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kseg.cli.error_table import ErrorTable
+from kseg.cli.outcome import Outcome, report
+
+if TYPE_CHECKING:
+    from kseg.cli.predict import PredictOptions
+    from kseg.labelling.jobs import Done, Piece, Work
+
+
+def is_job(sources: Sequence[str], options: "PredictOptions") -> bool:
+    """Returns whether a command line wants more than files into files by this process."""
+    from kseg.labelling.stores import is_address
+
+    if options.engine is None and (options.address or options.workers):
+        raise ValueError("--address and --workers are for --engine ray.")
+    far = [word for word in sources if is_address(word) or word.lower().endswith(".parquet")]
+    return bool(options.engine or far or is_address(str(options.out)) or "parquet" in options.save)
+
+
+def label_as_job(
+    model: str,
+    sources: Sequence[str],
+    options: "PredictOptions",
+    opening: dict[str, Any],
+    part: tuple[int, int],
+) -> None:
+    """Labels images in batches; what is done is skipped, and what is bad goes into a table.
+
+    Args:
+        model: What the command names.
+        sources: Likewise.
+        options: Likewise; --resume is meant.
+        opening: How the model is opened, as for `kseg.Labeller`.
+        part: (which part of the images, of how many).
+
+    Raises:
+        ValueError: If anything could not be labelled; the rest is done.
+    """
+    from kseg.labelling import Labeller
+    from kseg.labelling.jobs import PARQUET, Work, find_pieces
+    from kseg.labelling.stores import Store, is_address, pyarrow
+    from kseg.progress import progress
+
+    pyarrow()
+    if PARQUET in options.save and len(options.save) > 1:
+        raise ValueError("--save parquet holds the label maps, and goes without other kinds.")
+    if options.batch_size < 1 or (options.workers or 1) < 1:
+        raise ValueError("--batch-size and --workers must be at least 1.")
+    out = options.out if is_address(str(options.out)) else options.out.absolute()
+    labeller = Labeller(
+        str(Path(model).absolute()) if Path(model).exists() else model,
+        size=options.size,
+        native=options.native,
+        flip=options.flip,
+        scales=options.scales,
+        opened_with=opening,
+    )
+    work = Work(labeller, Store(str(out)), options.save, options.overwrite)
+    leave_out = None if is_address(str(out)) else out
+    pieces, problems = find_pieces(sources, recursive=options.recursive, leave_out=leave_out)
+    outcome = Outcome(problems=list(problems))
+    mine = pieces[part[0] - 1 :: part[1]]
+    if options.overwrite:
+        work.clear()
+    left = work.left(mine)
+    outcome.skipped = len(mine) - len(left)
+    table = ErrorTable(out, options.shard)
+    shown = sys.stderr.isatty() and not options.json
+    with (
+        closing(table),
+        progress(total=len(left), unit="image", label="labelling", shown=shown) as bar,
+    ):
+        if left:
+            labeller.opened()  # a model that is missing ends it here, not in every worker
+        for done in _through(left, work, options):
+            bar.update()
+            if done.skipped:
+                outcome.skipped += 1
+            elif done.error:
+                outcome.problems.append(done.error)
+                table.add(done.name, done.error)
+            else:
+                outcome.labelled += 1
+    report(outcome, out, options.json)
+
+
+def _through(left: "Sequence[Piece]", work: "Work", options: "PredictOptions") -> "Iterator[Done]":
+    from kseg.labelling.jobs import batches_of
+
+    if options.engine is None or not left:
+        for batch in batches_of(left, options.batch_size):
+            yield from work(batch)
+        return
+    from kseg.labelling.ray_engine import label_on_ray
+
+    yield from label_on_ray(
+        left,
+        work,
+        address=options.address,
+        workers=options.workers,
+        batch_size=options.batch_size,
+    )

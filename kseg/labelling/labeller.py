@@ -1,0 +1,235 @@
+"""A model that goes to other processes and labels batches there."""
+
+import io
+import os
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+from PIL import Image
+
+from kseg.classes import Classes
+from kseg.data.files import decode_image, read_image, turn
+from kseg.inference import predict
+from kseg.seeing import Segmenter, channels_of, input_size, working_size
+from kseg.web_images import read_from_web
+
+MOST_PIXELS = 1 << 22  # of an image that a network without a working size sees
+_Opened = tuple[Any, Classes | None, tuple[int, int] | None]
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """What came of an image.
+
+    Attributes:
+        labels: The label map, uint8 (H, W); None for an image that could not be labelled.
+        error: A sentence that says why it could not; None for the others.
+    """
+
+    labels: np.ndarray | None
+    error: str | None
+
+
+class Labeller:
+    """Labels batches of images; an engine such as Ray, Spark or Beam sends it to its workers.
+
+    It can be pickled at any time. The model is loaded when the first batch comes, once in each
+    process, and stays there.
+
+    Example:
+        `ray.data.read_images(folder).map_batches(kseg.Labeller("runs/street"), batch_size=32)`
+    """
+
+    def __init__(
+        self,
+        model: str | Path | Segmenter,
+        *,
+        column: str = "image",
+        png: bool = False,
+        size: tuple[int, int] | None = None,
+        native: bool = False,
+        flip: bool = False,
+        scales: Sequence[float] = (1.0,),
+        opened_with: Mapping[str, Any] | None = None,
+    ):
+        """Makes the labeller, without loading anything.
+
+        Args:
+            model: A run folder, a .tflite or .keras file, the name of a trained model, or what
+                `kseg.predict` takes; that must be picklable, as a keras.Model is.
+            column: Where a batch is a dict, the key of its images.
+            png: Whether the label maps of a dict are the bytes of gray PNG files, in place of
+                arrays. Rows of bytes can be stored anywhere, whatever the sizes of the images.
+            size: As for `kseg.predict`, like the three that follow.
+            native: Whether images are labelled at their own size in tiles.
+            flip: Whether the mirror image is looked at too.
+            scales: How many times as large as the working size the model sees the image.
+            opened_with: Options of `kseg predict` that say how a file is opened: `network`,
+                `delegate`, `normalization`, `output` and `kernels`.
+        """
+        self.model = model if callable(model) else str(model)
+        self.column, self.png, self.size = column, png, size
+        self.native, self.flip, self.scales = native, flip, tuple(scales)
+        self.opened_with = dict(opened_with or {})
+        if callable(model) and size is None:
+            self.size = working_size(model)  # a pickled keras.Model forgets it
+        self._forget()
+
+    def _forget(self) -> None:
+        self._opened: _Opened | None = None
+        self._process = 0
+        self._lock = threading.Lock()  # a .tflite file has one process, which does one at a time
+
+    def __getstate__(self) -> dict[str, Any]:
+        hidden = ("_opened", "_process", "_lock")
+        return {name: value for name, value in vars(self).items() if name not in hidden}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._forget()
+
+    @overload
+    def __call__(self, batch: Mapping[str, Any]) -> dict[str, Any]: ...
+
+    @overload
+    def __call__(self, batch: Sequence[Any] | np.ndarray) -> list[Labelled]: ...
+
+    def __call__(self, batch):
+        """Labels the images of a batch.
+
+        An image that cannot be read or labelled stops nothing.
+
+        Args:
+            batch: Images: arrays (H, W, channels), 0..255, the bytes of image files, or their
+                paths or https addresses. Or a dict that has them under `column`, beside others.
+
+        Returns:
+            Of a sequence, a `Labelled` for each image. Of a dict, the same dict with two keys
+            more. "labels" are the label maps: an array uint8 (N, H, W) where all have one size,
+            else an array of N arrays, or of bytes for `png`; what could not be labelled has a map
+            without pixels, or no bytes. "error" are sentences, empty for what was labelled.
+
+        Raises:
+            ValueError: If there is no such model, or a dict has no such column.
+        """
+        if not isinstance(batch, Mapping):
+            return [self.label(image) for image in batch]
+        if self.column not in batch:
+            raise ValueError(
+                f"The batch has no column {self.column!r}; it has {', '.join(map(str, batch))}. "
+                "Name the one with the images: kseg.Labeller(model, column=...)."
+            )
+        done = [self.label(image) for image in batch[self.column]]
+        labels = [png_of(row.labels) if self.png else _map_of(row.labels) for row in done]
+        errors = np.array([row.error or "" for row in done], object)
+        return {**batch, "labels": _column(labels), "error": errors}
+
+    def label(self, image: Any, name: str = "the image") -> Labelled:
+        """Labels one image.
+
+        Args:
+            image: As in a batch.
+            name: What an error calls it.
+        """
+        model, _, _ = self.opened()
+        try:
+            pixels = self.read(image, name)
+            with self._lock:
+                return Labelled(self._labels(model, pixels), None)
+        except (ValueError, OSError) as error:
+            if hasattr(error, "exit_code"):  # of the model or the machine, not of this image
+                raise
+            return Labelled(None, str(error))
+
+    def read(self, image: Any, name: str = "the image") -> np.ndarray:
+        """Returns an image of a batch as an array, with the channels that the model takes.
+
+        Raises:
+            ValueError: If it cannot be read.
+        """
+        channels = channels_of(self.opened()[0])
+        if isinstance(image, Mapping):  # as Hugging Face's data sets hold images
+            image = image.get("bytes") or image.get("path")
+        if isinstance(image, bytes | bytearray | memoryview):
+            decoded = decode_image(name, channels, content=bytes(image))
+            return turn(decoded.pixels, decoded.tag)
+        if isinstance(image, str | Path):
+            if str(image).lower().startswith(("https://", "http://")):
+                return read_from_web(str(image), channels)
+            return read_image(image, channels)
+        if not isinstance(image, np.ndarray):
+            raise ValueError(
+                f"{name} must be an array, the bytes of an image file or its path; got "
+                f"{type(image).__name__}."
+            )
+        return image
+
+    def opened(self) -> _Opened:
+        """Returns (model, its classes or None, working size or None), loaded when first asked for.
+
+        Raises:
+            ValueError: If there is no such model.
+        """
+        with self._lock:
+            if self._opened is None or self._process != os.getpid():  # a fork shares no model
+                self._opened, self._process = self._open(), os.getpid()
+            return self._opened
+
+    def _open(self) -> _Opened:
+        if not isinstance(self.model, str):
+            return self.model, None, None
+        from kseg.cli.loading import find_model
+
+        return find_model(self.model, **self.opened_with)
+
+    def _labels(self, model: Segmenter, image: np.ndarray) -> np.ndarray:
+        size = self.size or (self._opened[2] if self._opened else None)
+        if not self.native:
+            size = size_seen(model, size, (image.shape[0], image.shape[1]))
+        options: dict[str, Any] = {"flip": self.flip, "scales": self.scales}
+        return predict(model, image, size=None if self.native else size, **options)
+
+
+def size_seen(
+    model: Segmenter, size: tuple[int, int] | None, own: tuple[int, int]
+) -> tuple[int, int] | None:
+    """Returns the size that an image is fitted into, None for its own.
+
+    Args:
+        model: As for `kseg.predict`.
+        size: The working size; None takes the model's. Where neither has one and the model takes
+            any size, an image of over 4 megapixels is made smaller.
+        own: (height, width) of the image.
+    """
+    size = size or working_size(model)
+    if size is None and input_size(model) is None and own[0] * own[1] > MOST_PIXELS:
+        shrink = (MOST_PIXELS / (own[0] * own[1])) ** 0.5
+        return int(own[0] * shrink), int(own[1] * shrink)
+    return size
+
+
+def png_of(labels: np.ndarray | None) -> bytes:
+    """Returns a label map as a gray PNG file; no bytes for None."""
+    if labels is None:
+        return b""
+    content = io.BytesIO()
+    Image.fromarray(labels).save(content, "PNG")
+    return content.getvalue()
+
+
+def _map_of(labels: np.ndarray | None) -> np.ndarray:
+    return np.zeros((0, 0), "uint8") if labels is None else labels
+
+
+def _column(values: list[Any]) -> np.ndarray:
+    """Returns rows as an array; rows of different sizes as an array of arrays."""
+    if values and not isinstance(values[0], bytes) and len({v.shape for v in values}) == 1:
+        return np.stack(values)
+    column = np.empty(len(values), object)
+    for index, value in enumerate(values):
+        column[index] = value
+    return column

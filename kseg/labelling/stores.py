@@ -1,0 +1,222 @@
+"""Where images lie and outputs go: folders, and object stores that pyarrow reads."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kseg.safe_files import read_bytes
+
+_ADDRESS = re.compile(r"(?!https?://)[a-z][a-z0-9+.-]+://", re.IGNORECASE)
+_LARGEST = 1 << 30  # bytes of an image
+
+
+def is_address(word: str) -> bool:
+    """Returns whether a word names a place of an object store, such as s3://bucket/folder."""
+    return bool(_ADDRESS.match(word))
+
+
+def pyarrow() -> Any:
+    """Returns the package pyarrow, with the parts that are used.
+
+    Raises:
+        ImportError: If it is not installed.
+    """
+    try:
+        import pyarrow
+        import pyarrow.fs
+        import pyarrow.parquet
+    except ImportError as error:
+        raise ImportError(
+            "Parquet files and object stores need pyarrow: pip install 'kseg[ray]'."
+        ) from error
+    return pyarrow
+
+
+@dataclass(frozen=True)
+class Store:
+    """A folder, or a place of an object store.
+
+    Attributes:
+        root: The folder, or an address such as s3://bucket/folder.
+    """
+
+    root: str
+
+    def full(self, name: str) -> str:
+        """Returns the path or address of a file in it."""
+        return f"{self.root.rstrip('/')}/{name}" if name else self.root
+
+    def files(self) -> list[str]:
+        """Returns the names of all files in it and below, sorted; none where it does not exist.
+
+        Raises:
+            ValueError: If the store does not answer.
+        """
+        fs, path = _opened(self.root)
+        selector = pyarrow().fs.FileSelector(path, recursive=True, allow_not_found=True)
+        with _said(self.root):
+            found = fs.get_file_info(selector)
+        start = len(path.rstrip("/")) + 1
+        return sorted(entry.path[start:] for entry in found if entry.is_file)
+
+    def is_file(self) -> bool:
+        """Returns whether the address is that of a file."""
+        fs, path = _opened(self.root)
+        with _said(self.root):
+            return bool(fs.get_file_info(path).is_file)
+
+    def exists(self, name: str) -> bool:
+        """Returns whether there is a file of this name."""
+        return Store(self.full(name)).is_file()
+
+    def remove(self, name: str) -> None:
+        """Removes a file."""
+        fs, path = _opened(self.full(name))
+        with _said(self.full(name)):
+            fs.delete_file(path)
+
+    def write(self, name: str, content: bytes, *, replace: bool) -> None:
+        """Writes a file, which is there whole or not at all.
+
+        Raises:
+            FileExistsError: If there is one in a folder and it is not to be replaced.
+            ValueError: If it cannot be written.
+        """
+        if not is_address(self.root):
+            from kseg.cli.writing import write_whole
+
+            write_whole(Path(self.root), Path(self.root) / name, content, replace=replace)
+            return
+        fs, path = _opened(self.full(name))
+        with _said(self.full(name)):
+            if fs.type_name == "local":  # file://, where a kill would leave a part
+                write_local(path, content, replace)
+                return
+            with fs.open_output_stream(path) as stream:  # an object appears when it is closed
+                stream.write(content)
+
+
+def write_local(path: str, content: bytes, replace: bool) -> None:
+    """Writes a file of this computer whole or not at all."""
+    from kseg.cli.writing import write_whole
+
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    write_whole(Path(path).parent, Path(path), content, replace=replace)
+
+
+def read_any(name: str) -> bytes:
+    """Returns what the file of a path or an address holds.
+
+    Raises:
+        ValueError: If it cannot be read.
+    """
+    if not is_address(name):
+        return read_bytes(name, limit=_LARGEST)
+    fs, path = _opened(name)
+    with _said(name), fs.open_input_file(path) as file:
+        if file.size() > _LARGEST:
+            raise ValueError(f"{name} has {file.size():,} bytes, over the limit of {_LARGEST:,}.")
+        return file.read()
+
+
+def parquet_rows(name: str) -> tuple[int, str]:
+    """Returns how many rows a Parquet file has, and the column of its images.
+
+    A column of images holds bytes, or, as Hugging Face's data sets have it, "bytes" and "path".
+
+    Raises:
+        ValueError: If it cannot be read, or it is not plain which column has the images.
+    """
+    pa = pyarrow()
+    with _opened_parquet(name) as file:
+        schema = file.schema_arrow
+        found = [field.name for field in schema if _holds_images(pa, field.type)]
+        if len(found) > 1:
+            found = [column for column in found if column in ("image", "bytes")] or found
+        if len(found) != 1:
+            many = f"several: {', '.join(found)}" if found else "none"
+            raise ValueError(
+                f"{name} must have one column of bytes with its images; it has {many}. Call the "
+                "one with the images image."
+            )
+        return file.metadata.num_rows, found[0]
+
+
+class RowReader:
+    """Reads rows of Parquet files; the last group of rows stays, as batches follow each other."""
+
+    def __init__(self) -> None:
+        """Makes the reader."""
+        self._key: tuple[str, int] | None = None
+        self._group: Any = None
+
+    def __reduce__(self) -> tuple[Any, tuple[()]]:
+        return RowReader, ()  # what was read stays where it is
+
+    def row(self, name: str, number: int) -> dict[str, Any]:
+        """Returns a row of a file as a dict.
+
+        Raises:
+            ValueError: If it cannot be read.
+        """
+        if self._key is None or self._key[0] != name or not self._first <= number < self._last:
+            self._read(name, number)
+        return self._group.slice(number - self._first, 1).to_pylist()[0]
+
+    def _read(self, name: str, number: int) -> None:
+        with _opened_parquet(name) as file:
+            last = 0
+            for group in range(file.metadata.num_row_groups):
+                first, last = last, last + file.metadata.row_group(group).num_rows
+                if number < last:
+                    self._group, self._key = file.read_row_group(group), (name, group)
+                    self._first, self._last = first, last
+                    return
+        raise ValueError(f"{name} has no row {number}.")
+
+
+def column_of(name: str, column: str) -> Iterator[str]:
+    """Yields the texts of a column of a Parquet file."""
+    with _opened_parquet(name) as file:
+        for batch in file.iter_batches(columns=[column]):
+            yield from batch.column(0).to_pylist()
+
+
+def _holds_images(pa: Any, kind: Any) -> bool:
+    if pa.types.is_struct(kind):
+        return any(kind.field(index).name == "bytes" for index in range(kind.num_fields))
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+
+
+def _opened(name: str) -> tuple[Any, str]:
+    """Returns pyarrow's file system and the path in it."""
+    fs = pyarrow().fs
+    if not is_address(name):
+        return fs.LocalFileSystem(), name
+    with _said(name):
+        return fs.FileSystem.from_uri(name)
+
+
+def _opened_parquet(name: str) -> Any:
+    fs, path = _opened(name)
+    with _said(name):
+        return pyarrow().parquet.ParquetFile(fs.open_input_file(path))
+
+
+class _said:  # noqa: N801
+    """Names the file in what pyarrow says is wrong with it."""
+
+    def __init__(self, name: str):
+        self.name = name
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: Any, error: Any, _: Any) -> None:
+        if isinstance(error, OSError | ValueError) and not hasattr(error, "exit_code"):
+            if isinstance(error, FileExistsError) or self.name in str(error):
+                return
+            why = " ".join(str(error).split())[:300]
+            raise ValueError(f"{self.name} cannot be used: {why.rstrip('.')}.") from None

@@ -27,7 +27,7 @@ _WORTHWHILE = 3  # times the pixels that are needed; images of fewer are read as
 _MOST = 4 << 30  # bytes on the disk, which is a few thousand images
 
 
-class Store:
+class ScratchFile:
     """Arrays in a file without a name; threads may use it at once."""
 
     def __init__(self, most: int = _MOST):
@@ -81,7 +81,7 @@ class Shrinking(Data):
         box: (height, width) that images are fitted into; None reads them as they are.
     """
 
-    store: Store = field(default_factory=Store, repr=False, compare=False)
+    store: ScratchFile = field(default_factory=ScratchFile, repr=False, compare=False)
     box: tuple[int, int] | None = None
 
     @classmethod

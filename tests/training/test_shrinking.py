@@ -10,7 +10,7 @@ from PIL import Image
 import kseg
 from kseg.data import dataset
 from kseg.training.images import training_split
-from kseg.training.shrinking import Shrinking, Store
+from kseg.training.shrinking import Shrinking, ScratchFile
 
 _RECIPE = kseg.Recipe(size=(48, 64), crop=(64, 64), batch_size=2, epochs=4, deterministic=True)
 
@@ -95,7 +95,7 @@ def test_without_room_the_bits_are_the_same(large, decoded, monkeypatch):
 
 
 def test_store_holds_no_more_than_it_may():
-    store = Store(most=100)
+    store = ScratchFile(most=100)
     arrays = [np.full((6, 5), value, "uint8") for value in range(4)]
     for key, array in enumerate(arrays):
         store.put(key, array)

@@ -43,7 +43,7 @@ def zoo() -> list[WebModel]:
         WebModel(
             path=Path(str(packaged(str(record.int8_file), str(record.int8_sha256)))),
             classes=record.classes,
-            working_size=record.size,
+            working_size=record.working_size,
             title=name,
             licence=record.licence,
         )

@@ -55,7 +55,7 @@ def open_model(
                 f"--{option} out."
             )
     if (record := find_trained(name)) is not None:
-        return kseg.load(name), record.classes, record.size
+        return kseg.load(name), record.classes, record.working_size
     if Path(name).suffix == ".tflite":
         from export import load_tflite
 

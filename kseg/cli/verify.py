@@ -146,7 +146,7 @@ def _asked(name: str, options: VerifyOptions) -> _Asked:
         classes, size = file_facts(path, opened)
         channels, input_size = opened.channels, opened.input_size
     if record is not None:
-        classes, size = record.classes, record.size
+        classes, size = record.classes, record.working_size
     if options.data is None:
         images = stand_ins(size or input_size, channels, options.count)
         return _Asked(Subject(path, images, size, classes, given), None, None, None)

@@ -30,7 +30,7 @@ class TrainedRecord:
         sha256: Hash of that file.
         classes: Names and colours of the classes.
         input_range: Images that the network takes; it scales them itself.
-        size: (height, width) of the images that the network works at.
+        size: (height, width) of the images that the network works at, and of the input of int8_file.
         mean_iou: Score on the data set's validation images of the weights that `commands` made,
             which were not trained on those images.
         iou_per_class: The same score for each class, name to IoU.
@@ -47,6 +47,10 @@ class TrainedRecord:
         final_int8_mean_iou: Like final_mean_iou, measured with int8_file.
         test: Score of int8_file on the data set's test images, as {"mean_iou": 0..1, "note": who
             graded it and how}; None where nobody has.
+        native: Whether the network works at the images' own size, and size is int8_file's alone.
+        things: Ids of the classes whose objects it tells apart.
+        instances: Its other scores where it does, {"float": {...}, "int8": {...}}, each with "pq",
+            "ap" and "tp_over_all", as `kseg.instances.PanopticScores` has them.
     """
 
     builder: str
@@ -68,6 +72,14 @@ class TrainedRecord:
     int8_mean_iou: float | None = None
     final_int8_mean_iou: float | None = None
     test: dict[str, Any] | None = None
+    native: bool = False
+    things: tuple[int, ...] = ()
+    instances: dict[str, Any] | None = None
+
+    @property
+    def working_size(self) -> tuple[int, int] | None:
+        """The (height, width) that images are fitted into; None where they keep their own."""
+        return None if self.native else self.size
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -78,7 +90,8 @@ class TrainedRecord:
 def _read_record(file: Traversable) -> TrainedRecord:
     facts = json.loads(file.read_text(encoding="utf-8"))
     facts["classes"] = Classes.from_json(facts["classes"])
-    facts["size"], facts["commands"] = tuple(facts["size"]), tuple(facts["commands"])
+    for name in ("size", "commands", "things"):
+        facts[name] = tuple(facts.get(name, ()))
     return TrainedRecord(**facts)
 
 
@@ -119,7 +132,9 @@ def load_trained_weights(model: keras.Model, data: str) -> None:
         )
     with resources.as_file(packaged(record.file, record.sha256)) as path:
         load_weights_npz(model, path)
-    model.kseg_size = record.size  # the scale at which kseg.predict and kseg.evaluate use it
+    model.kseg_size = record.working_size  # what kseg.predict and kseg.evaluate use it at
+    if record.things:
+        model.kseg_things = record.things
 
 
 def copy_weights(source: keras.Model, target: keras.Model) -> int:

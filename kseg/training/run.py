@@ -98,9 +98,7 @@ def load(
     if checkpoint not in ("best", "last"):
         raise ValueError(f"checkpoint must be best or last; got {checkpoint!r}.")
     if (trained := find_trained(str(run))) is not None:
-        model = build(trained.builder, {**trained.arguments, "weights": trained.data})
-        model.kseg_size = trained.size
-        return model
+        return build(trained.builder, {**trained.arguments, "weights": trained.data})
     run = run if isinstance(run, Run) else open_run(run)
     if model is None:
         spec = run.record["spec"]

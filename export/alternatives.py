@@ -5,7 +5,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import keras
-import numpy as np
 
 from export.devices.placement import place
 from export.errors import GateError
@@ -20,7 +19,8 @@ from export.proof.describing import Choice
 from export.proof.judging import Candidate
 from export.targets import HEADS
 from export.tflite.benchmark import benchmark
-from export.tflite.runtime import load_tflite
+from export.tflite.need import bytes_of
+from export.tflite.reader import read_model
 from kseg.analysis.graph import trace
 
 _DRAFT_IMAGES = 2  # a draft is timed, not looked at
@@ -71,7 +71,7 @@ def _choice(
         placed = place(path, candidate.target, path.parent, with_compiler=False)
     except GateError:  # its compiler refuses this one
         placed = None
-    with load_tflite(path) as file:
-        nbytes = int(np.prod(file.output.shape)) * np.dtype(file.output.dtype).itemsize
+    graph = read_model(path)  # a draft has no names by which its outputs could be read
+    nbytes = sum(bytes_of(graph.tensors[tensor]) for tensor in graph.outputs)
     off_device = placed.off_device if placed else None
     return Choice(head, stride, nbytes, timed["median_ms"], timed["ratio"], off_device)

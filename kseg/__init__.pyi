@@ -7,6 +7,7 @@ from .data import Data as Data
 from .data import load_data as load_data
 from .inference import predict as predict
 from .instances import Instances as Instances
+from .instances import draw_instances as draw_instances
 from .instances import evaluate_instances as evaluate_instances
 from .instances import predict_instances as predict_instances
 from .metrics import Scores as Scores

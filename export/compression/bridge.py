@@ -56,11 +56,13 @@ class Network:
         nodes: The calls.
         shape: The shape of the image, (H, W, channels).
         outputs: Numbers of the tensors that the network returns.
+        names: What it calls them; empty where it does not return a dict.
     """
 
     nodes: tuple[Node, ...]
     shape: tuple[int, ...]
     outputs: tuple[int, ...]
+    names: tuple[str, ...] = ()
 
     def uses(self) -> Counter:
         """Returns how often each tensor is taken, by a node or as an output."""
@@ -114,7 +116,8 @@ def check_equal(model: keras.Model, made: Callable[[np.ndarray], Any], images: n
     Raises:
         GateError: If an output differs by more than 1e-4 of its largest value.
     """
-    pairs = zip(_list(model(images, training=False)), _list(made(images)), strict=True)
+    both = (keras.tree.flatten(each) for each in (model(images, training=False), made(images)))
+    pairs = zip(*both, strict=True)
     for expected, got in ((np.asarray(a), np.asarray(b)) for a, b in pairs):
         share = difference(expected, got)
         if not share <= tolerance(model):
@@ -155,7 +158,7 @@ def read_graph(model: keras.Model, input_size: tuple[int, int]) -> Network:
             taken = (made,)
         numbers[step.outputs[0]] = taken[0]  # for a layer without parts, its first input
     outputs = tuple(numbers[index] for index in graph.outputs)
-    return Network(tuple(nodes), graph.shapes[graph.image][1:], outputs)
+    return Network(tuple(nodes), graph.shapes[graph.image][1:], outputs, graph.names)
 
 
 def _translate(step: Step, shapes: list[tuple[int, ...]]) -> list[Part]:
@@ -244,8 +247,6 @@ def build(
             layers[node.name] = wrap(node, layer)
         tensors[node.output] = layers[node.name](inputs)
     outputs = [tensors[number] for number in graph.outputs]
+    if graph.names:
+        return tf_keras.Model(image, dict(zip(graph.names, outputs, strict=True)))
     return tf_keras.Model(image, outputs if len(outputs) > 1 else outputs[0])
-
-
-def _list(value: Any) -> list[Any]:
-    return list(value) if isinstance(value, list | tuple) else [value]

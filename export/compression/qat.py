@@ -23,7 +23,7 @@ import tf_keras
 from tqdm import tqdm
 
 from export.compression.bridge import read_graph
-from export.compression.qat_graph import Emulation
+from export.compression.emulation import Emulation
 from export.compression.qat_state import State, unpack
 from export.conversion import compared_on, room_for
 from export.errors import TrainingProcessError
@@ -40,12 +40,13 @@ from export.proof.verification import verify
 from export.proof.workshop import workshop
 from export.proof.writing import write
 from export.recipes import INT8
-from export.refusals import check_backend, check_options, check_request
+from export.refusals import check_backend, check_options, check_request, things_for
 from export.targets import TARGETS
 from export.tflite.runtime import load_tflite
 from kseg.analysis.graph import trace
 from kseg.data import Data, check_data
 from kseg.training import Recipe
+from kseg.training.scoring import score_of
 
 KEPT = ("sparsity", "clusters")
 # with_val: the best epoch is chosen by the validation images.
@@ -60,15 +61,17 @@ class QuantizedModel:
         model: The float network that it came from, unchanged.
         state: Trained weights and ranges.
         mean_iou_float: Mean IoU of the float network on the split "val".
+        pq_float: Its panoptic quality; None where no objects are told apart.
         history: A row for each epoch: "epoch", "loss", "seconds" of its steps and, where it was
-            scored, "mean_iou" of the rounded network. Epoch 0 is before training, with calibrated
-            ranges.
+            scored, "mean_iou" (and "pq") of the rounded network. Epoch 0 is before training, with
+            calibrated ranges.
     """
 
     model: keras.Model
     state: State = field(repr=False)
     mean_iou_float: float
     history: list[dict[str, Any]] = field(repr=False)
+    pq_float: float | None = None
 
     def at(self, input_size: tuple[int, int]) -> Emulation:
         """Returns the rounded network at a size, a callable for `kseg.evaluate` and `predict`.
@@ -118,17 +121,21 @@ class QuantizedModel:
                 max(stride, original.stride),
                 emulation.scaling,
                 validation.classes if validation is not None else options.classes,
+                things=things_for(self.model, validation, options),
             )
             put(candidate, content, options.working_size)
             advice = "Train for more epochs."
             judgement = judge(candidate, original, images, options, advice=advice)
             with load_tflite(candidate.path) as file:
-                found = verify(file, emulation, images, size=options.working_size)
+                seen, things = options.working_size, candidate.things
+                found = verify(file, emulation, images, size=seen, things=things)
             training = {
                 "agreement": found.agreement,
                 "history": self.history,
                 "mean_iou_float": self.mean_iou_float,
             }
+            if self.pq_float is not None:
+                training["pq_float"] = self.pq_float
             explanation = Explanation(training=training)
             report = describe(candidate, judgement, options, path.name, self.model, explanation)
             return write(report, path)
@@ -177,11 +184,13 @@ def quantization_aware(
     """Trains a trained network on while its numbers are rounded as in an int8 file.
 
     Batch norms are folded first and stay as they are. Ranges are calibrated before the first
-    step. The epoch with the best mean IoU on "val" is kept, the calibrated start included.
+    step. The epoch with the best mean IoU on "val" is kept, or the best panoptic quality where
+    objects are told apart, the calibrated start included.
 
     Args:
-        model: A trained functional model from images (N, H, W, channels), 0..255, to logits, of
-            layers that `export.compression.bridge_layers` knows.
+        model: A trained functional model from images (N, H, W, channels), 0..255, to logits, or
+            to the three outputs of `kseg.build_panoptic_deeplab`, of layers that
+            `export.compression.bridge_layers` knows.
         data: Has the splits "train" and "val".
         recipe: How to train, as `kseg.fit` takes it; a tenth of the learning rate of the
             training, or less, is right. All layers learn at `learning_rate`; `backbone_rate` and
@@ -222,14 +231,14 @@ def quantization_aware(
         before, history = _run(Path(folder))
         with np.load(Path(folder) / "result.npz") as arrays:
             state = unpack(arrays)
-    return QuantizedModel(model, state, before, history)
+    return QuantizedModel(model, state, before["mean_iou"], history, before.get("pq"))
 
 
-def _run(folder: Path) -> tuple[float, list[dict[str, Any]]]:
-    """Runs the training process; returns the float network's mean IoU and the history."""
+def _run(folder: Path) -> tuple[dict[str, float], list[dict[str, Any]]]:
+    """Runs the training process; returns the float network's scores and the history."""
     root = str(Path(__file__).parents[1])
     path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
-    before, history = 0.0, []
+    before, history = {"mean_iou": 0.0}, []
     with tempfile.TemporaryFile() as errors, contextlib.ExitStack() as stack:
         process = subprocess.Popen(
             [sys.executable, "-m", "export.compression.qat_training", str(folder)],
@@ -281,6 +290,7 @@ def _error(home: str, kind: str, text: str) -> Exception:
 
 
 def _summary(news, history) -> str:
-    scored = [row["mean_iou"] for row in history if row["mean_iou"] is not None]
+    scored = [score for row in history if (score := score_of(row)) is not None]
     text = f"loss {news['loss']:.3f}" if "loss" in news else ""
-    return text + (f", val mIoU {scored[-1]:.4f}, best {max(scored):.4f}" if scored else "")
+    what = "PQ" if any("pq" in row for row in history) else "mIoU"
+    return text + (f", val {what} {scored[-1]:.4f}, best {max(scored):.4f}" if scored else "")

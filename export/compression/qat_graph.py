@@ -8,7 +8,6 @@ those whose ReLU the converter fuses and those that only move numbers about.
 import functools
 from dataclasses import replace
 
-import keras
 import numpy as np
 import tensorflow as tf
 
@@ -19,13 +18,10 @@ from export.compression.bridge import (
     build,
     fold_norms,
     norm_as_scale,
-    read_graph,
 )
-from export.compression.bridge_own import hard_sigmoid, one_scale
+from export.compression.bridge_own import hard_sigmoid
 from export.compression.qat_state import Range, State
 from export.graph.scaling import fits_bytes
-from export.tflite.runtime import FixedSize
-from kseg.inference import channels_of
 
 CONVOLUTIONS = ("Conv2D", "Conv2DTranspose", "DepthwiseConv2D")
 KERNELS = (*CONVOLUTIONS, "Dense")
@@ -183,7 +179,7 @@ def calibrate(graph: Network, batches: list[np.ndarray]) -> dict[str, Range]:
     """Returns the average range of each output that is rounded, over scaled batches."""
     makers = {node.name: node.output for node in graph.nodes}
     names = list(quantized_outputs(graph))
-    every = replace(graph, outputs=tuple(makers[name] for name in names))
+    every = replace(graph, outputs=tuple(makers[name] for name in names), names=())
     network = build(every, batch_size=len(batches[0]))
 
     @tf.function(jit_compile=False)
@@ -263,38 +259,3 @@ def _uneven(bias: np.ndarray) -> np.ndarray:
 def _rounding(name: str, taken: int, made: int, limits: Range) -> Node:
     ends = [np.asarray(value, "float32") for value in limits]
     return Node(f"{name}_range", "FakeQuant", {}, ends, (taken,), made)
-
-
-class Emulation(FixedSize):
-    """The network with the roundings of its integer file, at one size.
-
-    Attributes:
-        network: tf_keras model from scaled images (1, H, W, channels) to logits.
-        scaling: (factor, offset) of the scaling that it lacks.
-    """
-
-    def __init__(self, model: keras.Model, state: State, input_size: tuple[int, int]):
-        """Builds the network at `input_size`, (height, width), from what was trained."""
-        self.input_size = (input_size[0], input_size[1])
-        self.channels = channels_of(model)
-        self._graph, self.scaling = lower(read_graph(model, self.input_size))
-        graph = rounded(self._graph, state, self.scaling)
-        self.network = build(
-            graph,
-            batch_size=1,
-            wrap=lambda node, layer: (
-                one_scale(layer) if has_one_scale(node.kind, state.per_channel) else layer
-            ),
-        )
-        self._call = tf.function(self.network, jit_compile=False)
-
-    def set_state(self, state: State) -> None:
-        """Sets weights and ranges."""
-        for node in rounded(self._graph, state, self.scaling).nodes:
-            if node.weights:
-                self.network.get_layer(node.name).set_weights(node.weights)
-
-    def logits(self, images: np.ndarray) -> np.ndarray:
-        """Maps images float32 (1, H, W, channels), 0..255, to logits."""
-        scaled = np.asarray(images, "float32") * np.float32(self.scaling[0])
-        return np.asarray(self._call(tf.constant(scaled + np.float32(self.scaling[1]))))

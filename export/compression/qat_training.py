@@ -21,17 +21,22 @@ import tf_keras
 
 import kseg.layers  # noqa: F401  registers what a model may hold
 from export.compression.bridge import Network, build, check_equal, read_graph
+from export.compression.emulation import Emulation
 from export.compression.pruning import keeper
-from export.compression.qat_graph import KERNELS, Emulation, calibrate, lower
+from export.compression.qat_graph import KERNELS, calibrate, lower
 from export.compression.qat_state import State, pack
 from export.compression.qat_wrappers import Trained, wrapped
+from export.tflite.maps import LOGITS, named
 from kseg.data import Data
 from kseg.data.transforms import fit_inside
+from kseg.instances import evaluate_instances, tells_objects_apart
+from kseg.seeing import Segmenter
 from kseg.training import Recipe, evaluate
 from kseg.training.callbacks import TrainingDivergedError, WeightAverage, read, write
-from kseg.training.compile import make_loss
+from kseg.training.compile import losses_of_objects, make_loss
 from kseg.training.fitting import training_split
 from kseg.training.schedule import learning_rate
+from kseg.training.scoring import score_of
 
 _CALIBRATION_BATCHES = 16
 _BETWEEN_NEWS = 0.2  # seconds
@@ -47,7 +52,7 @@ class _Judge:
         emulation: The rounded network at the size of the largest image.
         data: Has the split "val".
         recipe: How to train.
-        best: (mean IoU, state).
+        best: (score, state); see `kseg.training.scoring.score_of`.
     """
 
     trained: Trained
@@ -68,11 +73,19 @@ class _Judge:
             state = self.trained.state()
             write(variables, current)
             self.emulation.set_state(state)
-            scores = evaluate(self.emulation, self.data, size=self.recipe.size)
-            row["mean_iou"] = scores.mean_iou
-            if scores.mean_iou > self.best[0]:
-                self.best = (scores.mean_iou, state)
+            row |= _scores(self.emulation, self.data, self.recipe.size)
+            score = score_of(row) or 0.0
+            if score > self.best[0]:
+                self.best = (score, state)
         return row
+
+
+def _scores(model: Segmenter, data: Data, size: tuple[int, int] | None) -> dict[str, float]:
+    """Returns "mean_iou" on the validation images, and "pq" where objects are told apart."""
+    if not tells_objects_apart(model):
+        return {"mean_iou": evaluate(model, data, size=size).mean_iou}
+    found = evaluate_instances(model, data, size=size)
+    return {"mean_iou": found.mean_iou, "pq": found.pq}
 
 
 def train(model: keras.Model, job: dict[str, Any], say: Callable[..., None]) -> State:
@@ -89,7 +102,7 @@ def train(model: keras.Model, job: dict[str, Any], say: Callable[..., None]) -> 
         from kseg.training._tensorflow import enable_determinism
 
         enable_determinism()
-    split = training_split(data, recipe)
+    split = training_split(data, recipe, instances=tells_objects_apart(model))
     graph, trained, scaling = _start(model, job, split)
     average = WeightAverage(recipe.suited(recipe.average, recipe.epochs * len(split)))
     average.set_model(trained.network)
@@ -97,7 +110,7 @@ def train(model: keras.Model, job: dict[str, Any], say: Callable[..., None]) -> 
     state = trained.state()
     emulation = Emulation(model, state, _largest_image(data, recipe.size))
     judge = _Judge(trained, average, emulation, data, recipe, (-1.0, state))
-    say(float=evaluate(model, data, size=recipe.size).mean_iou)
+    say(float=_scores(model, data, recipe.size))
     say(row=judge.score(0, None))
     keepers = _keepers(graph, job["keep"])
     _loop(trained, keepers, split, judge, _stepper(trained, job, scaling, len(split)), say)
@@ -145,10 +158,13 @@ def _loop(trained, keepers, split, judge, step, say) -> None:
 
 
 def _stepper(trained: Trained, job, scaling, steps_per_epoch: int):
-    """Returns the function of one step, from its number, images and label maps to the loss."""
+    """Returns the function of one step, from its number, images and targets to the loss."""
     recipe, variables = job["recipe"], trained.trainable()
     steps = recipe.epochs * steps_per_epoch
     loss = make_loss(recipe, job["pixels"])
+    losses, weights = {LOGITS: loss}, {LOGITS: 1.0}
+    if isinstance(trained.network.output, dict):
+        losses, weights = losses_of_objects(recipe, loss)
     common: dict[str, Any] = {
         "weight_decay": recipe.weight_decay,
         "global_clipnorm": recipe.clip_norm,
@@ -162,14 +178,15 @@ def _stepper(trained: Trained, job, scaling, steps_per_epoch: int):
     optimizer.build(variables)
 
     @tf.function(jit_compile=False)
-    def update(images, label_maps):
+    def update(images, targets):
         with tf.GradientTape() as tape:
             images = tf.cast(images, tf.float32) * scaling[0] + scaling[1]
-            value = loss(label_maps, trained.network(images, training=True))
+            targets, maps = named(targets), named(trained.network(images, training=True))
+            value = sum(weights[name] * losses[name](targets[name], maps[name]) for name in losses)
         optimizer.apply_gradients(zip(tape.gradient(value, variables), variables, strict=True))
         return value
 
-    def step(number, images, label_maps):
+    def step(number, images, targets):
         rate = learning_rate(
             number,
             peak=recipe.learning_rate,
@@ -178,7 +195,7 @@ def _stepper(trained: Trained, job, scaling, steps_per_epoch: int):
             schedule=recipe.schedule,
         )
         optimizer.learning_rate.assign(rate)
-        return update(images, label_maps)
+        return update(images, targets)
 
     return step
 

@@ -61,17 +61,31 @@ def to_tflite(
         The content of the file.
     """
     with tempfile.TemporaryDirectory() as folder:
-        serve = serving(fixed, head)
-        if all(_SCOPE.fullmatch(variable.path) for variable in fixed.variables):
-            archive = keras.export.ExportArchive()
-            archive.track(fixed)
-            archive.add_endpoint(SIGNATURE, serve)
-            archive.write_out(folder, verbose=False)
-        else:  # such as "größe 2/kernel", which TensorFlow saves no variable under
-            save_frozen(serve, folder)
-        converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[SIGNATURE])
-        set_up(converter, recipe, calibration)
-        return converter.convert()
+        return named_converter(fixed, recipe, head, calibration, folder).convert()
+
+
+def named_converter(
+    fixed: keras.Model,
+    recipe: QuantizationRecipe,
+    head: str,
+    calibration: Calibration,
+    folder: str,
+) -> tf.lite.TFLiteConverter:
+    """Returns a converter whose files have a signature; it needs the folder, an empty one.
+
+    It takes the arguments of `to_tflite`.
+    """
+    serve = serving(fixed, head)
+    if all(_SCOPE.fullmatch(variable.path) for variable in fixed.variables):
+        archive = keras.export.ExportArchive()
+        archive.track(fixed)
+        archive.add_endpoint(SIGNATURE, serve)
+        archive.write_out(folder, verbose=False)
+    else:  # such as "größe 2/kernel", which TensorFlow saves no variable under
+        save_frozen(serve, folder)
+    converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[SIGNATURE])
+    set_up(converter, recipe, calibration)
+    return converter
 
 
 def save_frozen(serve: Any, folder: str) -> None:

@@ -34,6 +34,7 @@ class Original(FixedSize):
 
     Attributes:
         model: From images (N, H, W, channels), 0..255, to logits, or to a dict of three maps.
+        output_names: The names of the maps, where it gives a dict.
     """
 
     def __init__(self, model: keras.Model, input_size: tuple[int, int]):
@@ -44,7 +45,8 @@ class Original(FixedSize):
             input_size: (height, width) of a file's input; smaller images are padded as there.
         """
         self.model, self.input_size, self.channels = model, input_size, channels_of(model)
-        self.stride = own_stride(trace(model, input_size))
+        graph = trace(model, input_size)
+        self.stride, self.output_names = own_stride(graph), graph.names
 
     def logits(self, images: np.ndarray) -> Maps:
         """Maps images float32 (1, H, W, channels), 0..255, to logits, or to a dict of maps."""

@@ -17,7 +17,7 @@ from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from tensorflow.lite.python.util import modify_model_io_type
 
 from export.errors import GateError
-from export.graph.converter import Calibration, draft_converter
+from export.graph.converter import Calibration, draft_converter, named_converter
 from export.graph.fixed import FixedModel
 from export.recipes import QuantizationRecipe
 from export.tflite.reader import ModelFile, read_model
@@ -67,10 +67,13 @@ class NoisyLayers:
             calibration: Gives the images to take ranges from.
             images: How many of them to measure on.
         """
-        converter = draft_converter(fixed.model, recipe, head, calibration)
-        with warnings.catch_warnings():
+        asked = fixed.model, recipe, head, calibration
+        with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
             # "tf.lite.Interpreter is deprecated": the debugger knows no other.
             warnings.simplefilter("ignore", UserWarning)
+            # Of several outputs, only their names tell which is which.
+            several = len(fixed.model.outputs) > 1
+            converter = named_converter(*asked, folder) if several else draft_converter(*asked)
             self._debugger = tf.lite.experimental.QuantizationDebugger(converter=converter)
         graph = _read(self._debugger.get_nondebug_quantized_model())
         names = [graph.tensors[t].name for op in graph.ops for t in op.outputs]

@@ -8,6 +8,7 @@ from itertools import count
 import numpy as np
 
 from export.tflite.maps import LOGITS, NAMES, OFFSET, SEMANTIC
+from export.tflite.runtime import TFLiteModel
 from kseg.classes import IGNORE_CLASS
 from kseg.inference import predict_logits
 from kseg.instances import Instances, ObjectMatcher, PanopticScores
@@ -64,6 +65,8 @@ class ObjectComparison:
         agreement: The file's objects as scored against the model's, as if those were true; None
             where neither finds an object or an area.
         differences: Map to the largest difference of two of its values.
+        saturated: Map to the share of its values at the ends of their integer range; to None
+            where it is not quantized.
         offset_error: Mean distance of two offsets, in pixels of the file's input, where the model
             sees a thing; None where it sees none.
         scores_float: Scores of the model; None without labels.
@@ -72,6 +75,7 @@ class ObjectComparison:
 
     agreement: PanopticScores | None
     differences: dict[str, float]
+    saturated: dict[str, float | None]
     offset_error: float | None
     scores_float: PanopticScores | None = None
     scores: PanopticScores | None = None
@@ -145,7 +149,7 @@ class LabelComparison:
         """The scores of the label maps of the model and of the file."""
         return tuple(matrix.scores(self.names) for matrix in self.matrices) or (None, None)
 
-    def objects(self) -> ObjectComparison | None:
+    def objects(self, file: TFLiteModel) -> ObjectComparison | None:
         """Returns how the objects compare; None where none are told apart."""
         return None
 
@@ -190,14 +194,15 @@ class InstanceComparison(LabelComparison):
         self._offsets += apart.size
         self._error += float(apart.sum())
 
-    def objects(self) -> ObjectComparison:
-        """Returns how the objects compare."""
+    def objects(self, file: TFLiteModel) -> ObjectComparison:
+        """Returns how the objects compare; the file has counted its values."""
         scores = tuple(matcher.scores(self.names) for matcher in self.matchers)
         between = self.between
         names = tuple(map(str, range(len(between.matched)))) if between is not None else ()
         return ObjectComparison(
             between.scores(self.names or names) if between is not None else None,
             {name: self.differences[name] for name in NAMES},
+            {name: file.saturated(name) for name in NAMES},
             self._error / self._offsets if self._offsets else None,
             *scores,  # none where nothing is labelled
         )

@@ -202,7 +202,12 @@ def _outputs(
     if head != "logits":
         apart[SEMANTIC] = None
     return {
-        name: {**asdict(tensor), "max_difference": apart[name]} for name, tensor in outputs.items()
+        name: {
+            **asdict(tensor),
+            "max_difference": apart[name],
+            "saturated": objects.saturated[name],
+        }
+        for name, tensor in outputs.items()
     }
 
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+OBJECTS = ("objects and areas", "PQ float", "PQ file", "change")
 CHOICES = ("head", "stride", "output bytes", "median ms", "ratio", "ops off the accelerator")
 _NOISIEST = 10  # layers that are shown
 
@@ -15,7 +16,7 @@ def summary(report: dict[str, Any]) -> list[tuple[str, str]]:
     lines = [
         ("file", f"{report['file']['name']} ({report['file']['bytes'] / 1e6:.2f} MB)"),
         ("input", f"{_endpoint(report['input'])}; scaled by {by_scale}"),
-        ("output", f"{_endpoint(report['output'])}; {report['head']}, stride {report['stride']}"),
+        *_output_lines(report),
         ("ops", ", ".join(f"{count} {name}" for name, count in report["ops"].items())),
     ]
     if report["placement"]:
@@ -28,6 +29,8 @@ def summary(report: dict[str, Any]) -> list[tuple[str, str]]:
         )
     )
     lines.append(("labels like the float model's", f"{100 * found['agreement']:.2f} %"))
+    if objects := found.get("objects"):
+        lines += _object_lines(objects)
     if "mean_iou" in found:
         lines.append(("mean IoU, float", f"{found['mean_iou_float']:.4f}"))
         lines.append(("mean IoU, file", f"{found['mean_iou']:.4f}"))
@@ -37,6 +40,56 @@ def summary(report: dict[str, Any]) -> list[tuple[str, str]]:
         lines.append(("kept in float", ", ".join(report["rescued"])))
     lines.append(("certified", "yes" if found["certified"] else "no: no labelled images (--data)"))
     return lines
+
+
+def _output_lines(report: dict[str, Any]) -> list[tuple[str, str]]:
+    labelling = f"{report['head']}, stride {report['stride']}"
+    if "outputs" not in report:
+        return [("output", f"{_endpoint(report['output'])}; {labelling}")]
+    lines = []
+    for name, output in report["outputs"].items():
+        text = [_endpoint(output), *([labelling] if name == "semantic" else [])]
+        if output["max_difference"] is not None:
+            text.append(f"differs by up to {output['max_difference']:.3g}")
+        if output["saturated"]:
+            text.append(f"{100 * output['saturated']:.2f} % at an end of its range")
+        lines.append((f"output {name}", "; ".join(text)))
+    return lines
+
+
+def _object_lines(objects: dict[str, Any]) -> list[tuple[str, str]]:
+    lines = []
+    if (alike := objects["agreement"]) is not None and alike["tp_over_all"]["0.5"] is not None:
+        lines.append(
+            ("objects like the float model's", f"{100 * alike['tp_over_all']['0.5']:.2f} %")
+        )
+    if objects["offset_error"] is not None:
+        lines.append(("mean error of offsets", f"{objects['offset_error']:.3f} pixels"))
+    if objects["file"] is not None:
+        for key, who in (("float", "float"), ("file", "file")):
+            lines.append((f"PQ, {who}", f"{objects[key]['all']['pq']:.4f}"))
+    return lines
+
+
+def object_rows(report: dict[str, Any]) -> list[tuple[Any, ...]]:
+    """Returns (what, its panoptic quality in the model, in the file, change); [] without labels."""
+    objects = report["verification"].get("objects")
+    if objects is None or objects["file"] is None:
+        return []
+    before, after = (_qualities(objects[key]) for key in ("float", "file"))
+    rows: list[tuple[Any, ...]] = []
+    for name in before:
+        if before[name] is None or after[name] is None:
+            rows.append((name, "n/a", "n/a", "n/a"))
+        else:
+            old, new = before[name]["pq"], after[name]["pq"]
+            rows.append((name, f"{old:.4f}", f"{new:.4f}", f"{new - old:+.4f}"))
+    return rows
+
+
+def _qualities(scores: dict[str, Any]) -> dict[str, Any]:
+    groups = {f"all {kind}": scores[kind] for kind in ("things", "stuff")}
+    return {"all classes": scores["all"], **groups, **scores["per_class"]}
 
 
 def class_rows(report: dict[str, Any]) -> list[tuple[Any, ...]]:

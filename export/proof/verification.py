@@ -115,7 +115,7 @@ def verify(
         scores_float=scores[0],
         scores=scores[1],
         worst=compared.worst,
-        objects=compared.objects(),
+        objects=compared.objects(file),
     )
 
 

@@ -73,7 +73,7 @@ def told_outputs(path: Path, graph: ModelFile) -> dict[str, int]:
     places = {graph.tensors[tensor].name: number for number, tensor in enumerate(graph.outputs)}
     found = {}
     for name, told in outputs.items():
-        number = places.get(told.get("name")) if isinstance(told, dict) else None
+        number = places.get(str(told.get("name"))) if isinstance(told, dict) else None
         if number is None or list(graph.tensors[graph.outputs[number]].shape) != told.get("shape"):
             return {}
         found[name] = number

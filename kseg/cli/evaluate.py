@@ -2,7 +2,7 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Group, Parameter
 
@@ -22,6 +22,7 @@ from kseg.cli.options import (
 from kseg.cli.output import print_json, print_table, say
 
 if TYPE_CHECKING:
+    from kseg.instances import PanopticScores
     from kseg.metrics import Scores
     from kseg.training.evaluation import Look
 
@@ -74,6 +75,7 @@ def evaluate(
     """Scores a model on labelled images."""
     from kseg.cli.loading import find_model
     from kseg.cli.opening import warn_if_names_differ, warn_if_val_was_seen
+    from kseg.instances import tells_objects_apart
     from kseg.training.evaluation import Look, judge
     from kseg.training.report import examine, prepare_folder, write_report
 
@@ -84,6 +86,9 @@ def evaluate(
     warn_if_names_differ(model, classes, images)
     if options.split == "val":
         warn_if_val_was_seen(model, images)
+    if images.things and tells_objects_apart(found):
+        _evaluate_objects(found, images, options, options.size or size)
+        return
     look = Look(options.size or size, options.pad_to, options.crop_to, options.flip, options.scales)
     if options.report is None:
         scores = kseg.evaluate(found, images, split=options.split, progress=True, **asdict(look))
@@ -99,6 +104,54 @@ def evaluate(
     print_scores(scores)
     if options.report is not None:
         say(f"report: {options.report / 'report.html'}")
+
+
+def _evaluate_objects(
+    model: Any, data: "kseg.Data", options: EvaluateOptions, size: tuple[int, int] | None
+) -> None:
+    for option, given in (
+        ("pad-to", options.pad_to),
+        ("crop-to", options.crop_to),
+        ("scales", options.scales != (1.0,)),
+        ("report", options.report),
+    ):
+        if given:
+            raise ValueError(
+                f"--{option} is for networks that label classes alone; leave it out. To score the "
+                "classes of this one alone, take data without `instances`."
+            )
+    scores = kseg.evaluate_instances(
+        model, data, split=options.split, size=size, flip=options.flip, progress=True
+    )
+    if options.json:
+        print_json(scores.to_json())
+    else:
+        print_object_scores(scores)
+
+
+def print_object_scores(scores: "PanopticScores") -> None:
+    """Prints a table of panoptic quality by class, and the other scores of objects."""
+
+    def cells(quality: Any) -> list[str]:
+        return ["n/a"] * 3 if quality is None else [f"{value:.4f}" for value in quality]
+
+    rows = [[name, *cells(quality)] for name, quality in scores.per_class.items()]
+    groups = {"things": scores.things, "stuff": scores.stuff, "all": scores.all}
+    rows += [[name, *cells(quality)] for name, quality in groups.items()]
+    print_table(rows, [f"class ({scores.images} images)", "PQ", "SQ", "RQ"], disable_numparse=True)
+    shares = {f"{iou:g}": share for iou, share in scores.tp_over_all.items()}
+    shown = {
+        "AP, IoU 0.5 to 0.95": scores.ap,
+        "AP, IoU 0.5": scores.ap50,
+        **{f"TP / (TP + FP + FN), IoU {iou}": shares[iou] for iou in ("0.5", "0.7", "0.9")},
+        "mean IoU of classes": scores.mean_iou,
+    }
+    say()
+    print_table(
+        [[name, "n/a" if value is None else f"{value:.4f}"] for name, value in shown.items()]
+        + [["objects", str(scores.objects)], ["found", str(scores.found)]],
+        disable_numparse=True,
+    )
 
 
 def _facts(model: str, data: Path, options: EvaluateOptions, look: "Look") -> list[tuple[str, str]]:

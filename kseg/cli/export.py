@@ -215,11 +215,21 @@ def _recipe(options: ExportOptions, data: "kseg.Data | None") -> Any:
 
 
 def _print_report(report: dict) -> None:
-    from export.proof.report import CHOICES, choice_rows, class_rows, noise_rows, op_rows, summary
+    from export.proof.report import (
+        CHOICES,
+        OBJECTS,
+        choice_rows,
+        class_rows,
+        noise_rows,
+        object_rows,
+        op_rows,
+        summary,
+    )
 
     print_table(summary(report), disable_numparse=True)
     tables = [
         ("", class_rows(report), ("class", "IoU float", "IoU file", "change")),
+        ("", object_rows(report), OBJECTS),
         ("What other heads and strides cost:", choice_rows(report), CHOICES),
         (
             "Layers that quantization harms most:",

@@ -8,6 +8,7 @@ import keras
 import kseg
 from kseg.classes import Classes
 from kseg.cli.opening import open_model
+from kseg.instances import tells_objects_apart
 from kseg.models.own import load_keras_file
 from kseg.training.run import is_run, open_run
 
@@ -66,7 +67,7 @@ def is_keras_file(name: str) -> bool:
 
 def _unnamed(model: keras.Model, name: str) -> Classes:
     """Returns made-up classes, as many as the model has outputs for a pixel."""
-    shape = model.output_shape
+    shape = model.output["semantic"].shape if tells_objects_apart(model) else model.output_shape
     if not isinstance(shape, tuple) or len(shape) != 4 or not isinstance(shape[-1], int):
         raise ValueError(
             f"{name} gives {shape}; a segmentation network gives one output (N, H, W, classes)."

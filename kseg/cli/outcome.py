@@ -1,12 +1,21 @@
 """What `kseg predict` has done, and how it says so."""
 
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kseg.cli.output import print_json, say, say_aside
 
+if TYPE_CHECKING:
+    import numpy as np
+
+    from kseg.classes import Classes
+    from kseg.instances import Instances
+
 _SAID_AT_MOST = 20
+_MOST_PIXELS = 1 << 22  # of an image that a network without a working size sees
+_FAR = 16  # times fewer pixels: worth a remark
 
 
 @dataclass
@@ -31,8 +40,43 @@ class Outcome:
 def line_of(done: dict[str, Any]) -> str:
     """Returns the line that is printed for an image."""
     top = sorted(done["shares"].items(), key=lambda item: -item[1])[:3]
-    shares = ", ".join(f"{name} {100 * share:.0f} %" for name, share in top if share)
-    return f"{done['image']}: {shares} -> {', '.join(done['outputs'].values())}"
+    said = ", ".join(f"{name} {100 * share:.0f} %" for name, share in top if share)
+    if "objects" in done:
+        said = ", ".join(f"{count} x {name}" for name, count in done["objects"].items())
+    return f"{done['image']}: {said or 'no objects'} -> {', '.join(done['outputs'].values())}"
+
+
+def count_objects(found: "Instances", classes: "Classes") -> dict[str, int]:
+    """Returns how many objects of each class there are; classes without objects are left out."""
+    return dict(Counter(classes.names[thing.class_id] for thing in found.objects))
+
+
+def size_seen(
+    name: str,
+    image: "np.ndarray",
+    model: Any,
+    size: tuple[int, int] | None,
+    outcome: Outcome,
+) -> tuple[int, int] | None:
+    """Returns the size that an image is fitted into, and says where that is far from its own."""
+    from kseg.data.transforms import fit_inside
+    from kseg.seeing import input_size, working_size
+
+    own = image.shape[0], image.shape[1]
+    limit = input_size(model)
+    size = size or working_size(model)
+    if size is None and limit is None and own[0] * own[1] > _MOST_PIXELS:
+        shrink = (_MOST_PIXELS / (own[0] * own[1])) ** 0.5
+        size = int(own[0] * shrink), int(own[1] * shrink)
+    seen = fit_inside(own, size or limit)
+    if own[0] * own[1] > _FAR * seen[0] * seen[1] and not outcome.remarked:
+        outcome.remarked = True
+        say_aside(
+            f"{name} has {own[0]} x {own[1]} pixels and is seen at {seen[0]} x {seen[1]}, as are "
+            "others of such a size; --size H W takes another, and --native labels an image at its "
+            "own size in tiles."
+        )
+    return size
 
 
 def sentence_of(name: str, error: Exception) -> str:

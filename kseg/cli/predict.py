@@ -4,6 +4,7 @@ import re
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -22,8 +23,8 @@ from kseg.cli.options import (
     one_of,
     record,
 )
-from kseg.cli.outcome import Outcome, line_of, report, sentence_of
-from kseg.cli.output import say, say_aside
+from kseg.cli.outcome import Outcome, count_objects, line_of, report, sentence_of, size_seen
+from kseg.cli.output import say
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,10 +35,10 @@ _IMAGES = Group("Images", sort_key=3)
 _SEEN = Group("seen", show=False, validator=one_of)
 _PRESENT = Group("present", show=False, validator=one_of)
 _LINES_AT_MOST = 10  # on a terminal; more images get a bar
-_MOST_PIXELS = 1 << 22  # of an image that a network without a working size sees
-_FAR = 16  # times fewer pixels: worth a remark
 
-Kind = Literal["labels", "palette", "overlay", "geojson", "coco", "csv"]
+Kind = Literal["labels", "palette", "overlay", "instances", "geojson", "coco", "csv"]
+_CLASSES: tuple[Kind, ...] = ("palette", "overlay")
+_OBJECTS: tuple[Kind, ...] = ("instances", "overlay")
 
 
 @record
@@ -52,8 +53,11 @@ class PredictOptions:
         flip: Take the mean with the mirror image.
         scales: Take the mean of these enlargements of the working size, such as 0.75 1 1.25.
         out: The folder to write to.
-        save: What to write: palette (a PNG of ids in colours), overlay (with a legend), labels
-            (a gray PNG of ids), geojson and coco (polygons), csv (shares).
+        save: What to write: palette (a PNG of class ids in colours), overlay (with a legend, or
+            with outlines and numbers of objects), labels (a gray PNG of class ids), instances (a
+            16-bit PNG of object ids), geojson and coco (polygons), csv (shares, or objects).
+            Default: palette overlay; instances overlay where objects are told apart.
+        polygons: Write geojson and coco too.
         overwrite: Replace what is there.
         resume: Skip images whose outputs are there.
         shard: Label the I-th of N parts of the images; skips like --resume.
@@ -74,14 +78,21 @@ class PredictOptions:
     out: Annotated[Path, Parameter(metavar="FOLDER", group=OUTPUT)] = Path("predictions")
     save: Annotated[
         tuple[Kind, ...],
-        Parameter(metavar="KIND...", group=OUTPUT, consume_multiple=True, show_default=" ".join),
-    ] = ("palette", "overlay")
+        Parameter(metavar="KIND...", group=OUTPUT, consume_multiple=True, show_default=False),
+    ] = ()
+    polygons: Annotated[Flag, Parameter(group=OUTPUT)] = False
     overwrite: Annotated[Flag, Parameter(group=(OUTPUT, _PRESENT))] = False
     resume: Annotated[Flag, Parameter(group=(OUTPUT, _PRESENT))] = False
     shard: Annotated[str | None, Parameter(metavar="I/N", group=OUTPUT)] = None
     delegate: Delegate = None
     model: OwnNetwork = None
     json: Json = False
+
+    def saving(self, usual: "tuple[Kind, ...]" = _CLASSES) -> "PredictOptions":
+        """Returns the options with all that is to be written in `save`."""
+        kinds = self.save or usual
+        kinds += tuple(k for k in ("geojson", "coco") if self.polygons and k not in kinds)
+        return replace(self, save=kinds)
 
 
 def predict(
@@ -99,21 +110,43 @@ def predict(
 ) -> None:
     """Labels images: a label file and an overlay for each, or what --save says."""
     outcome = Outcome()
-    planned = _planned(sources, options, outcome)
+    sources_found = _found(sources, options, outcome)
+    planned = _planned(sources_found, options.saving(), outcome)
     if planned:
         from kseg.cli.loading import find_model
+        from kseg.instances import tells_objects_apart
 
         found, classes, size = find_model(
             model, network=options.model, delegate=options.delegate, **file.given()
         )
+        objects = tells_objects_apart(found)
+        _check_takes(model, options, objects)
+        if objects and not options.save:
+            outcome.skipped = 0
+            planned = _planned(sources_found, options.saving(_OBJECTS), outcome)
+        options = options.saving(_OBJECTS if objects else _CLASSES)
         bar = len(planned) > _LINES_AT_MOST and sys.stderr.isatty() and sys.stdout.isatty()
         _label_all(planned, (found, classes, size), options, outcome, bar)
     report(outcome, options.out, options.json)
 
 
-def _planned(words: Sequence[str], options: PredictOptions, outcome: Outcome) -> "list[Source]":
-    """Finds what is to be done, and what is wrong before a model is loaded."""
-    from kseg.cli.writing import present, targets
+def _check_takes(model: str, options: PredictOptions, objects: bool) -> None:
+    """Refuses what is for the other kind of network."""
+    if not objects and "instances" in options.save:
+        raise ValueError(
+            f"--save instances is for networks that tell objects apart, such as panoptic_deeplab; "
+            f"{model} labels classes alone."
+        )
+    for option, given in (("native", options.native), ("scales", options.scales != (1.0,))):
+        if objects and given:
+            raise ValueError(
+                f"--{option} is for networks that label classes alone; {model} tells objects "
+                "apart, and sees an image once. Leave it out."
+            )
+
+
+def _found(words: Sequence[str], options: PredictOptions, outcome: Outcome) -> "list[Source]":
+    """Finds the images, and notes what is wrong with them."""
     from kseg.sources import find_sources
     from kseg.videos import check_opencv
 
@@ -122,20 +155,31 @@ def _planned(words: Sequence[str], options: PredictOptions, outcome: Outcome) ->
     part, parts = _shard(options.shard)
     found = find_sources(words, recursive=options.recursive, leave_out=options.out)
     outcome.problems += found.problems
+    kept: list[Source] = []
+    for source in found.sources[part - 1 :: parts]:
+        try:
+            if source.is_video:
+                check_opencv(source.name)
+            kept.append(source)
+        except ImportError as error:
+            outcome.problems.append(str(error))
+    return kept
+
+
+def _planned(
+    sources: "Sequence[Source]", options: PredictOptions, outcome: Outcome
+) -> "list[Source]":
+    """Returns what is to be done, and counts what is done already."""
+    from kseg.cli.writing import present, targets
+
     planned: list[Source] = []
     there: list[Path] = []
-    for source in found.sources[part - 1 :: parts]:
+    for source in sources:
         outputs = present(options.out, source, options.save)
-        if source.is_video:
-            try:
-                check_opencv(source.name)
-            except ImportError as error:
-                outcome.problems.append(str(error))
-                continue
-        elif len(outputs) == len(targets(options.out, source.output, options.save)):
-            if _skips(options):
-                outcome.skipped += 1
-                continue
+        whole = len(outputs) == len(targets(options.out, source.output, options.save))
+        if whole and not source.is_video and _skips(options):
+            outcome.skipped += 1
+            continue
         there += outputs
         planned.append(source)
     if there and not options.overwrite and not _skips(options):
@@ -188,6 +232,7 @@ def _label(
     import numpy as np
 
     from kseg.cli.writing import content_of, targets, write_whole
+    from kseg.instances import tells_objects_apart
 
     wanted = targets(options.out, output, options.save)
     if _skips(options):
@@ -196,12 +241,19 @@ def _label(
             outcome.skipped += 1
             return None
     found, classes, size = model
-    seen = None if options.native else _size_seen(source.name, image, found, size, options, outcome)
-    labels = kseg.predict(
-        found, image, size=seen, native=options.native, flip=options.flip, scales=options.scales
-    )
+    seen = None
+    if not options.native:
+        seen = size_seen(source.name, image, found, options.size or size, outcome)
+    result: np.ndarray | kseg.Instances
+    if tells_objects_apart(found):
+        result = kseg.predict_instances(found, image, size=seen, flip=options.flip)
+        labels = result.label_map
+    else:
+        result = labels = kseg.predict(
+            found, image, size=seen, native=options.native, flip=options.flip, scales=options.scales
+        )
     for kind, path in wanted.items():
-        content = content_of(kind, image, labels, classes, Path(source.name).name)
+        content = content_of(kind, image, result, classes, Path(source.name).name)
         write_whole(options.out, path, content, replace=options.overwrite)
     shares = np.bincount(labels.ravel(), minlength=classes.num_classes) / labels.size
     done = {
@@ -211,39 +263,12 @@ def _label(
             name: round(float(share), 6) for name, share in zip(classes.names, shares, strict=False)
         },
     }
+    if not isinstance(result, np.ndarray):
+        done["objects"] = count_objects(result, classes)
     outcome.labelled += 1
     if options.json:
         outcome.images.append(done)
     return done
-
-
-def _size_seen(
-    name: str,
-    image: "np.ndarray",
-    model: Any,
-    size: tuple[int, int] | None,
-    options: PredictOptions,
-    outcome: Outcome,
-) -> tuple[int, int] | None:
-    """Returns the size that an image is fitted into, and says where that is far from its own."""
-    from kseg.data.transforms import fit_inside
-    from kseg.seeing import input_size, working_size
-
-    own = image.shape[0], image.shape[1]
-    limit = input_size(model)
-    size = options.size or size or working_size(model)
-    if size is None and limit is None and own[0] * own[1] > _MOST_PIXELS:
-        shrink = (_MOST_PIXELS / (own[0] * own[1])) ** 0.5
-        size = int(own[0] * shrink), int(own[1] * shrink)
-    seen = fit_inside(own, size or limit)
-    if own[0] * own[1] > _FAR * seen[0] * seen[1] and not outcome.remarked:
-        outcome.remarked = True
-        say_aside(
-            f"{name} has {own[0]} x {own[1]} pixels and is seen at {seen[0]} x {seen[1]}, as are "
-            "others of such a size; --size H W takes another, and --native labels an image at its "
-            "own size in tiles."
-        )
-    return size
 
 
 def _skips(options: PredictOptions) -> bool:

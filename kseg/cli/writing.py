@@ -9,6 +9,7 @@ import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
@@ -20,8 +21,12 @@ from kseg.sources import Source
 from kseg.training.writing import sync, telling_of_full_disks
 from kseg.visualize import legend, overlay
 
+if TYPE_CHECKING:
+    from kseg.instances import Instances
+
 ENDINGS = {
     "palette": ".labels.png",
+    "instances": ".instances.png",
     "overlay": ".overlay.png",
     "labels": ".ids.png",
     "geojson": ".geojson",
@@ -49,23 +54,31 @@ def present(folder: Path, source: Source, kinds: Sequence[str]) -> list[Path]:
 
 
 def content_of(
-    kind: str, image: np.ndarray, labels: np.ndarray, classes: Classes, name: str
+    kind: str,
+    image: np.ndarray,
+    found: "np.ndarray | Instances",
+    classes: Classes,
+    name: str,
 ) -> bytes:
     """Returns the bytes of an output.
 
     Args:
-        kind: One of ENDINGS.
+        kind: One of ENDINGS; "instances" where objects are told apart.
         image: The image, uint8 (H, W, channels).
-        labels: Its label map, uint8 (H, W).
+        found: Its label map, uint8 (H, W), or its objects, as which the kinds but "labels" and
+            "palette" are written.
         classes: The classes.
         name: The image's name.
     """
+    labels = found if isinstance(found, np.ndarray) else found.label_map
     if kind == "labels":
         return _png(Image.fromarray(labels))
     if kind == "palette":
         picture = Image.fromarray(labels)
         picture.putpalette(classes.palette())
         return _png(picture)
+    if not isinstance(found, np.ndarray):
+        return _objects(kind, image, found, classes, name)
     if kind == "overlay":
         return _png(_overlay_with_legend(image, labels, classes))
     if kind == "csv":
@@ -75,6 +88,23 @@ def content_of(
         return json.dumps(geojson(regions, classes)).encode()
     size = labels.shape[0], labels.shape[1]
     return json.dumps(coco(regions, classes, name, size)).encode()
+
+
+def _objects(
+    kind: str, image: np.ndarray, found: "Instances", classes: Classes, name: str
+) -> bytes:
+    from kseg.instances import draw_instances
+    from kseg.instances.records import objects_coco, objects_csv, objects_geojson
+
+    if kind == "instances":
+        return _png(Image.fromarray(found.ids))
+    if kind == "overlay":
+        return _png(Image.fromarray(draw_instances(image, found, classes)))
+    if kind == "csv":
+        return objects_csv(found, classes, name).encode()
+    if kind == "geojson":
+        return json.dumps(objects_geojson(found, classes)).encode()
+    return json.dumps(objects_coco(found, classes, name)).encode()
 
 
 def write_whole(folder: Path, path: Path, content: bytes, *, replace: bool) -> None:

@@ -1,5 +1,6 @@
 """Objects of one class told apart: grouping, objects, and their scores."""
 
+from kseg.instances.drawing import draw_instances
 from kseg.instances.evaluating import evaluate_instances
 from kseg.instances.grouping import Groups, group
 from kseg.instances.objects import Box, Instances, Object, instances_of
@@ -14,6 +15,7 @@ __all__ = [
     "ObjectMatcher",
     "PanopticScores",
     "Quality",
+    "draw_instances",
     "evaluate_instances",
     "group",
     "instances_of",

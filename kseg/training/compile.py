@@ -51,13 +51,25 @@ def compile_model(model: keras.Model, recipe: Recipe, steps: int, loss: keras.lo
     jit = False if keras.backend.backend() == "tensorflow" else "auto"
     losses, weights = loss, None
     if tells_apart(model):
-        losses = {"semantic": loss, "center": HeatmapError(), "offset": OffsetError()}
-        weights = {"semantic": 1.0, "center": recipe.center, "offset": recipe.offset}
+        losses, weights = losses_of_objects(recipe, loss)
     model.compile(optimizer=chosen, loss=losses, loss_weights=weights, jit_compile=jit)
     model.optimizer.build(model.trainable_variables)
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = recipe.suited(recipe.norm_momentum, total)
+
+
+def losses_of_objects(
+    recipe: Recipe, loss: keras.losses.Loss
+) -> tuple[dict[str, keras.losses.Loss], dict[str, float]]:
+    """Returns the losses of a network that tells objects apart, and their weights, by output.
+
+    Args:
+        recipe: The recipe.
+        loss: That of the semantic logits.
+    """
+    losses = {"semantic": loss, "center": HeatmapError(), "offset": OffsetError()}
+    return losses, {"semantic": 1.0, "center": recipe.center, "offset": recipe.offset}
 
 
 def make_loss(recipe: Recipe, pixels: np.ndarray) -> keras.losses.Loss:

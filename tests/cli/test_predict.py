@@ -229,7 +229,7 @@ def test_an_image_that_is_shrunk_a_lot_is_said_once(model, folder, capsys):
 
 
 def test_a_large_image_for_a_model_without_a_size_is_shrunk(model, folder, monkeypatch):
-    monkeypatch.setattr("kseg.cli.predict._MOST_PIXELS", 150)
+    monkeypatch.setattr("kseg.cli.outcome._MOST_PIXELS", 150)
     seen = []
     monkeypatch.setattr(
         "kseg.predict", lambda m, i, *, size, **_: seen.append(size) or np.zeros((20, 30), "uint8")

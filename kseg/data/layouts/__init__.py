@@ -120,7 +120,7 @@ def to_yaml(layout: Layout, title: str) -> str:
     """
     comments = [f"{title}: {layout.title}.", *layout.notes]
     head = "".join(f"# {' '.join(line.split())}\n" for line in comments)
-    order = ("path", "train", "val", "test", "names", "ignore", "merge", "colors")
+    order = ("path", "train", "val", "test", "names", "ignore", "merge", "colors", "instances")
     body = {key: layout.content[key] for key in order if key in layout.content}
     options: dict[str, Any] = {"sort_keys": False, "allow_unicode": True, "width": 100}
     return head + yaml.dump(body, Dumper=_Plain, default_flow_style=None, **options)

@@ -243,7 +243,10 @@ def _annotated(folder: Folder, kind: str, files: list[Path]) -> Layout:
     content["names"] = names
     if colors and all(name in colors for name in names[1:]):
         content["colors"] = [list(colors.get(name, (0, 0, 0))) for name in names]
-    notes = [f"{count} annotated images; what no shape covers is the class background."]
+    notes = [
+        f"{count} annotated images; what no shape covers is the class background.",
+        f"To tell objects apart, add `instances: [{', '.join(names[1:4])}]`: a shape is an object.",
+    ]
     if more:
         listed = ", ".join(folder.relative(file) for file in more[:5])
         notes.append(f"One annotation file is read for each split; these are left out: {listed}.")

@@ -77,7 +77,7 @@ def _outputs(count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def _ratio(folder: Path, size: tuple[int, int], kind: str, runs: int) -> list[str | float]:
     rng = np.random.default_rng(0)
-    images = [rng.integers(0, 256, (*size, 3), "uint8") for _ in range(4)]
+    images = [rng.integers(0, 256, (*size, 3), "uint8") for _ in range(8)]
     files = []
     for name in _NETWORKS:
         path = folder / f"{name}_{size[0]}_{kind}.tflite"

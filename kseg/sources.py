@@ -20,7 +20,7 @@ from kseg.safe_files import read_text
 from kseg.videos import VIDEO_ENDINGS, video_frames
 from kseg.web_images import read_from_web
 
-OUTPUT_ENDINGS = (".labels.png", ".ids.png", ".overlay.png")
+OUTPUT_ENDINGS = (".labels.png", ".ids.png", ".instances.png", ".overlay.png")
 _MAX_LIST = 1 << 28
 _WEB = re.compile(r"https?://", re.IGNORECASE)
 _CAMERA = re.compile(r"camera:(\d{1,2})")

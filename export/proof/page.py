@@ -21,8 +21,7 @@ from export.proof.report import (
 )
 from kseg.classes import Classes
 from kseg.html import figures, page, table
-from kseg.instances import Instances
-from kseg.instances.outlines import draw_instances
+from kseg.instances import Instances, draw_instances
 from kseg.visualize import colorize, difference
 
 _WIDTH = 320  # of a picture, in pixels

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Group, Parameter
 
 import kseg
-from kseg.cli.evaluate import print_scores
+from kseg.cli.evaluate import print_object_scores, print_scores
 from kseg.cli.options import NETWORK, DataFile, Flag, NetworkOptions, Settings, Size, one_of, record
 from kseg.cli.output import say, say_aside
 
@@ -124,7 +124,11 @@ def train(
         if tracking:
             tracking.close()
     if not with_val:
-        print_scores(report_on_run(run, model, images).scores)
+        report = report_on_run(run, model, images)
+        if report.objects:
+            print_object_scores(report.objects)
+        else:
+            print_scores(report.scores)
     say(
         f"best weights are in {run.path}; next: kseg export {run.path} --data {data} "
         f"--out {run.path.name}.tflite"

@@ -5,8 +5,7 @@ heatmap has its maximum within a window. A pixel of a thing belongs to the centr
 to where its offset points. The class of an object is the one that most of its pixels have; its
 score is the height of the centre times the mean probability of that class in its pixels.
 
-50 objects at 360 x 480 take about 12 ms on one core (`python scripts/grouping.py`); a file for
-small devices runs for longer.
+50 objects at 360 x 480 take about 15 ms on one core (`python scripts/objects.py --grouping`).
 """
 
 from collections.abc import Collection

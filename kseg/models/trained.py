@@ -30,7 +30,7 @@ class TrainedRecord:
         sha256: Hash of that file.
         classes: Names and colours of the classes.
         input_range: Images that the network takes; it scales them itself.
-        size: (height, width) of the images that the network works at, and of the input of int8_file.
+        size: (height, width) that the network works at, and of the input of int8_file.
         mean_iou: Score on the data set's validation images of the weights that `commands` made,
             which were not trained on those images.
         iou_per_class: The same score for each class, name to IoU.

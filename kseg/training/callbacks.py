@@ -82,7 +82,8 @@ class Keeper(keras.callbacks.Callback):
         patience: Evaluations without a better score after which the training ends; None for never.
         history: A row for each epoch so far.
         batch: Steps done in the epoch that runs; a resumed one may begin in its middle.
-        metrics: What Keras had summed up over those steps; empty at the beginning of an epoch.
+        metrics: What Keras had summed up of the loss over those steps; empty at the beginning of
+            an epoch.
     """
 
     path: Path
@@ -125,7 +126,7 @@ class Keeper(keras.callbacks.Callback):
         """Starts the clock, and gives Keras back what it had summed up before a stop."""
         self.started = time.monotonic()
         if self.metrics:
-            write(self.model.metrics_variables, self.metrics)
+            write(self.model.metrics[0].variables, self.metrics)
             self.metrics = []
         self.interruption.deferred = True
 
@@ -209,7 +210,8 @@ class Keeper(keras.callbacks.Callback):
         for arrays in groups.values():
             self._check_finite(self.loss, arrays)
         if self.batch:
-            groups["metrics"] = read(self.model.metrics_variables)
+            # The mean loss; those of several outputs exist from the first step on only.
+            groups["metrics"] = read(self.model.metrics[0].variables)
         facts = {
             "epoch": len(self.history),
             "batch": self.batch,

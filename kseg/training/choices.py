@@ -46,15 +46,20 @@ def affordable_pixels(pixels: int, seconds: float, pixels_a_second: float, image
     return min(pixels, max(_SMALLEST, within))
 
 
-def working_size(size: tuple[int, int], largest: int, pixels: int) -> tuple[int, int] | None:
+def working_size(
+    size: tuple[int, int], largest: int, pixels: int, *, apart: bool = False
+) -> tuple[int, int] | None:
     """Returns the size that images are fitted into, multiples of 32; None keeps their own.
 
     Args:
         size: (height, width) of the usual image.
         largest: Pixels of the largest image.
         pixels: What an image should have at most.
+        apart: Whether objects are told apart. Then images of several sizes keep their own even
+            where some are far larger: fitted into one size, objects would shrink in these.
     """
-    if size[0] * size[1] <= 1.2 * pixels and largest <= 4 * _USUAL:
+    most = (16 if apart else 4) * _USUAL
+    if size[0] * size[1] <= 1.2 * pixels and largest <= most:
         return None  # shrinking by a tenth is not worth the loss
     factor = min(1.0, math.sqrt(pixels / (size[0] * size[1])))
     return up_to_32(size[0] * factor), up_to_32(size[1] * factor)

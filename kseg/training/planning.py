@@ -16,6 +16,7 @@ from kseg.training.devices import Spread
 from kseg.training.facts import Facts, facts_of
 from kseg.training.headroom import available_bytes, check_memory, read_well, training_bytes
 from kseg.training.images import crop_of, largest_of, trained_splits
+from kseg.training.outputs import tells_apart
 from kseg.training.pace import Speed
 from kseg.training.recipe import Recipe
 from kseg.training.timing import measure
@@ -142,7 +143,7 @@ def _fit_machine(model, data, facts: Facts, recipe: Recipe, given, pixels: int) 
     """Chooses size, crop and batch."""
     size = recipe.size
     if "size" not in given:
-        size = choices.working_size(facts.size, facts.largest, pixels)
+        size = choices.working_size(facts.size, facts.largest, pixels, apart=tells_apart(model))
     fixed = model.input_shape[1:3]
     crop = recipe.crop
     if "crop" not in given:

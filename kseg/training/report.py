@@ -5,7 +5,7 @@ import io
 import json
 import tempfile
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,11 @@ import numpy as np
 from kseg.classes import Classes
 from kseg.data import Data
 from kseg.data.transforms import fit_inside, resize
+from kseg.instances import PanopticScores, evaluate_instances
 from kseg.metrics import BoundaryCounts, Calibration, ConfusionMatrix, Scores, probabilities_of
 from kseg.training.checkpoints import read_checkpoint
 from kseg.training.evaluation import Judged, Look, judge
-from kseg.training.outputs import semantic_part
+from kseg.training.outputs import semantic_part, tells_apart
 from kseg.training.run import Run
 from kseg.training.writing import write_atomically
 
@@ -57,6 +58,7 @@ class Report:
         calibration: Of the probabilities; None where the model gives class maps.
         worst: The images with the lowest mean IoU, the lowest first.
         best: Those with the highest, the highest first.
+        objects: How well objects are told apart; None where the model does not.
     """
 
     classes: Classes
@@ -65,6 +67,7 @@ class Report:
     calibration: Calibration | None
     worst: tuple[Example, ...]
     best: tuple[Example, ...]
+    objects: PanopticScores | None = None
 
     @property
     def mean_boundary_iou(self) -> float:
@@ -196,6 +199,9 @@ def report_on_run(run: Run, model: keras.Model, data: Data, progress: bool = Fal
     report = examine(
         judge(semantic_part(model), data, Look(run.size), progress=progress), data.classes
     )
+    if tells_apart(model):
+        objects = evaluate_instances(model, data, size=run.size, progress=progress)
+        report = replace(report, objects=objects)
     history = read_checkpoint(run.path, "last", {})[1]["history"]
     spec = run.record["spec"]
     facts = [("network", spec["builder"] if spec else "one of your own")]

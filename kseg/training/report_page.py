@@ -78,6 +78,16 @@ def _summary(report: Report) -> list[tuple[str, str]]:
         ("pixel accuracy", f"{scores.pixel_accuracy:.4f}"),
         ("mean boundary IoU", f"{report.mean_boundary_iou:.4f}"),
     ]
+    if (objects := report.objects) is not None:
+        shares = {
+            "panoptic quality": objects.all.pq,
+            "segmentation quality": objects.all.sq,
+            "recognition quality": objects.all.rq,
+            "AP at IoU 0.5": objects.ap50,
+            "TP / (TP + FP + FN) at IoU 0.5": objects.tp_over_all[0.5],
+        }
+        rows += [(name, _number(share)) for name, share in shares.items()]
+        rows.append(("objects, and found", f"{objects.objects:,}, {objects.found:,}"))
     if report.calibration is not None:
         rows.append(("expected calibration error", f"{report.calibration.error():.4f}"))
     return rows
@@ -159,7 +169,8 @@ def _pictures(example: Example, classes: Classes) -> str:
 def _lines(classes: Classes, history: Sequence[dict[str, Any]]) -> list[Line]:
     wanted = [(f"iou {n}", n, _css(c)) for n, c in zip(classes.names, classes.colors, strict=True)]
     lines = []
-    for key, name, color in [*wanted, ("mean_iou", "mean", "#000")]:
+    means = [("mean_iou", "mean", "#000"), ("pq", "panoptic quality", "#b00")]
+    for key, name, color in [*wanted, *means]:
         points = [(row["epoch"], row[key]) for row in history if row.get(key) is not None]
         if points:
             lines.append((name, color, points))

@@ -7,6 +7,7 @@ from PIL import Image
 from scenes import LAYOUTS, SCENES, written
 
 from kseg.data import check_data, load_data
+from kseg.data.initializing import write_description
 
 # pytest.warns hides where it comes from: pycocotools.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -207,3 +208,49 @@ def test_what_no_shape_covers_is_ignored_where_there_is_no_background(tmp_path):
     for pair, scene in zip(data.files("train"), SCENES, strict=False):
         expected = np.array([255, 0, 1])[scene.labels]
         np.testing.assert_array_equal(data.read(pair)[1], expected)
+
+
+def write_masks(folder, image, masks, objects):
+    rng = np.random.default_rng(0)
+    scenes.save(folder / image, rng.integers(0, 255, (24, 32, 3), "uint8"))
+    for number in range(objects):
+        mask = np.zeros((24, 32), "uint8")
+        mask[4 * number : 4 * number + 3, 3:20] = 255
+        scenes.save(folder / masks / f"mask{number}.png", mask)
+
+
+@pytest.mark.parametrize(
+    "image, masks",
+    [
+        ("{0}/images/{0}.png", "{0}/masks"),
+        ("images/{0}.png", "masks/{0}"),
+        ("train/img/{0}.jpg", "train/objects/{0}"),
+    ],
+)
+def test_a_folder_of_masks_for_each_image(image, masks, tmp_path):
+    for index in range(5):
+        write_masks(tmp_path, image.format(f"a{index}"), masks.format(f"a{index}"), index + 1)
+    with pytest.warns(UserWarning, match="5 images, each with a folder of masks"):
+        data = load_data(tmp_path)
+    assert data.things == (1,) and data.classes.names == ("background", "object")
+    path, _, again = write_description(tmp_path)
+    pairs = again.files("train") + again.files("val")
+    assert len(pairs) == 5 and "instances" in path.read_text()
+    for pair in pairs:
+        _, labels, ids = again.read_instances(pair)
+        assert ids.max() == int(pair.image.stem[1:]) + 1
+        np.testing.assert_array_equal(labels, ids > 0)
+
+
+def test_numbered_objects_are_told_apart(tmp_path):
+    rng = np.random.default_rng(0)
+    for index in range(6):
+        cells = np.zeros((32, 32), "uint16")
+        for number in range(1, index + 4):
+            cells[4 * number - 3 : 4 * number - 1, 2:20] = number
+        scenes.save(tmp_path / f"images/{index}.png", rng.integers(0, 255, (32, 32, 3), "uint8"))
+        scenes.save(tmp_path / f"instances/{index}.png", cells)
+    path, _, data = write_description(tmp_path)
+    assert "instances: [object]" in path.read_text()
+    pair = next(p for p in data.pairs["train"] + data.pairs["val"] if p.image.stem == "5")
+    assert data.read_instances(pair)[2].max() == 8

@@ -148,3 +148,48 @@ def test_file_that_cannot_be_used_is_named_with_the_reason(tmp_path, write_recta
     pair.image.write_bytes(b"no image")
     with pytest.raises(ValueError, match=r"images/0\.png: it cannot be read as an image"):
         data.read(pair)
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory):
+    """Six images of squares of one class, each an object."""
+    folder = tmp_path_factory.mktemp("told")
+    for name in ("images", "ids"):
+        (folder / name).mkdir()
+    for number in range(6):
+        ids = np.zeros((48, 48), "uint16")
+        ids[4:20, 4:20], ids[4:20, 20:40] = 1, 2
+        ids[24 + number :, 10:30] = 3
+        Image.fromarray((ids * 60).astype("uint8")).save(folder / "images" / f"{number}.png")
+        Image.fromarray(ids).save(folder / "ids" / f"{number}.png")
+    (folder / "data.yaml").write_text(
+        "train: {images: images, instances: ids}\nnames: [ground, square]\ninstances: [square]\n"
+    )
+    return load_data(folder / "data.yaml")
+
+
+def test_targets_are_a_function_of_seed_and_number(told):
+    options = {"batch_size": 2, "seed": 5, "augment": AUGMENTATION, "instances": True}
+    one, two = (told.split("train", **options) for _ in range(2))
+    forwards = batches(one, 5)
+    backwards = [two[index] for index in range(4, -1, -1)][::-1]
+    for (images, targets), (others, same) in zip(forwards, backwards, strict=True):
+        np.testing.assert_array_equal(images, others)
+        for name in targets:
+            np.testing.assert_array_equal(targets[name], same[name])
+    # Labels alone are varied in the same way.
+    plain = told.split("train", batch_size=2, seed=5, augment=AUGMENTATION)
+    np.testing.assert_array_equal(plain[3][0], forwards[3][0])
+    np.testing.assert_array_equal(plain[3][1], forwards[3][1]["semantic"])
+
+
+def test_targets_have_the_types_of_training(told):
+    images, targets = told.split("train", batch_size=2, instances=True)[0]
+    assert images.shape == (2, 48, 48, 3)
+    kinds = {name: (array.shape, array.dtype) for name, array in targets.items()}
+    assert kinds == {
+        "semantic": ((2, 48, 48), np.int32),
+        "center": ((2, 48, 48, 2), np.float32),
+        "offset": ((2, 48, 48, 3), np.float32),
+    }
+    assert (targets["center"][..., 0] == 1).sum() == 6

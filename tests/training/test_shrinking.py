@@ -10,7 +10,7 @@ from PIL import Image
 import kseg
 from kseg.data import dataset
 from kseg.training.images import training_split
-from kseg.training.shrinking import Shrinking, ScratchFile
+from kseg.training.shrinking import ScratchFile, Shrinking
 
 _RECIPE = kseg.Recipe(size=(48, 64), crop=(64, 64), batch_size=2, epochs=4, deterministic=True)
 

@@ -14,6 +14,7 @@ from kseg.data.dataset import Data
 from kseg.data.layouts.found import Folder, Layout, common_folder
 from kseg.data.layouts.known import find_annotations, find_cityscapes, find_voc
 from kseg.data.layouts.list_files import find_lists
+from kseg.data.layouts.mask_folders import find_mask_folders
 from kseg.data.layouts.pairs import PAIRS, find_pairs, pairs_in
 from kseg.data.layouts.yolo_files import find_yolo
 
@@ -24,13 +25,14 @@ LAYOUTS: tuple[Callable[[Folder], Layout | None], ...] = (
     find_voc,
     find_yolo,
     find_lists,
+    find_mask_folders,
     find_pairs,
     find_annotations,
 )
 
 _KNOWN = (
-    "images and label files with like names, lists of them, Pascal VOC, Cityscapes, CamVid, COCO, "
-    "labelme, YOLO segmentation, CVAT for images, Label Studio"
+    "images and label files with like names, lists of them, folders of masks, Pascal VOC, "
+    "Cityscapes, CamVid, COCO, labelme, YOLO segmentation, CVAT for images, Label Studio"
 )
 
 
@@ -122,7 +124,7 @@ def to_yaml(layout: Layout, title: str) -> str:
     """
     comments = [f"{title}: {layout.title}.", *layout.notes]
     head = "".join(f"# {' '.join(line.split())}\n" for line in comments)
-    order = ("path", "train", "val", "test", "names", "ignore", "merge", "colors")
+    order = ("path", "train", "val", "test", "names", "ignore", "merge", "colors", "instances")
     body = {key: layout.content[key] for key in order if key in layout.content}
     options: dict[str, Any] = {"sort_keys": False, "allow_unicode": True, "width": 100}
     return head + yaml.dump(body, Dumper=_Plain, default_flow_style=None, **options)

@@ -185,7 +185,10 @@ def _annotated(folder: Folder, kind: str, files: list[Path]) -> Layout:
     content["names"] = names
     if colors and all(name in colors for name in names[1:]):
         content["colors"] = [list(colors.get(name, (0, 0, 0))) for name in names]
-    notes = [f"{count} annotated images; what no shape covers is the class background."]
+    notes = [
+        f"{count} annotated images; what no shape covers is the class background.",
+        f"To tell objects apart, add `instances: [{', '.join(names[1:4])}]`: a shape is an object.",
+    ]
     several = [split for split, entry in content.items() if isinstance(entry, list)]
     if several:
         notes.append(f"Several annotation files are read together for {', '.join(several)}.")

@@ -218,7 +218,8 @@ def classes_of(ids: Ids, known: Known | None) -> tuple[dict[str, Any], list[str]
             f"The label files number the objects of each image, up to {values[-1]}: all of them "
             "are one class, 'object'. If the numbers are classes, list them in names."
         )
-        return {"names": {0: "background", "1-65535": "object"}}, [said]
+        content = {"names": {0: "background", "1-65535": "object"}, "instances": ["object"]}
+        return content, [said]
     content, notes = _by_id(ids, plain, known if fits else None)
     if 255 in values:
         content["ignore"] = [*content.get("ignore", []), 255]

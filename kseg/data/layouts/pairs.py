@@ -15,7 +15,8 @@ from kseg.data.matching import Side, matched_pairs
 
 _LABEL = (
     "annot|annotation|annotations|annots|label|labels|mask|masks|gt|groundtruth|truth|seg|segs|"
-    "segmentation|segmentations|segmentationclass|target|targets|labelids|labeltrainids|trainids"
+    "segmentation|segmentations|segmentationclass|target|targets|labelids|labeltrainids|trainids|"
+    "instance|instances"
 )
 _IMAGE = (
     "image|images|img|imgs|jpegimages|input|inputs|rgb|original|raw|photos|pictures|leftimg8bit"

@@ -31,6 +31,7 @@ class TFLiteModel(FixedSize):
         output: The output tensor that labels the image.
         outputs: The output tensors that are read, by the names of their maps: "logits" alone, or
             "semantic", "center" and "offset" of a file that tells objects apart.
+        output_numbers: The places of these outputs in the file, likewise.
         channels: How many channels the images have.
         num_classes: How many classes the output tells apart; None for a class map that does not
             say.
@@ -57,13 +58,13 @@ class TFLiteModel(FixedSize):
         given = None if normalization is None else parse_normalization(normalization)
         graph = read_model(path)  # refuses what is no model before any native code sees it
         check_input(graph, self.path)
-        self._numbers = choose_outputs(graph, output, self.path)
+        self.output_numbers = choose_outputs(graph, output, self.path)
         self._process = Process(
             self.path, graph, threads=threads, kernels=kernels, delegate=delegate
         )
         try:
             self.input = self._process.inputs[0]
-            self.outputs = {k: self._process.outputs[n] for k, n in self._numbers.items()}
+            self.outputs = {k: self._process.outputs[n] for k, n in self.output_numbers.items()}
             self.output = next(iter(self.outputs.values()))
             self.input_size, self.channels = image_size(self.input.shape, self.path)
             told = read_instructions(graph, self.channels, self.path)
@@ -129,10 +130,10 @@ class TFLiteModel(FixedSize):
         Raises:
             ModelFileError: If the runtime crashes or hangs.
         """
-        found, times, peak = self._process.run(array, runs, tuple(self._numbers.values()))
+        found, times, peak = self._process.run(array, runs, tuple(self.output_numbers.values()))
         if len(found) == 1:
             return found[0], times, peak
-        return dict(zip(self._numbers, found, strict=True)), times, peak
+        return dict(zip(self.output_numbers, found, strict=True)), times, peak
 
     def quantize(self, images: np.ndarray) -> np.ndarray:
         """Turns images (1, H, W, C), 0..255, into the file's input."""
@@ -212,13 +213,15 @@ class TFLiteModel(FixedSize):
         for tensor in self.outputs.values():
             check_size(tensor, self.path)
         shapes = {name: tensor.shape for name, tensor in self.outputs.items()}
-        if any(-1 in graph.tensors[graph.outputs[n]].shape[1:] for n in self._numbers.values()):
+        if any(
+            -1 in graph.tensors[graph.outputs[n]].shape[1:] for n in self.output_numbers.values()
+        ):
             gray = np.full(self.input.shape, 127.0)  # known once it ran
             found, _, _ = self.run(self.quantize(gray))
             shapes = {name: values.shape for name, values in named(found).items()}
         return {
             name: read_output(
-                Output(name, self._numbers[name], tensor, shapes[name]),
+                Output(name, self.output_numbers[name], tensor, shapes[name]),
                 graph,
                 self.input_size,
                 activation,

@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from export.errors import ModelFileError
+from export.tflite.maps import CHANNELS, SEMANTIC
 from export.tflite.reader import ModelFile, read_model
 from export.tflite.runtime import TFLiteModel, load_tflite
 from kseg.classes import Classes
+from kseg.instances import tells_objects_apart
 from kseg.models import TRAINED
 from kseg.models.trained import packaged
 
@@ -73,7 +75,7 @@ def read_facts(model: WebModel, runtime: str) -> dict[str, Any]:
                 {"name": name, "color": list(color)}
                 for name, color in zip(model.classes.names, model.classes.colors, strict=True)
             ],
-            "head": head(graph),
+            "head": head(graph, next(iter(file.output_numbers.values()))),
             "stride": file.stride,
             "inputSize": list(file.input_size),
             "inputType": file.input.dtype,
@@ -85,20 +87,46 @@ def read_facts(model: WebModel, runtime: str) -> dict[str, Any]:
             "outputScale": file.output.scale,
             "outputZeroPoint": file.output.zero_point,
         }
+        if tells_objects_apart(file):
+            facts |= _told_apart(model, graph, file)
         _check(model, graph, file)
     if runtime == "mediapipe":
         _check_mediapipe(model, facts)
     return facts
 
 
+def _told_apart(model: WebModel, graph: ModelFile, file: TFLiteModel) -> dict[str, Any]:
+    """Returns which output is which, and the classes whose objects are told apart."""
+    if not file.kseg_things:
+        raise ValueError(
+            f"{model.path} does not say which classes are things; keep the report (.json) of its "
+            "export beside it."
+        )
+    if len({tensor.shape[1:3] for tensor in file.outputs.values()}) > 1:
+        raise ValueError(f"{model.path} gives maps of several sizes; a page takes one.")
+    numbers = file.output_numbers
+    return {
+        "output": numbers[SEMANTIC],
+        "things": list(file.kseg_things),
+        "maps": {
+            name: {
+                "output": numbers[name],
+                "outputScale": file.outputs[name].scale,
+                "outputZeroPoint": file.outputs[name].zero_point,
+            }
+            for name in CHANNELS
+        },
+    }
+
+
 def _of_each_channel(values: tuple[float, ...]) -> list[float]:
     return list(values * 3 if len(values) == 1 else values)
 
 
-def head(graph: ModelFile) -> str:
-    """Returns what a file ends in: "argmax", "softmax" or "logits"."""
+def head(graph: ModelFile, number: int = 0) -> str:
+    """Returns what an output of a file ends in: "argmax", "softmax" or "logits"."""
     makers = {tensor: op for op in graph.ops for tensor in op.outputs}
-    op = makers.get(graph.outputs[0])
+    op = makers.get(graph.outputs[number])
     while op is not None and op.name in ("QUANTIZE", "DEQUANTIZE", "CAST", "RESHAPE"):
         op = makers.get(op.inputs[0])
     return {"ARG_MAX": "argmax", "SOFTMAX": "softmax"}.get(op.name if op else "", "logits")
@@ -116,7 +144,8 @@ def _check(model: WebModel, graph: ModelFile, file: TFLiteModel) -> None:
             "--target android, which makes such files."
         )
     dimensions = len(file.output.shape)
-    if dimensions != (3 if head(graph) == "argmax" else 4):
+    ends_in = head(graph, next(iter(file.output_numbers.values())))
+    if dimensions != (3 if ends_in == "argmax" else 4):
         raise ModelFileError(
             f"{model.path} gives {file.output.dtype} of shape {file.output.shape}; a page takes "
             "scores (1, H, W, classes) or the class map (1, H, W) of an ARG_MAX."
@@ -131,6 +160,11 @@ def _check(model: WebModel, graph: ModelFile, file: TFLiteModel) -> None:
 def _check_mediapipe(model: WebModel, facts: dict[str, Any]) -> None:
     """Refuses what MediaPipe would misread or refuse with a word that helps nobody."""
     advice = "Take the runtime litert, or export with --target android --head logits."
+    if "maps" in facts:
+        raise ValueError(
+            f"{model.path} tells objects apart by three outputs, and MediaPipe takes files of one. "
+            "Take the runtime litert."
+        )
     if facts["head"] == "argmax":
         raise ValueError(f"{model.path} ends in argmax; MediaPipe takes scores only. {advice}")
     if facts["stride"] > 1:

@@ -94,7 +94,7 @@ def _objects(
     kind: str, image: np.ndarray, found: "Instances", classes: Classes, name: str
 ) -> bytes:
     from kseg.instances import draw_instances
-    from kseg.instances.records import objects_coco, objects_csv, objects_geojson
+    from kseg.instances.object_files import objects_coco, objects_csv, objects_geojson
 
     if kind == "instances":
         return _png(Image.fromarray(found.ids))

@@ -100,7 +100,7 @@ def _discs(seed, size=(64, 64)):
     ids = np.zeros(size, "int32")
     y, x = np.mgrid[: size[0], : size[1]]
     first = rng.uniform(16, np.array(size) - 28)
-    centers = [first, first + (0, 17), rng.uniform(10, np.array(size) - 10)]
+    centers = [first, first + np.array((0, 17)), rng.uniform(10, np.array(size) - 10)]
     for number, (down, right) in enumerate(centers, start=1):
         ids[(y - down) ** 2 + (x - right) ** 2 < 81] = number
     ids = np.unique(ids, return_inverse=True)[1].reshape(size).astype("int32")

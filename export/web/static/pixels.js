@@ -112,23 +112,9 @@ function blend(pixels, out, { first, count, weights, most }, { from, to, step })
 // Scores on the network's grid, Float32Array (h, w, depth), one value for stride x stride pixels,
 // to a label map at the picture's own size. Scores are interpolated, never labels: between road
 // and car there is no third class.
-export function toLabels({ scores, grid, stride }, depth, fitted, own) {
-  let size = grid;
-  if (stride > 1) {
-    const full = grid.map((side) => side * stride);
-    const rows = scoreRows(scores, size, full, depth);
-    const wide = new Float32Array(full[0] * full[1] * depth);
-    for (let y = 0; y < full[0]; y++) wide.set(rows(y), y * full[1] * depth);
-    [scores, size] = [wide, full];
-  }
-  // Without the padding.
-  const cut = new Float32Array(fitted[0] * fitted[1] * depth);
-  for (let y = 0; y < fitted[0]; y++) {
-    const from = y * size[1] * depth;
-    cut.set(scores.subarray(from, from + fitted[1] * depth), y * fitted[1] * depth);
-  }
+export function toLabels(map, depth, fitted, own) {
   const labels = new Uint8Array(own[0] * own[1]);
-  const rows = scoreRows(cut, fitted, own, depth);
+  const rows = scoreRows(cut(map, depth, fitted), fitted, own, depth);
   for (let y = 0; y < own[0]; y++) {
     const row = rows(y);
     for (let x = 0; x < own[1]; x++) {
@@ -141,9 +127,27 @@ export function toLabels({ scores, grid, stride }, depth, fitted, own) {
   return labels;
 }
 
+// A map at the size that the network saw, without the padding: Float32Array (h, w, depth).
+export function cut({ scores, grid, stride }, depth, fitted) {
+  let size = grid;
+  if (stride > 1) {
+    const full = grid.map((side) => side * stride);
+    const rows = scoreRows(scores, size, full, depth);
+    const wide = new Float32Array(full[0] * full[1] * depth);
+    for (let y = 0; y < full[0]; y++) wide.set(rows(y), y * full[1] * depth);
+    [scores, size] = [wide, full];
+  }
+  const kept = new Float32Array(fitted[0] * fitted[1] * depth);
+  for (let y = 0; y < fitted[0]; y++) {
+    const from = y * size[1] * depth;
+    kept.set(scores.subarray(from, from + fitted[1] * depth), y * fitted[1] * depth);
+  }
+  return kept;
+}
+
 // Returns a function from the index of a new row to its scores, interpolated between the old ones
 // in float32, pixel centres at halves.
-function scoreRows(scores, [height, width], [toHeight, toWidth], depth) {
+export function scoreRows(scores, [height, width], [toHeight, toWidth], depth) {
   if (height === toHeight && width === toWidth) {
     return (y) => scores.subarray(y * width * depth, (y + 1) * width * depth);
   }

@@ -2,6 +2,7 @@
 
 import { pngOfLabels } from "./png.js";
 
+const OUTLINE = 0xffffffff; // white
 const SHOWN_PIXELS = 2_000_000; // a canvas larger than this only costs time
 const byId = (id) => document.getElementById(id);
 const image = byId("image").getContext("2d");
@@ -80,19 +81,49 @@ function showOverlay() {
 
 // The label map in colours, at any size: picked, never interpolated.
 function colored(width, height) {
-  const { labels, size, model } = state.result;
+  const { labels, ids, size, model } = state.result;
   const data = new ImageData(width, height);
   const words = new Uint32Array(data.data.buffer); // red in the lowest byte
   const colors = model.classes.map(({ color: [red, green, blue] }, id) =>
     state.hidden.has(id) ? 0 : ((255 << 24) | (blue << 16) | (green << 8) | red) >>> 0,
   );
+  const columns = Array.from({ length: width }, (_, x) => Math.floor((x * size[1]) / width));
   for (let y = 0; y < height; y++) {
     const from = Math.floor((y * size[0]) / height) * size[1];
+    for (let x = 0; x < width; x++) words[y * width + x] = colors[labels[from + columns[x]]];
+  }
+  if (ids) drawObjects(words, width, height, columns);
+  return data;
+}
+
+// Lays the objects over their classes: a colour for each, and an outline.
+function drawObjects(words, width, height, columns) {
+  const { ids, objects, size } = state.result;
+  const hidden = objects.map(({ classId }) => state.hidden.has(classId));
+  const colors = objects.map((_, number) => objectColor(number));
+  const rowOf = (y) => Math.floor((y * size[0]) / height) * size[1];
+  const idAt = (y, x) =>
+    y < 0 || x < 0 || y >= height || x >= width ? -1 : ids[rowOf(y) + columns[x]];
+  for (let y = 0; y < height; y++) {
     for (let x = 0; x < width; x++) {
-      words[y * width + x] = colors[labels[from + Math.floor((x * size[1]) / width)]];
+      const id = idAt(y, x);
+      if (!id || hidden[id - 1]) continue;
+      const beside = [idAt(y - 1, x), idAt(y + 1, x), idAt(y, x - 1), idAt(y, x + 1)];
+      const edge = beside.some((other) => other !== id && other >= 0);
+      words[y * width + x] = edge ? OUTLINE : colors[id - 1];
     }
   }
-  return data;
+}
+
+// Hues a golden ratio apart, so that each is far from those before, as in Python's drawings.
+function objectColor(number) {
+  const hue = 6 * ((number * 0.618034) % 1);
+  const value = number % 2 ? 0.8 : 1;
+  const [red, green, blue] = [5, 3, 1].map((shift) => {
+    const k = (shift + hue) % 6;
+    return Math.round(255 * value * (1 - 0.85 * Math.max(0, Math.min(k, 4 - k, 1))));
+  });
+  return ((255 << 24) | (blue << 16) | (green << 8) | red) >>> 0;
 }
 
 function showLegend() {
@@ -144,14 +175,16 @@ function percent(pixels) {
 
 // The three largest classes, in words.
 export function summary() {
-  const { counts, model } = state.result;
-  return counts
+  const { counts, ids, objects, model } = state.result;
+  const told = ids ? `, ${objects.length} ${objects.length === 1 ? "object" : "objects"}` : "";
+  const shares = counts
     .map((pixels, id) => ({ pixels, name: model.classes[id].name }))
     .filter(({ pixels }) => pixels)
     .sort((a, b) => b.pixels - a.pixels)
     .slice(0, 3)
     .map(({ pixels, name }) => `${name} ${percent(pixels)}`)
     .join(", ");
+  return shares + told;
 }
 
 // Saving, at the picture's own size

@@ -1,13 +1,17 @@
 // Runs the network beside the page, so that the page stays live. It answers two messages:
 //   {id, open: model, runtime}     -> {id}
-//   {id, picture: ImageBitmap}     -> {id, picture, labels, size, counts, milliseconds}
+//   {id, picture: ImageBitmap}     -> {id, picture, labels, ids, objects, size, counts,
+//                                      milliseconds}; ids is null where no objects are told apart
 // and {id, error} where something fails, a sentence.
 //
 // A classic worker, since both runtimes load their WebAssembly with importScripts.
 
 let pixels; // the module pixels.js
+let objects; // the module objects.js
 let network; // facts of the open model, from models.json
-let run; // RGB of the input's size -> {scores: Float32Array, grid: [h, w], stride}
+// RGB of the input's size -> {semantic}, or {semantic, center, offset}, of which each is
+// {scores: Float32Array, grid: [h, w], stride}
+let run;
 let close = () => {};
 let runtimeModule; // of the runtime, loaded once
 
@@ -32,6 +36,7 @@ async function answer(message) {
 
 async function open(model, runtime) {
   pixels ??= await import("./pixels.js");
+  objects ??= await import("./objects.js");
   close();
   run = undefined;
   const engine = { litert: openLiteRt, mediapipe: openMediaPipe }[runtime.name];
@@ -57,12 +62,16 @@ async function label(picture) {
   const fitted = pixels.fittedSize(own, network);
   const input = pixels.toInput(rgba, own, fitted, network.inputSize);
   const start = performance.now();
-  const output = await run(input);
+  const maps = await run(input);
   const end = performance.now();
-  const labels = pixels.toLabels(output, network.classes.length, fitted, own);
+  const labels = pixels.toLabels(maps.semantic, network.classes.length, fitted, own);
+  const found = maps.center
+    ? objects.group(labels, maps, network, fitted, own)
+    : { ids: null, objects: [] };
   const counts = pixels.count(labels, network.classes.length);
   const milliseconds = { network: end - start, all: performance.now() - begin };
-  return [{ picture, labels, size: own, counts, milliseconds }, [picture, labels.buffer]];
+  const moved = [picture, labels.buffer, ...(found.ids ? [found.ids.buffer] : [])];
+  return [{ picture, labels, ...found, size: own, counts, milliseconds }, moved];
 }
 
 // LiteRT: https://www.npmjs.com/package/@litertjs/core
@@ -75,10 +84,17 @@ async function openLiteRt(bytes, model, base) {
   async function runLiteRt(input) {
     const tensor = new runtimeModule.Tensor(toNumbers(input, model), shape);
     const outputs = await compiled.run([tensor]);
-    const values = outputs[0].toTypedArray();
-    const scores = model.head === "argmax" ? oneHot(values, model) : dequantize(values, model);
+    const values = outputs.map((each) => each.toTypedArray());
     [tensor, ...outputs].forEach((each) => each.delete());
-    return { scores, grid: model.outputSize, stride: model.stride };
+    const place = { grid: model.outputSize, stride: model.stride };
+    const labelling = values[model.output ?? 0];
+    const argmax = model.head === "argmax";
+    const scores = argmax ? oneHot(labelling, model) : dequantize(labelling, model);
+    const maps = { semantic: { scores, ...place } };
+    for (const [name, map] of Object.entries(model.maps ?? {})) {
+      maps[name] = { scores: dequantize(values[map.output], map), ...place };
+    }
+    return maps;
   }
   return [runLiteRt, () => compiled.delete()];
 }
@@ -147,7 +163,7 @@ async function openMediaPipe(bytes, model, base) {
     const masks = result.confidenceMasks.map((mask) => mask.getAsFloat32Array());
     const scores = model.head === "logits" ? toLogits(masks, model.outputScale) : interleave(masks);
     result.close();
-    return { scores, grid: model.inputSize, stride: 1 };
+    return { semantic: { scores, grid: model.inputSize, stride: 1 } };
   }
   return [runMediaPipe, () => segmenter.close()];
 }

@@ -33,8 +33,8 @@ def draw_instances(
     height, width = instances.ids.shape
     if scale is None:
         scale = min(_MOST, max(1, _LARGE // max(height, width)))
-    table = np.array([(0, 0, 0), *map(_color, range(len(instances.objects)))], "uint8")
     ids = instances.ids
+    table = np.array([(0, 0, 0), *map(_color, range(int(ids.max(initial=0))))], "uint8")
     colors = np.where((ids > 0)[..., None], table[ids], colorize(instances.label_map, classes))
     shown = ((ids > 0) | (instances.label_map > 0))[..., None]
     mixed = np.where(shown, (1 - _OPACITY) * rgb(image) + _OPACITY * colors, rgb(image))

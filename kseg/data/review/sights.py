@@ -1,7 +1,7 @@
 """What is to be known of one image with its labels, taken down in one reading."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,9 @@ from kseg.data.label_files import count, read_ids, to_classes, unlisted
 from kseg.data.lists import Pair
 from kseg.data.opening import FORMATS
 from kseg.data.review.borders import outlines
+from kseg.data.review.details import Details, details_of
 
+_NO_DETAILS = Details(np.zeros((7, 4), "uint64"), 0, False, 0.0, 0.0, 0.0, ())
 _GRAY_MODES = ("1", "L", "LA", "I", "I;16", "I;16B")
 
 
@@ -40,6 +42,7 @@ class Sight:
         palette: Id to colour of the label file's palette, for the ids that occur.
         edges: As `outlines` returns them.
         borders: As `outlines` returns them.
+        details: What tells it from others.
     """
 
     pair: Pair
@@ -59,6 +62,7 @@ class Sight:
     palette: tuple[tuple[int, tuple[int, int, int]], ...] = ()
     edges: np.ndarray | None = None
     borders: np.ndarray | None = None
+    details: Details = field(default_factory=lambda: _NO_DETAILS)
 
 
 def see(data: Data, pair: Pair) -> Sight:
@@ -96,6 +100,7 @@ def see(data: Data, pair: Pair) -> Sight:
         _palette(pair, ids),
         edges,
         borders,
+        details_of(pair, pixels, classes),
     )
 
 

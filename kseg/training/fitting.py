@@ -46,7 +46,7 @@ class _Job:
         pace: By minutes, how it is divided, as `first_pace` says.
     """
 
-    data: Data
+    data: Shrinking
     recipe: Recipe
     loss: keras.losses.Loss
     path: Path
@@ -189,10 +189,11 @@ def _train(model: keras.Model, job: _Job, resume: bool) -> None:
     compile_model(model, recipe, steps, job.loss)
     average = WeightAverage(recipe.suited(recipe.average, recipe.epochs * steps))
     judges = validated(data, recipe.validate_images)
+    shown = replace(data, box=recipe.size)  # pictures need no more than what the model sees
 
     def score(model):
         scores = evaluate(model, judges, size=recipe.size)
-        write_preview(path / "preview.png", model, data, recipe.size)
+        write_preview(path / "preview.png", model, shown, recipe.size)
         return scores
 
     keeper = Keeper(
@@ -222,7 +223,7 @@ def _train(model: keras.Model, job: _Job, resume: bool) -> None:
     _, _, groups = read_checkpoint(path, "best", {"average": shapes_of(model.variables)})
     assign(model.variables, groups["average"], path)
     write_curves(path / "curves.png", keeper.history)
-    write_preview(path / "preview.png", model, data, recipe.size)
+    write_preview(path / "preview.png", model, shown, recipe.size)
 
 
 def _fit(model: keras.Model, split: Split, keeper: Keeper, job: _Job, *, to: int) -> None:

@@ -1,5 +1,7 @@
 """Notebooks run from top to bottom, and are committed with their pictures."""
 
+import os
+import sys
 from pathlib import Path
 
 import nbformat
@@ -51,7 +53,13 @@ def test_notebook_is_committed_with_its_pictures(name):
         for name in _SAYS
     ],
 )
-def test_notebook_runs(name, tmp_path):
+def test_notebook_runs(name, tmp_path, monkeypatch):
+    # The command line, of this Python, whether or not kseg is installed in it.
+    command = tmp_path / "bin/kseg"
+    command.parent.mkdir()
+    command.write_text(f"#!{sys.executable}\nfrom kseg.cli import run\n\nrun()\n")
+    command.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{command.parent}{os.pathsep}{os.environ['PATH']}")
     notebook = nbformat.read(_FOLDER / f"{name}.ipynb", 4)
     NotebookClient(notebook, timeout=900, resources={"metadata": {"path": tmp_path}}).execute()
     assert _SAYS[name] in _texts(notebook)

@@ -188,7 +188,7 @@ def _silence_libraries() -> None:
 
     Python's own standard error stays; whoever sets TF_CPP_MIN_LOG_LEVEL sees everything.
     """
-    if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
+    if os.environ.get("TF_CPP_MIN_LOG_LEVEL", "1") != "1":  # TensorFlow itself sets 1, in notebooks
         return
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     logging.getLogger("tensorflow").setLevel(logging.ERROR)

@@ -55,6 +55,31 @@ def alike(hashes: np.ndarray, limit: int = 40) -> list[tuple[int, int]]:
     return pairs
 
 
+def alike_to(hashes: np.ndarray, others: np.ndarray, limit: int) -> list[tuple[int, int]]:
+    """Returns the pairs of an image of one kind and an image of another that look alike.
+
+    Args:
+        hashes: As `looks` returns them, uint64 (N, 4).
+        others: Likewise, uint64 (M, 4).
+        limit: Bits of 256 that may differ.
+
+    Returns:
+        Pairs of an index of hashes and one of others. Images with little detail are like nothing:
+        two of a few spots on black differ in few bits.
+    """
+    plain, plain_others = (np.bitwise_count(part).sum(1) <= 2 * limit for part in (hashes, others))
+    pairs: list[tuple[int, int]] = []
+    for start in range(0, len(hashes), _CHUNK):
+        part = hashes[start : start + _CHUNK]
+        distance = np.zeros((len(part), len(others)), "uint16")
+        for word in range(4):
+            distance += np.bitwise_count(part[:, None, word] ^ others[None, :, word])
+        distance[plain[start : start + _CHUNK]] = 256
+        distance[:, plain_others] = 256
+        pairs += [(int(a) + start, int(b)) for a, b in np.argwhere(distance <= limit)]
+    return pairs
+
+
 def groups(count: int, pairs: Sequence[tuple[int, int]]) -> list[int]:
     """Returns a number for each of some images, the same for all that hang together.
 

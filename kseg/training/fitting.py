@@ -48,7 +48,7 @@ class _Job:
         pace: By minutes, how it is divided, as `first_pace` says.
     """
 
-    data: Data
+    data: Shrinking
     recipe: Recipe
     loss: keras.losses.Loss
     path: Path
@@ -200,11 +200,12 @@ def _train(model: keras.Model, job: _Job, resume: bool) -> None:
     compile_model(model, recipe, steps, job.loss)
     average = WeightAverage(recipe.suited(recipe.average, recipe.epochs * steps))
     judges = validated(data, recipe.validate_images)
+    shown = replace(data, box=recipe.size)  # pictures need no more than what the model sees
 
     def score(model):
         with alone(model):
             columns = score_columns(model, judges, recipe.size)
-            write_preview(path / "preview.png", model, data, recipe.size)
+            write_preview(path / "preview.png", model, shown, recipe.size)
         return columns
 
     keeper = Keeper(
@@ -237,7 +238,7 @@ def _train(model: keras.Model, job: _Job, resume: bool) -> None:
     assign(model.variables, groups["average"], path)
     write_curves(path / "curves.png", keeper.history)
     with alone(model):
-        write_preview(path / "preview.png", model, data, recipe.size)
+        write_preview(path / "preview.png", model, shown, recipe.size)
 
 
 def _fit(model: keras.Model, split: Split, keeper: Keeper, job: _Job, *, to: int) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import scenes
 import yaml
-from PIL import Image
+from PIL import Image, ImageOps
 
 from kseg.data import load_data
 from kseg.data.review import review
@@ -226,6 +226,80 @@ def swapped_columns(folder):
         (folder / f"{split}.txt").write_text(swapped)
 
 
+def rotated_mask(folder):
+    change(label(folder), np.rot90)
+
+
+def shifted_masks(folder):
+    for file in labels(folder):
+        change(file, lambda ids: np.roll(ids, (6, 8), (0, 1)))
+
+
+def inverted_mask(folder):
+    two_classes(folder, 1)
+    describe(folder, names=["background", "shape"])
+    change(label(folder), lambda ids: 1 - ids)
+
+
+def mirrored_copy(folder):
+    for path in (image, label):
+        ImageOps.mirror(Image.open(path(folder))).save(path(folder, 2, "val"))
+
+
+def rotated_copy(folder):
+    for path in (image, label):
+        Image.open(path(folder)).rotate(90).save(path(folder, 2, "val"))
+
+
+def image_is_a_mask(folder):
+    Image.open(label(folder)).convert("RGB").save(image(folder))
+
+
+def gray_stored_as_rgb(folder):
+    Image.open(image(folder)).convert("L").convert("RGB").save(image(folder))
+
+
+def half_fetched(folder):
+    below = np.arange(96)[:, None, None] > 50
+    change(image(folder), lambda rgb: np.where(below, 128, rgb).astype("uint8"))
+
+
+def thumbnail(folder):
+    for path in (image(folder), label(folder)):
+        Image.open(path).resize((16, 16), Image.Resampling.NEAREST).save(path)
+
+
+def specks(folder):
+    rng = np.random.default_rng(0)
+    change(
+        label(folder), lambda ids: np.where(rng.random(ids.shape) < 0.03, 3, ids).astype("uint8")
+    )
+
+
+def _in_json(folder, layout, alter):
+    """Puts the scenes in a layout of JSON files in the folder's place, one of them altered."""
+    shutil.rmtree(folder)
+    scenes.written(layout, folder)
+    file = sorted(folder.rglob("*.json"))[0]
+    content = json.loads(file.read_text())
+    alter(content)
+    file.write_text(json.dumps(content))
+
+
+def slip_of_typing(folder):
+    _in_json(folder, "labelme", lambda content: content["shapes"][0].update(label="Car "))
+
+
+def shape_outside(folder):
+    outside = [[900, 900, 990, 900, 990, 990]]
+    _in_json(folder, "COCO", lambda c: c["annotations"][0].update(segmentation=outside))
+
+
+def shape_of_no_area(folder):
+    speck = [[3, 3, 3.1, 3, 3.1, 3.1]]
+    _in_json(folder, "COCO", lambda c: c["annotations"][0].update(segmentation=speck))
+
+
 TRAPS = {
     zero_and_255: "hold 0 and 255, so 255 is 'shape'",
     colors_off_by_one: r"004\.png.*colours that colors does not list: \(",
@@ -255,6 +329,19 @@ TRAPS = {
     missing_files: r"images/999\.png: there is no such file",
     upper_case_ending: r"images/004\.png: there is no such file.*004\.PNG",
     swapped_columns: r"image and label file are swapped",
+    rotated_mask: r"labels/004\.png: its borders .* they do when it is turned by 270 degrees",
+    shifted_masks: "labels of most images lie 6 % lower and 8 % further right than the edges",
+    inverted_mask: r"labels/004\.png: its rim is of the other class than that of most",
+    mirrored_copy: r"val/images/002\.png: it looks like .*004\.png, mirrored left to right",
+    rotated_copy: r"val/images/002\.png: it looks like .*004\.png, turned by 270 degrees",
+    image_is_a_mask: r"images/004\.png: it has \d colours, as label files have",
+    gray_stored_as_rgb: r"images/004\.png: it is gray, and most images have colours",
+    half_fetched: r"images/004\.png: the lowest 47 % of it are of one colour",
+    thumbnail: r"images/004\.png: it has 256 pixels, and most images have 9216",
+    specks: r"labels/004\.png: [123]\.\d % of its pixels are alone",
+    slip_of_typing: "the class 'Car ' is in 1 images, and 'car' in 7",
+    shape_outside: r"a shape of scene\d+\.png \('car'\) lies outside the image or has no area",
+    shape_of_no_area: r"a shape of scene\d+\.png \('car'\) lies outside the image or has no area",
 }
 
 
@@ -313,4 +400,5 @@ def test_shares_and_holders_are_counted(tmp_path):
 @pytest.mark.data
 @pytest.mark.slow
 def test_little_is_said_of_real_data(nuclei):
-    assert not [line for line in said(review(nuclei)) if "borders" in line or "alike" in line]
+    odd = ("borders", "alike", "looks like", "lie", "colours, as", "rim", "alone among")
+    assert not [line for line in said(review(nuclei)) if any(word in line for word in odd)]

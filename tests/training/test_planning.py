@@ -55,6 +55,13 @@ def test_what_is_not_given_is_chosen_and_said(training_data, build_small, quick)
         assert part in text
 
 
+def test_a_network_knows_where_its_weights_are_from(training_data, quick):
+    model = kseg.build_fcn8s(3)
+    chosen = make_plan(model, training_data, check_data(training_data), Wishes())
+    assert (chosen.recipe.freeze, chosen.recipe.backbone_rate) == ("c2", 0.2)
+    assert "network: fcn8s on efficientnet_lite0 from ImageNet weights" in "\n".join(chosen.lines)
+
+
 def test_what_is_given_stays(training_data, own_model, quick):
     given = {
         "epochs": 7,

@@ -108,3 +108,5 @@ def test_training_decodes_large_images_once(large, decoded, own_model, tmp_path)
     kseg.fit(own_model(), large, _RECIPE, run_dir=tmp_path / "run")
     trained = [pair.image for pair in large.files("train") if pair.image.name != "2.png"]
     assert {decoded[file] for file in trained} == {1}
+    # By four validations, and once for the previews.
+    assert {decoded[pair.image] for pair in large.files("val")} == {5}

@@ -14,6 +14,7 @@ from kseg.data.label_files import unlisted
 from kseg.data.labels import Census, advice, look_at, shares
 from kseg.data.layouts import other_sources
 from kseg.data.lists import Note
+from kseg.data.review.oddities import names_alike, odd_ones, turned_copies
 from kseg.data.review.problems import Problem, of_images, problem_of
 from kseg.data.review.sights import Sight, see
 from kseg.data.yaml_file import load_data
@@ -124,9 +125,11 @@ def review(path: str | Path, *, shown: bool = False) -> Review:
     for split, census in censuses.items():
         problems += _about_classes(data, split, census)
     problems += of_images(data, seen)
+    good = [sight for sights in seen.values() for sight in sights if sight.problem is None]
+    holders = {split: _holders(data, sights) for split, sights in seen.items()}
+    problems += [*odd_ones(data, good), *turned_copies(seen), *names_alike(data, holders)]
     problems += [Problem(source, reason, do) for reason, do in other_sources(data)]
     problems.sort(key=lambda problem: not problem.stops)
-    good = [sight for sights in seen.values() for sight in sights if sight.problem is None]
     sizes: dict[tuple[int, int], int] = {}
     for sight in good:
         sizes[sight.size] = sizes.get(sight.size, 0) + 1
@@ -137,7 +140,7 @@ def review(path: str | Path, *, shown: bool = False) -> Review:
         data,
         {split: len(sights) for split, sights in seen.items()},
         {split: _shares(data, census) for split, census in censuses.items()},
-        {split: _holders(data, sights) for split, sights in seen.items()},
+        holders,
         sizes,
         sum(sight.gray for sight in good),
         {split: _count(sights) for split, sights in seen.items()} if data.things else {},

@@ -79,7 +79,7 @@ def _flat(data: Data, good: Sequence[Sight]) -> Iterator[Problem]:
 
 
 def _gray(data: Data, good: Sequence[Sight]) -> Iterator[Problem]:
-    gray = [sight for sight in good if sight.gray]
+    gray = [sight for sight in good if sight.gray or sight.details.gray]
     if data.channels != 3 or not gray or len(gray) > _FEW * len(good):
         return
     yield Problem(

@@ -1,7 +1,7 @@
 """What is to be known of one image with its labels, taken down in one reading."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +14,10 @@ from kseg.data.label_files import count, read_ids, to_classes, unlisted
 from kseg.data.lists import Pair
 from kseg.data.opening import FORMATS
 from kseg.data.review.borders import outlines
+from kseg.data.review.details import Details, details_of
 from kseg.data.review.things import Objects, objects_of
 
+_NO_DETAILS = Details(np.zeros((7, 4), "uint64"), 0, False, 0.0, 0.0, 0.0, ())
 _GRAY_MODES = ("1", "L", "LA", "I", "I;16", "I;16B")
 
 
@@ -42,6 +44,7 @@ class Sight:
         edges: As `outlines` returns them.
         borders: As `outlines` returns them.
         objects: What is to be known of its objects; None where they are not told apart.
+        details: What tells it from others.
     """
 
     pair: Pair
@@ -62,6 +65,7 @@ class Sight:
     edges: np.ndarray | None = None
     borders: np.ndarray | None = None
     objects: Objects | None = None
+    details: Details = field(default_factory=lambda: _NO_DETAILS)
 
 
 def see(data: Data, pair: Pair) -> Sight:
@@ -104,6 +108,7 @@ def see(data: Data, pair: Pair) -> Sight:
         edges,
         borders,
         objects,
+        details_of(pair, pixels, classes),
     )
 
 

@@ -52,6 +52,7 @@ VERBS = {
     "evaluate": Verb("Score a model on labelled images.", _TRAINING),
     "predict": Verb("Label images.", _TRAINING),
     "runs": Verb("Compare trainings in a table.", _TRAINING),
+    "push": Verb("Put a trained network on the Hugging Face Hub.", _TRAINING),
     "export": Verb("Make a verified .tflite file.", _DEVICE),
     "check": Verb("Say which ops the Edge TPU would run, and why.", _DEVICE),
     "benchmark": Verb("Time .tflite files on this computer.", _DEVICE),

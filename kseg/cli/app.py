@@ -52,6 +52,7 @@ VERBS = {
     "evaluate": Verb("Score a model on labelled images.", _TRAINING),
     "predict": Verb("Label images.", _TRAINING),
     "runs": Verb("Compare trainings in a table.", _TRAINING),
+    "push": Verb("Put a trained network on the Hugging Face Hub.", _TRAINING),
     "export": Verb("Make a verified .tflite file.", _DEVICE),
     "check": Verb("Say which ops a Coral chip would run, and why.", _DEVICE),
     "verify": Verb("Say in which runtimes a .tflite file labels rightly.", _DEVICE),

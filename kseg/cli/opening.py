@@ -61,7 +61,7 @@ def open_model(
 
         model = load_tflite(name, num_classes=num_classes, **options)
         return model, *file_facts(Path(name), model)
-    if not Path(name).is_dir():
+    if not Path(name).is_dir() and not is_run(name):
         known = f" Trained models: {', '.join(TRAINED)}." if TRAINED else ""
         raise ValueError(
             f"{name!r} is neither a run folder nor a .tflite file nor a trained model.{known}"

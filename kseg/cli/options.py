@@ -22,8 +22,8 @@ FILES = Group("Files made elsewhere", sort_key=6)
 ModelName = Annotated[
     str,
     Parameter(
-        help="A run folder, a .tflite or .keras file, or the name of a trained model; "
-        "`kseg models` lists those."
+        help="A run folder, hf://user/name, a .tflite or .keras file, or the name of a trained "
+        "model; `kseg models` lists those."
     ),
 ]
 DataFile = Annotated[Path, Parameter(help="The YAML file of a data set, or its folder.")]

@@ -30,8 +30,8 @@ class TrainOptions:
         out: The run folder to write.
         resume: Go on with the training in the run folder.
         model: The network; `kseg models` lists them. Default: the one of --weights, or fcn8s.
-        weights: Where to start: imagenet, none, a run folder or a trained model. Default: imagenet
-            for networks with a backbone, none for the others.
+        weights: Where to start: imagenet, none, a run folder, hf://user/name or a trained model.
+            Default: imagenet for networks with a backbone, none for the others.
         teacher: A run folder or trained model with the same classes. Its scores are learnt as well
             as the labels.
         freeze: Keep the backbone as it is up to this endpoint, c1 to c5. c2 makes a step a fifth

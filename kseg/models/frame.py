@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 import keras
 
 from kseg.backbones import BACKBONES, load_imagenet_weights
+from kseg.hub import is_on_hub, load_hub_weights
 from kseg.layers import CropLike
 from kseg.models.trained import TRAINED, load_trained_weights
 
@@ -107,7 +108,7 @@ def finish(
         logits: The scores (N, H, W, num_classes) on the grid of the padded image. Of a network
             with several outputs, name to output (N, H, W, channels).
         arguments: What the builder was called with, without input_shape and weights.
-        weights: "imagenet", a data set that `TRAINED` has weights for, or None.
+        weights: "imagenet", a data set that `TRAINED` has weights for, hf://user/name, or None.
 
     Returns:
         The model. Its output is the scores, from the layer "logits", or a dict of the outputs,
@@ -140,6 +141,8 @@ def finish(
                 "weights=None."
             )
         load_imagenet_weights(model, arguments["backbone"])
+    elif is_on_hub(weights):
+        load_hub_weights(model, str(weights))
     elif weights is not None:
         check_choice("weights", weights, {"imagenet"} | {r.data for r in TRAINED.values()})
         if channels != 3:

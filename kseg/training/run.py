@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from kseg.classes import Classes
+from kseg.hub import fetch, is_on_hub
 from kseg.models import TRAINED, TrainedRecord, build
 from kseg.training.checkpoints import read_checkpoint
 from kseg.training.run_schema import DamagedFileError, read_run_record, sealed
@@ -53,7 +54,7 @@ def open_run(path: str | Path) -> Run:
     """Reads a run folder.
 
     Args:
-        path: The folder.
+        path: The folder, or hf://user/name.
 
     Returns:
         The run.
@@ -62,12 +63,13 @@ def open_run(path: str | Path) -> Run:
         ValueError: If it is not a run folder, or one of a newer kseg.
         DamagedFileError: If run.json was changed, or is not as kseg writes it.
     """
-    return Run(Path(path), read_run_record(Path(path)))
+    path = fetch(str(path)) if is_on_hub(path) else Path(path)
+    return Run(path, read_run_record(path))
 
 
 def is_run(path: str | Path) -> bool:
-    """Returns whether a path is that of a run folder."""
-    return (Path(path) / "run.json").is_file()
+    """Returns whether a path is that of a run folder; an address on the Hub is taken for one."""
+    return is_on_hub(path) or (Path(path) / "run.json").is_file()
 
 
 def find_trained(name: str) -> TrainedRecord | None:
@@ -85,7 +87,8 @@ def load(
     classes, `model.kseg_things`.
 
     Args:
-        run: The run, its folder, or the name of a model trained by kseg (`kseg.models.TRAINED`).
+        run: The run, its folder, hf://user/name, or the name of a model trained by kseg
+            (`kseg.models.TRAINED`).
         model: The network, where kseg did not build it; its weights are replaced.
         checkpoint: "best" (highest mean IoU on the validation images) or "last".
 

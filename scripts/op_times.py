@@ -1,6 +1,7 @@
 """Says where the time of an int8 file goes, op by op, for the table in docs/performance.md.
 
     python scripts/op_times.py atrous_fpn_camvid
+    python scripts/op_times.py atrous_fpn_camvid --reference deeplabv3_mnv2_pascal_quant.tflite
 
 Each op is cut out as a file of its own, with its weights, and run by LiteRT with XNNPACK on one
 thread. Times are of that thread's work on the processor, the shortest of many runs, so that other
@@ -30,12 +31,16 @@ def main() -> None:
     parser.add_argument("file", help="a .tflite file, or the name of a trained network")
     parser.add_argument("--runs", type=int, default=25)
     parser.add_argument("--largest", type=int, default=12, help="ops that are listed by themselves")
+    parser.add_argument("--reference", type=Path, help="a file that is timed in turn with it")
     arguments = parser.parse_args()
     record = TRAINED.get(arguments.file)
     path = Path(arguments.file)
     if record is not None:
         path = Path(str(packaged(str(record.int8_file), str(record.int8_sha256))))
     graph, content = read_model(path), path.read_bytes()
+    if arguments.reference:
+        _compare(content, arguments.reference.read_bytes(), arguments.runs)
+        return
     before = _milliseconds(content, arguments.runs)
     times = [
         min(_milliseconds(_cut(content, op.index), arguments.runs) for _ in range(2))
@@ -55,6 +60,13 @@ def main() -> None:
     largest = sorted(graph.ops, key=lambda op: -times[op.index])[: arguments.largest]
     rows = [_row(_shape(op, graph), [op], graph, times, whole) for op in largest]
     print(tabulate(rows, ["op", *headers[1:]], tablefmt="github", disable_numparse=True))
+
+
+def _compare(content: bytes, reference: bytes, runs: int) -> None:
+    """Prints the ratio of two files' times, measured A B A B."""
+    times = [_milliseconds(each, runs) for each in (reference, content) * 2]
+    ratio = min(times[1::2]) / min(times[::2])
+    print(f"{' '.join(f'{each:.2f}' for each in times)} ms; ratio {ratio:.3f}")
 
 
 def _row(title: str, ops: list[Op], graph: ModelFile, times: list[float], whole: float) -> list:

@@ -55,6 +55,8 @@ def label(subject: Subject, runtime: str) -> Labels:
     """
     if subject.classes is None:
         raise ValueError("a page needs the names of the classes")
+    if any(value is not None for value in subject.options.values()):
+        raise ValueError("a page takes no --normalization and no --output")
     found = RUNTIMES[runtime]
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kseg/npm"
     package = fetch_package(f"{found.package}@{found.version}", cache)

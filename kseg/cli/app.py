@@ -55,7 +55,7 @@ VERBS = {
     "push": Verb("Put a trained network on the Hugging Face Hub.", _TRAINING),
     "export": Verb("Make a verified .tflite file.", _DEVICE),
     "check": Verb("Say which ops a Coral chip would run, and why.", _DEVICE),
-    "verify": Verb("Say in which runtimes a .tflite file labels rightly.", _DEVICE),
+    "verify": Verb("Run a .tflite file in every runtime that is there.", _DEVICE),
     "benchmark": Verb("Time .tflite files on this computer.", _DEVICE),
     "web": Verb("Make a page that runs models in the browser.", _DEVICE),
     "describe": Verb("Count what a network costs.", _MORE),

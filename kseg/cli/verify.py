@@ -43,8 +43,7 @@ class VerifyOptions:
         model: What the file was made of: a run folder, a .keras file or the name of a trained
             model. Default: of a trained model's file, that model.
         network: The .keras file of the network, for a run of one of your own.
-        runtime: A runtime that must run the file. May be repeated. Default: all that are
-            installed.
+        runtime: Runtimes that must run the file. Default: all that are installed.
         normalization: The range of pixels that a float file wants: 0..1, -1..1, imagenet, or
             MEAN STD. Default: what the file's metadata say.
         output: The name of the output to use, where a file has several.
@@ -55,7 +54,9 @@ class VerifyOptions:
     count: Annotated[int, Parameter(metavar="N", group=_IMAGES)] = 4
     model: Annotated[str | None, Parameter(metavar="RUN", group=_IMAGES)] = None
     network: Annotated[Path | None, Parameter(metavar="FILE.keras", group=OWN)] = None
-    runtime: Annotated[tuple[RuntimeName, ...], Parameter(show_default=False)] = ()
+    runtime: Annotated[
+        tuple[RuntimeName, ...], Parameter(consume_multiple=True, show_default=False)
+    ] = ()
     normalization: Annotated[
         str | None, Parameter(metavar="RANGE", group=FILES, allow_leading_hyphen=True)
     ] = None

@@ -206,7 +206,7 @@ def test_a_crash_of_another_runtime_is_an_error_of_the_file(int8, engine):
 
 def test_verify_prints_a_table_and_ends_with_the_gates_code(int8, data, planted, capsys, tmp_path):
     command = ["verify", str(int8.path), "--data", str(data.source), "--count", "2"]
-    names = ["--runtime", "xnnpack", "--runtime", "compiled"]
+    names = ["--runtime", "xnnpack", "compiled"]
     assert main([*command, *names]) == 0
     said = capsys.readouterr().out
     assert "LiteRT, CompiledModel" in said and "no Keras model was named" in said

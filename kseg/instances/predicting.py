@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 
 from kseg.data.files import read_image
+from kseg.inference import predict
 from kseg.instances.grouping import group
 from kseg.instances.objects import Instances, instances_of
 from kseg.seeing import Segmenter, channels_of, fit_image, look_at, run
-from kseg.strips import resize_logits
+from kseg.strips import label_map, resize_logits
 
 OUTPUTS = {"semantic": None, "center": 1, "offset": 2}  # channels
 
@@ -57,6 +58,20 @@ def predict_instances(
         outputs = {name: (x + mirrored[name][:, :, ::-1]) / 2 for name, x in outputs.items()}
     own = image.shape[0], image.shape[1]
     return objects_in(outputs, things, fitted, own, threshold)
+
+
+def label_image(
+    model: Segmenter, image: np.ndarray, size: tuple[int, int] | None = None
+) -> np.ndarray:
+    """Returns the label map of an image, uint8 (H, W), of a model that may tell objects apart too.
+
+    Arguments and errors as `kseg.predict`.
+    """
+    if not tells_objects_apart(model):
+        return predict(model, image, size=size)
+    image, fitted = fit_image(model, image, size)
+    outputs = run(model, look_at(image, fitted), check_outputs)
+    return label_map(outputs["semantic"][0], (image.shape[0], image.shape[1]))
 
 
 def objects_in(

@@ -10,7 +10,7 @@ from kseg.cli.error_table import ErrorTable
 from kseg.cli.outcome import Outcome, report
 
 if TYPE_CHECKING:
-    from kseg.cli.predict import PredictOptions
+    from kseg.cli.predict_options import PredictOptions
     from kseg.labelling.jobs import Done, Piece, Work
 
 

@@ -1,116 +1,29 @@
 """`kseg predict`: labels images and the frames of videos."""
 
-import re
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
-from cyclopts import Group, Parameter, Token
+from cyclopts import Parameter
 
 import kseg
 from kseg.cli.error_table import ErrorTable
 from kseg.cli.options import (
-    OUTPUT,
-    Delegate,
     FileOptions,
-    Flag,
-    Json,
     ModelName,
-    OwnNetwork,
-    Size,
-    one_of,
-    record,
 )
 from kseg.cli.outcome import Outcome, count_objects, line_of, report, sentence_of, size_seen
 from kseg.cli.output import say
+from kseg.cli.predict_options import CLASSES, OBJECTS, PredictOptions
 
 if TYPE_CHECKING:
     import numpy as np
 
     from kseg.sources import Source
 
-_IMAGES = Group("Images", sort_key=3)
-_JOBS = Group("Many machines", sort_key=9)
-_SEEN = Group("seen", show=False, validator=one_of)
-_PRESENT = Group("present", show=False, validator=one_of)
 _LINES_AT_MOST = 10  # on a terminal; more images get a bar
-
-Kind = Literal["labels", "palette", "overlay", "instances", "geojson", "coco", "csv", "parquet"]
-_CLASSES: tuple[Kind, ...] = ("palette", "overlay")
-_OBJECTS: tuple[Kind, ...] = ("instances", "overlay")
-
-
-def _place(_: Any, tokens: Sequence[Token]) -> Any:
-    """Returns a folder, or an address as it is: as a path s3://x would lose a slash."""
-    return tokens[0].value if "://" in tokens[0].value else Path(tokens[0].value)
-
-
-@record
-class PredictOptions:
-    """What `kseg predict` takes.
-
-    Attributes:
-        recursive: Search the folders within a folder too.
-        every: Of a video, label each which frame.
-        size: The working size. Default: the model's own.
-        native: Label images at their own size in overlapping tiles.
-        flip: Take the mean with the mirror image.
-        scales: Take the mean of these enlargements of the working size, such as 0.75 1 1.25.
-        out: The folder to write to, or an address such as s3://bucket/folder.
-        save: What to write: palette (a PNG of class ids in colours), overlay (with a legend, or
-            with outlines and numbers of objects), labels (a gray PNG of class ids), instances (a
-            16-bit PNG of object ids), geojson and coco (polygons), csv (shares, or objects); or
-            parquet alone. Default: palette overlay; instances overlay where objects are told
-            apart.
-        polygons: Write geojson and coco too.
-        overwrite: Replace what is there.
-        resume: Skip images whose outputs are there.
-        shard: Label the I-th of N parts of the images; skips like --resume.
-        engine: What hands the images out to many processes: ray. Skips like --resume.
-        address: The Ray cluster. Default: RAY_ADDRESS, or one that is started here.
-        workers: How many processes label with --engine. Default: one for each GPU, or core.
-        batch_size: Images that a worker takes at a time, and those of a Parquet file.
-        delegate: A library that runs a .tflite file, such as libedgetpu.so.1.
-        model: The network of a run that was trained from one of your own.
-        json: Print one JSON object and nothing else.
-    """
-
-    recursive: Annotated[Flag, Parameter(group=_IMAGES)] = False
-    every: Annotated[int, Parameter(metavar="N", group=_IMAGES)] = 1
-    size: Annotated[Size, Parameter(group=(_IMAGES, _SEEN))] = None
-    native: Annotated[Flag, Parameter(group=(_IMAGES, _SEEN))] = False
-    flip: Annotated[Flag, Parameter(group=_IMAGES)] = False
-    scales: Annotated[
-        tuple[float, ...],
-        Parameter(metavar="SCALE...", group=_IMAGES, consume_multiple=True, show_default=False),
-    ] = (1.0,)
-    out: Annotated[Path, Parameter(metavar="FOLDER", group=OUTPUT, converter=_place)] = Path(
-        "predictions"
-    )
-    save: Annotated[
-        tuple[Kind, ...],
-        Parameter(metavar="KIND...", group=OUTPUT, consume_multiple=True, show_default=False),
-    ] = ()
-    polygons: Annotated[Flag, Parameter(group=OUTPUT)] = False
-    overwrite: Annotated[Flag, Parameter(group=(OUTPUT, _PRESENT))] = False
-    resume: Annotated[Flag, Parameter(group=(OUTPUT, _PRESENT))] = False
-    shard: Annotated[str | None, Parameter(metavar="I/N", group=OUTPUT)] = None
-    engine: Annotated[Literal["ray"] | None, Parameter(group=_JOBS)] = None
-    address: Annotated[str | None, Parameter(group=_JOBS)] = None
-    workers: Annotated[int | None, Parameter(metavar="N", group=_JOBS)] = None
-    batch_size: Annotated[int, Parameter(metavar="N", group=_JOBS)] = 32
-    delegate: Delegate = None
-    model: OwnNetwork = None
-    json: Json = False
-
-    def saving(self, usual: "tuple[Kind, ...]" = _CLASSES) -> "PredictOptions":
-        """Returns the options with all that is to be written in `save`."""
-        kinds = self.save or usual
-        kinds += tuple(k for k in ("geojson", "coco") if self.polygons and k not in kinds)
-        return replace(self, save=kinds)
 
 
 def predict(
@@ -132,7 +45,7 @@ def predict(
 
     if is_job(sources, options):
         opening = {"network": options.model, "delegate": options.delegate, **file.given()}
-        label_as_job(model, sources, options, opening, _shard(options.shard))
+        label_as_job(model, sources, options.saving(), opening, options.part())
         return
     outcome = Outcome()
     sources_found = _found(sources, options, outcome)
@@ -148,8 +61,8 @@ def predict(
         _check_takes(model, options, objects)
         if objects and not options.save:
             outcome.skipped = 0
-            planned = _planned(sources_found, options.saving(_OBJECTS), outcome)
-        options = options.saving(_OBJECTS if objects else _CLASSES)
+            planned = _planned(sources_found, options.saving(OBJECTS), outcome)
+        options = options.saving(OBJECTS if objects else CLASSES)
         bar = len(planned) > _LINES_AT_MOST and sys.stderr.isatty() and sys.stdout.isatty()
         _label_all(planned, (found, classes, size), options, outcome, bar)
     report(outcome, options.out, options.json)
@@ -177,7 +90,7 @@ def _found(words: Sequence[str], options: PredictOptions, outcome: Outcome) -> "
 
     if options.every < 1:
         raise ValueError(f"--every must be at least 1; got {options.every}.")
-    part, parts = _shard(options.shard)
+    part, parts = options.part()
     found = find_sources(words, recursive=options.recursive, leave_out=options.out)
     outcome.problems += found.problems
     kept: list[Source] = []
@@ -202,12 +115,12 @@ def _planned(
     for source in sources:
         outputs = present(options.out, source, options.save)
         whole = len(outputs) == len(targets(options.out, source.output, options.save))
-        if whole and not source.is_video and _skips(options):
+        if whole and not source.is_video and options.skips():
             outcome.skipped += 1
             continue
         there += outputs
         planned.append(source)
-    if there and not options.overwrite and not _skips(options):
+    if there and not options.overwrite and not options.skips():
         count = f"{len(there)} outputs are there already, such as" if there[1:] else "there is"
         raise ValueError(
             f"{count} {there[0]}{'' if there[1:] else ' already'}; --overwrite replaces what is "
@@ -228,7 +141,7 @@ def _label_all(
 
     channels = channels_of(model[0])
     shown = progress(total=len(planned), unit="image", label="labelling") if bar else nullcontext()
-    table = ErrorTable(options.out, options.shard) if _skips(options) else None
+    table = ErrorTable(options.out, options.shard) if options.skips() else None
     with shown as steps:
         for source in planned:
             try:
@@ -263,7 +176,7 @@ def _label(
     from kseg.instances import tells_objects_apart
 
     wanted = targets(options.out, output, options.save)
-    if _skips(options):
+    if options.skips():
         wanted = {kind: path for kind, path in wanted.items() if not os.path.lexists(path)}
         if not wanted:
             outcome.skipped += 1
@@ -297,14 +210,3 @@ def _label(
     if options.json:
         outcome.images.append(done)
     return done
-
-
-def _skips(options: PredictOptions) -> bool:
-    return options.resume or (options.shard is not None and not options.overwrite)
-
-
-def _shard(text: str | None) -> tuple[int, int]:
-    match = re.fullmatch(r"(\d{1,9})/(\d{1,9})", text or "1/1")
-    if match is None or not 1 <= int(match[1]) <= int(match[2]):
-        raise ValueError(f"--shard must be I/N with I from 1 to N, such as 2/8; got {text}.")
-    return int(match[1]), int(match[2])

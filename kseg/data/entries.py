@@ -6,13 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from kseg.data.folders import Entry, Folders
 from kseg.data.formats import FORMATS, kind_of
 from kseg.data.formats.drawing import BACKGROUND
 from kseg.data.layouts.found import Folder
 from kseg.data.layouts.pairs import pairs_in
 from kseg.data.lists import Pair, is_pair, listed_pairs
 from kseg.data.matching import Side, chosen, lines_of, masks_beside, matched_pairs
-from kseg.data.schema import Entry, Folders
 
 _SHAPES = (".json", ".xml")
 

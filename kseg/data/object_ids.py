@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from kseg.classes import IGNORE_CLASS, Classes
+from kseg.data.folders import Folders
 from kseg.data.label_files import LabelIds, read_ids
 from kseg.data.opening import ENDINGS
-from kseg.data.schema import DataFile, Folders
+from kseg.data.schema import DataFile
 
 if TYPE_CHECKING:
     from kseg.data.dataset import Data

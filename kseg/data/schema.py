@@ -6,50 +6,10 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
-from kseg.data.formats import FORMATS
+from kseg.data.folders import Entry, folders_of, is_folders, is_name, is_pair, short
 
 _MAX_ID = 65535
-_LABELS = ("labels", "annotations", "instances")
 _NAMES = f"names must be a list, or id: name with ids from 0 to {_MAX_ID}"
-
-
-class Folders(BaseModel):
-    """A folder of images, and where their labels are.
-
-    Attributes:
-        images: The folder.
-        labels: The folder of the label files, matched by path and stem.
-        annotations: Instead of labels: a file of shapes, or a folder of such files.
-        format: The format of annotations, one of `kseg.data.formats.FORMATS`; "" looks.
-        instances: A folder that tells the objects of a class apart, matched likewise: files of
-            ids, or folders with a mask file for each object. Alone, it stands for labels too.
-        list: A list of the stems that are in the split; "" takes all.
-        image_prefix: What the stems of images begin with beyond what they have in common.
-        image_suffix: What they end with.
-        label_prefix: What the stems of label files begin with.
-        label_suffix: What they end with.
-        instance_prefix: What the stems of files of ids, or the names of folders of masks, begin
-            with.
-        instance_suffix: What they end with.
-    """
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    images: str
-    labels: str = ""
-    annotations: str = ""
-    format: str = ""
-    instances: str = ""
-    list: str = ""
-    image_prefix: str = ""
-    image_suffix: str = ""
-    label_prefix: str = ""
-    label_suffix: str = ""
-    instance_prefix: str = ""
-    instance_suffix: str = ""
-
-
-Entry = str | Folders | list[tuple[str, ...]] | list[str | Folders]
 
 
 class DataFile(BaseModel):
@@ -88,18 +48,18 @@ class DataFile(BaseModel):
     def _path(cls, path: Any) -> list[str]:
         paths = path if isinstance(path, list) and path else [path]
         if not all(isinstance(part, str | int) and not isinstance(part, bool) for part in paths):
-            raise ValueError(f"path must be a folder or a list of folders; got {_short(path)}.")
+            raise ValueError(f"path must be a folder or a list of folders; got {short(path)}.")
         return [str(part) for part in paths]
 
     @field_validator("train", "val", "test", mode="before")
     @classmethod
     def _split(cls, entry: Any, info: Any) -> Any:
         name = info.field_name
-        if _is_folders(entry):
-            return _folders(name, entry)
-        if isinstance(entry, list) and entry and all(_is_folders(e) or _is_name(e) for e in entry):
-            return [_folders(name, e) if isinstance(e, dict) else e for e in entry]
-        if isinstance(entry, list) and entry and all(_is_pair(pair) for pair in entry):
+        if is_folders(entry):
+            return folders_of(name, entry)
+        if isinstance(entry, list) and entry and all(is_folders(e) or is_name(e) for e in entry):
+            return [folders_of(name, e) if isinstance(e, dict) else e for e in entry]
+        if isinstance(entry, list) and entry and all(is_pair(pair) for pair in entry):
             return [tuple(pair) for pair in entry]
         if name == "val" and isinstance(entry, float):
             if not 0 < entry < 1:
@@ -109,7 +69,7 @@ class DataFile(BaseModel):
             also = ", or a fraction such as 0.2" if name == "val" else ""
             raise ValueError(
                 f"{name} must be a list file or {{images: folder, labels: folder}}{also}; got "
-                f"{_short(entry)}."
+                f"{short(entry)}."
             )
         return entry
 
@@ -148,9 +108,7 @@ class DataFile(BaseModel):
             raise ValueError("colors must be a list of [red, green, blue], one for each name.")
         for color in colors:
             if not _is_color(color):
-                raise ValueError(
-                    f"colors must be three numbers from 0 to 255; got {_short(color)}."
-                )
+                raise ValueError(f"colors must be three numbers from 0 to 255; got {short(color)}.")
         if len({tuple(color) for color in colors}) < len(colors):
             raise ValueError("colors must differ; two names have the same.")
         return colors
@@ -174,7 +132,7 @@ class DataFile(BaseModel):
         if not isinstance(listed, list) or not all(isinstance(name, str) for name in listed):
             raise ValueError(
                 "instances must be names of classes whose objects are told apart, like "
-                f"`instances: [car, person]`; got {_short(things)}."
+                f"`instances: [car, person]`; got {short(things)}."
             )
         return listed
 
@@ -183,7 +141,7 @@ class DataFile(BaseModel):
     def _channels(cls, channels: Any) -> int:
         if type(channels) is not int or not 1 <= channels <= 256:
             raise ValueError(
-                f"channels must be a number from 1 (gray) to 256; got {_short(channels)}."
+                f"channels must be a number from 1 (gray) to 256; got {short(channels)}."
             )
         return channels
 
@@ -191,7 +149,7 @@ class DataFile(BaseModel):
     @classmethod
     def _bits(cls, bits: Any) -> int | None:
         if bits is not None and (type(bits) is not int or not 8 <= bits <= 16):
-            raise ValueError(f"bits must be a number from 8 to 16; got {_short(bits)}.")
+            raise ValueError(f"bits must be a number from 8 to 16; got {short(bits)}.")
         return bits
 
 
@@ -213,44 +171,6 @@ def described(content: Any) -> DataFile:
         return DataFile.model_validate({str(key): value for key, value in content.items()})
     except ValidationError as error:
         raise ValueError(_sentence(error.errors()[0])) from None
-
-
-def _folders(name: str, entry: dict[Any, Any]) -> Folders:
-    for key, value in entry.items():
-        if key not in Folders.model_fields:
-            raise ValueError(
-                f"{name} has the unknown key {str(key)[:80]!r}; keys are "
-                f"{', '.join(Folders.model_fields)}."
-            )
-        if isinstance(value, list | dict | bool) or value is None:
-            raise ValueError(f"{name}: {key} must be a name; got {_short(value)}.")
-    if "labels" in entry and "annotations" in entry:
-        raise ValueError(f"{name} has labels and annotations; it can be read from one of them.")
-    if "instances" in entry and "annotations" in entry:
-        raise ValueError(
-            f"{name} has instances and annotations, whose shapes are the objects; leave instances "
-            "out."
-        )
-    if entry.get("format", "coco") not in FORMATS:
-        raise ValueError(
-            f"{name}: format must be one of {', '.join(FORMATS)}; got {_short(entry['format'])}."
-        )
-    return Folders(**{key: str(value) for key, value in entry.items()})
-
-
-def _is_folders(entry: Any) -> bool:
-    named = isinstance(entry, dict) and "images" in entry
-    return named and bool(set(entry) & set(_LABELS))
-
-
-def _is_name(entry: Any) -> bool:
-    return isinstance(entry, str) and bool(entry)
-
-
-def _is_pair(pair: Any) -> bool:
-    """Returns whether it is [image, labels], or [image, labels, instances]."""
-    right = isinstance(pair, list | tuple) and len(pair) in (2, 3)
-    return right and all(type(part) is str for part in pair)
 
 
 def _sentence(error: Any) -> str:
@@ -293,7 +213,7 @@ def _is_color(value: Any) -> bool:
 def _ignore_rule(value: Any) -> str:
     return (
         f"ignore must be ids from 0 to {_MAX_ID} that names does not list, or colours such as "
-        f"[0, 0, 0]; got {_short(value)}."
+        f"[0, 0, 0]; got {short(value)}."
     )
 
 
@@ -307,8 +227,3 @@ def check_ignored(description: DataFile) -> None:
     for value in description.ignore or ():
         if value in named if isinstance(value, int) else value in description.colors:
             raise ValueError(_ignore_rule(value))
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."

@@ -21,7 +21,7 @@ from export.devices.tosa import TosaCheck, check_tosa
 from export.errors import GateError
 from export.targets import Target
 from export.tflite.runtime import load_tflite
-from kseg.instances.predicting import label_image
+from kseg.inference import predict
 
 _SECONDS = 1800
 _CONVERT = "import sys; from tosa_converter_for_tflite.cli import main; sys.exit(main())"
@@ -133,7 +133,7 @@ def label(subject: Any) -> list[np.ndarray]:
         shutil.copyfile(subject.path, copied)
         compile_for_cpu(to_tosa(copied, copied.parent), copied.with_suffix(".vmfb"))
         with load_tflite(copied, kernels="iree", **subject.options) as file:
-            return [label_image(file, image, subject.size) for image in subject.images]
+            return [predict(file, image, size=subject.size) for image in subject.images]
 
 
 def compile_for_cpu(tosa: Path, out: Path) -> None:

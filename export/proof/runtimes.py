@@ -14,7 +14,7 @@ import numpy as np
 from export.errors import ModelFileError
 from export.tflite.runtime import TFLiteModel
 from kseg.classes import Classes
-from kseg.instances.predicting import label_image
+from kseg.inference import predict
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 Labels = Sequence[np.ndarray]
@@ -86,7 +86,7 @@ def _in_process(kernels: str, subject: Subject) -> Labels:
     with kind(subject.path, kernels=kernels, **subject.options) as file:
         if file.kernels != kernels:
             raise ModelFileError("XNNPACK refuses the file; LiteRT's plain kernels run it.")
-        return [label_image(file, image, subject.size) for image in subject.images]
+        return [predict(file, image, size=subject.size) for image in subject.images]
 
 
 def _elsewhere(place: str, subject: Subject) -> Labels:

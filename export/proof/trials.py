@@ -20,8 +20,7 @@ from export.tflite.need import count_macs
 from export.tflite.reader import read_model
 from export.tflite.runtime import TFLiteModel
 from kseg.classes import IGNORE_CLASS, Classes
-from kseg.inference import Segmenter
-from kseg.instances.predicting import label_image
+from kseg.inference import Segmenter, predict
 from kseg.metrics import ConfusionMatrix
 
 MIN_AGREEMENT = 0.99
@@ -85,7 +84,7 @@ def prove(
     found = {name: known.get(name) or _attempt(RUNTIMES[name], subject) for name in names}
     expected = None
     if model is not None:
-        expected = [label_image(model, image, subject.size) for image in subject.images]
+        expected = [predict(model, image, size=subject.size) for image in subject.images]
     kernels = found.get(_KERNELS)
     if kernels is None and not _like(expected, found.values()) and not {*names} <= {_JUDGED}:
         kernels = _attempt(RUNTIMES[_KERNELS], subject)
@@ -219,7 +218,7 @@ def prove_export(
     subject = Subject(file.path, few, options.working_size, classes)
     known = {}
     if file.kernels == "default":  # else XNNPACK refuses the file
-        known[_JUDGED] = [label_image(file, image, subject.size) for image in few]
+        known[_JUDGED] = [predict(file, image, size=subject.size) for image in few]
     trials = prove(subject, names, model=model, judged=True, known=known)
     check_trials(trials, file.path)
     if slow and _KERNELS in options.runtimes:

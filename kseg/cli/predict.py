@@ -13,6 +13,7 @@ from kseg.cli.error_table import ErrorTable
 from kseg.cli.options import (
     FileOptions,
     ModelName,
+    check_threshold,
 )
 from kseg.cli.outcome import Outcome, count_objects, line_of, report, sentence_of, size_seen
 from kseg.cli.output import say
@@ -75,6 +76,11 @@ def _check_takes(model: str, options: PredictOptions, objects: bool) -> None:
             f"--save instances is for networks that tell objects apart, such as panoptic_deeplab; "
             f"{model} labels classes alone."
         )
+    if not objects and options.threshold is not None:
+        raise ValueError(
+            f"--threshold is for networks that tell objects apart; {model} labels classes alone."
+        )
+    check_threshold(options.threshold)
     for option, given in (("native", options.native), ("scales", options.scales != (1.0,))):
         if objects and given:
             raise ValueError(
@@ -173,7 +179,7 @@ def _label(
     import numpy as np
 
     from kseg.cli.writing import content_of, targets, write_whole
-    from kseg.instances import tells_objects_apart
+    from kseg.instances import HEIGHT, tells_objects_apart
 
     wanted = targets(options.out, output, options.save)
     if options.skips():
@@ -187,7 +193,10 @@ def _label(
         seen = size_seen(source.name, image, found, options.size or size, outcome)
     result: np.ndarray | kseg.Instances
     if tells_objects_apart(found):
-        result = kseg.predict_instances(found, image, size=seen, flip=options.flip)
+        height = HEIGHT if options.threshold is None else options.threshold
+        result = kseg.predict_instances(
+            found, image, size=seen, flip=options.flip, threshold=height
+        )
         labels = result.label_map
     else:
         result = labels = kseg.predict(

@@ -36,6 +36,8 @@ class PredictOptions:
         native: Label images at their own size in overlapping tiles.
         flip: Take the mean with the mirror image.
         scales: Take the mean of these enlargements of the working size, such as 0.75 1 1.25.
+        threshold: Height above which a peak of the heatmap is an object, where objects are told
+            apart. Default: 0.1. A higher one finds fewer, surer ones.
         out: The folder to write to, or an address such as s3://bucket/folder.
         save: What to write: palette (a PNG of class ids in colours), overlay (with a legend, or
             with outlines and numbers of objects), labels (a gray PNG of class ids), instances (a
@@ -64,6 +66,7 @@ class PredictOptions:
         tuple[float, ...],
         Parameter(metavar="SCALE...", group=_IMAGES, consume_multiple=True, show_default=False),
     ] = (1.0,)
+    threshold: Annotated[float | None, Parameter(metavar="0..1", group=_IMAGES)] = None
     out: Annotated[Path, Parameter(metavar="FOLDER", group=OUTPUT, converter=_place)] = Path(
         "predictions"
     )

@@ -7,11 +7,10 @@ from typing import Any
 import numpy as np
 
 from kseg.data.files import read_image
-from kseg.inference import predict
-from kseg.instances.grouping import group
+from kseg.instances.grouping import HEIGHT, group
 from kseg.instances.objects import Instances, instances_of
 from kseg.seeing import Segmenter, channels_of, fit_image, look_at, run
-from kseg.strips import label_map, resize_logits
+from kseg.strips import resize_logits
 
 OUTPUTS = {"semantic": None, "center": 1, "offset": 2}  # channels
 
@@ -23,7 +22,7 @@ def predict_instances(
     things: Collection[int] | None = None,
     size: tuple[int, int] | None = None,
     flip: bool = False,
-    threshold: float = 0.1,
+    threshold: float = HEIGHT,
 ) -> Instances:
     """Tells the objects of an image apart.
 
@@ -60,26 +59,12 @@ def predict_instances(
     return objects_in(outputs, things, fitted, own, threshold)
 
 
-def label_image(
-    model: Segmenter, image: np.ndarray, size: tuple[int, int] | None = None
-) -> np.ndarray:
-    """Returns the label map of an image, uint8 (H, W), of a model that may tell objects apart too.
-
-    Arguments and errors as `kseg.predict`.
-    """
-    if not tells_objects_apart(model):
-        return predict(model, image, size=size)
-    image, fitted = fit_image(model, image, size)
-    outputs = run(model, look_at(image, fitted), check_outputs)
-    return label_map(outputs["semantic"][0], (image.shape[0], image.shape[1]))
-
-
 def objects_in(
     outputs: dict[str, np.ndarray],
     things: Collection[int],
     seen: tuple[int, int],
     size: tuple[int, int],
-    threshold: float = 0.1,
+    threshold: float = HEIGHT,
 ) -> Instances:
     """Tells the objects apart in what a model gave for an image.
 

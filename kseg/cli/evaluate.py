@@ -16,6 +16,7 @@ from kseg.cli.options import (
     ModelName,
     OwnNetwork,
     Size,
+    check_threshold,
     one_of,
     record,
 )
@@ -42,6 +43,8 @@ class EvaluateOptions:
         flip: Score the mean of the logits of each image and its mirror image.
         scales: Score the mean of the logits at these multiples of the working size, such as
             0.75 1 1.25. Default: 1.
+        threshold: Height above which a peak of the heatmap is an object, where objects are told
+            apart. Default: 0.1.
         model: The network of a run that was trained from one of your own.
         report: A folder for report.html, scores.json and confusion.csv: scores by class, what is
             taken for what, how sure the model is, the best and the worst images.
@@ -58,6 +61,7 @@ class EvaluateOptions:
         tuple[float, ...],
         Parameter(metavar="X", group=_IMAGES, consume_multiple=True, show_default=False),
     ] = (1.0,)
+    threshold: Annotated[float | None, Parameter(metavar="0..1", group=_IMAGES)] = None
     model: OwnNetwork = None
     report: Annotated[Path | None, Parameter(metavar="FOLDER", group=OUTPUT)] = None
     overwrite: Annotated[Flag, Parameter(group=OUTPUT)] = False
@@ -89,6 +93,10 @@ def evaluate(
     if images.things and tells_objects_apart(found):
         _evaluate_objects(found, images, options, options.size or size)
         return
+    if options.threshold is not None:
+        raise ValueError(
+            "--threshold is for networks that tell objects apart, on data with `instances`."
+        )
     look = Look(options.size or size, options.pad_to, options.crop_to, options.flip, options.scales)
     if options.report is None:
         scores = kseg.evaluate(found, images, split=options.split, progress=True, **asdict(look))
@@ -109,6 +117,8 @@ def evaluate(
 def _evaluate_objects(
     model: Any, data: "kseg.Data", options: EvaluateOptions, size: tuple[int, int] | None
 ) -> None:
+    from kseg.instances import HEIGHT
+
     for option, given in (
         ("pad-to", options.pad_to),
         ("crop-to", options.crop_to),
@@ -120,8 +130,15 @@ def _evaluate_objects(
                 f"--{option} is for networks that label classes alone; leave it out. To score the "
                 "classes of this one alone, take data without `instances`."
             )
+    check_threshold(options.threshold)
     scores = kseg.evaluate_instances(
-        model, data, split=options.split, size=size, flip=options.flip, progress=True
+        model,
+        data,
+        split=options.split,
+        size=size,
+        flip=options.flip,
+        threshold=HEIGHT if options.threshold is None else options.threshold,
+        progress=True,
     )
     if options.json:
         print_json(scores.to_json())

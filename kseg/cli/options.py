@@ -93,3 +93,9 @@ def one_of(arguments: ArgumentCollection) -> None:
     given = [argument.name for argument in arguments if argument.tokens]
     if len(given) > 1:
         raise ValueError(f"{' and '.join(given)} exclude each other; give one of them.")
+
+
+def check_threshold(height: float | None) -> None:
+    """Refuses a --threshold that no peak of a heatmap can be compared with."""
+    if height is not None and not 0 <= height <= 1:
+        raise ValueError(f"--threshold must be from 0 to 1; got {height:g}.")

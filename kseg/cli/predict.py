@@ -20,6 +20,7 @@ from kseg.cli.options import (
     ModelName,
     OwnNetwork,
     Size,
+    check_threshold,
     one_of,
     record,
 )
@@ -52,6 +53,8 @@ class PredictOptions:
         native: Label images at their own size in overlapping tiles.
         flip: Take the mean with the mirror image.
         scales: Take the mean of these enlargements of the working size, such as 0.75 1 1.25.
+        threshold: Height above which a peak of the heatmap is an object, where objects are told
+            apart. Default: 0.1. A higher one finds fewer, surer ones.
         out: The folder to write to.
         save: What to write: palette (a PNG of class ids in colours), overlay (with a legend, or
             with outlines and numbers of objects), labels (a gray PNG of class ids), instances (a
@@ -75,6 +78,7 @@ class PredictOptions:
         tuple[float, ...],
         Parameter(metavar="SCALE...", group=_IMAGES, consume_multiple=True, show_default=False),
     ] = (1.0,)
+    threshold: Annotated[float | None, Parameter(metavar="0..1", group=_IMAGES)] = None
     out: Annotated[Path, Parameter(metavar="FOLDER", group=OUTPUT)] = Path("predictions")
     save: Annotated[
         tuple[Kind, ...],
@@ -137,6 +141,11 @@ def _check_takes(model: str, options: PredictOptions, objects: bool) -> None:
             f"--save instances is for networks that tell objects apart, such as panoptic_deeplab; "
             f"{model} labels classes alone."
         )
+    if not objects and options.threshold is not None:
+        raise ValueError(
+            f"--threshold is for networks that tell objects apart; {model} labels classes alone."
+        )
+    check_threshold(options.threshold)
     for option, given in (("native", options.native), ("scales", options.scales != (1.0,))):
         if objects and given:
             raise ValueError(
@@ -232,7 +241,7 @@ def _label(
     import numpy as np
 
     from kseg.cli.writing import content_of, targets, write_whole
-    from kseg.instances import tells_objects_apart
+    from kseg.instances import HEIGHT, tells_objects_apart
 
     wanted = targets(options.out, output, options.save)
     if _skips(options):
@@ -246,7 +255,10 @@ def _label(
         seen = size_seen(source.name, image, found, options.size or size, outcome)
     result: np.ndarray | kseg.Instances
     if tells_objects_apart(found):
-        result = kseg.predict_instances(found, image, size=seen, flip=options.flip)
+        height = HEIGHT if options.threshold is None else options.threshold
+        result = kseg.predict_instances(
+            found, image, size=seen, flip=options.flip, threshold=height
+        )
         labels = result.label_map
     else:
         result = labels = kseg.predict(

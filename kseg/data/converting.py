@@ -1,4 +1,7 @@
-"""Writing a data set of any layout as the plain one: images, PNGs of ids, and a YAML file."""
+"""Writing a data set of any layout as the plain one: images, PNGs of ids, and a YAML file.
+
+Where objects are told apart, a PNG of 16 bits beside each label file has their ids.
+"""
 
 import os
 import shutil
@@ -63,9 +66,9 @@ def _umask() -> int:
 
 
 def _write_split(data: Data, split: str, pairs: tuple[Pair, ...], made: Path, shown: bool) -> None:
-    images, labels = made / "images" / split, made / "labels" / split
-    images.mkdir(parents=True)
-    labels.mkdir(parents=True)
+    images, labels, ids = (made / kind / split for kind in ("images", "labels", "instances"))
+    for folder in (images, labels, *([ids] if data.things else [])):
+        folder.mkdir(parents=True)
     stems = _stems(pairs)
 
     def write(data: Data, pair: Pair) -> None:
@@ -76,6 +79,9 @@ def _write_split(data: Data, split: str, pairs: tuple[Pair, ...], made: Path, sh
             picture = image[..., 0] if image.shape[-1] == 1 else image
             Image.fromarray(picture).save(images / f"{stems[pair]}.png")
         _write_labels(data, label_map, labels / f"{stems[pair]}.png")
+        if data.things:
+            numbers = data.read_instances(pair)[2].astype("uint16")
+            Image.fromarray(numbers).save(ids / f"{stems[pair]}.png", optimize=True)
 
     look_at_all(data, pairs, write, label=f"writing {split}" if shown else None)
 
@@ -106,12 +112,16 @@ def _description(data: Data) -> str:
     content: dict = {
         split: {"images": f"images/{split}", "labels": f"labels/{split}"} for split in data.pairs
     }
+    for split in data.pairs if data.things else ():
+        content[split]["instances"] = f"instances/{split}"
     content["names"] = list(data.classes.names)
     content["colors"] = [list(color) for color in data.classes.colors]
     if data.channels != 3:
         content["channels"] = data.channels
     if data.bits is not None:
         content["bits"] = data.bits
+    if data.things:
+        content["instances"] = [data.classes.names[thing] for thing in data.things]
     if len(set(data.classes.colors)) < len(data.classes.colors):
         del content["colors"]
     head = f"# Made from {' '.join(str(data.source).split())}; 255 in label files is ignored.\n"

@@ -1,13 +1,14 @@
 """Objects of one class told apart: grouping, objects, and their scores."""
 
 from kseg.instances.evaluating import evaluate_instances
-from kseg.instances.grouping import Groups, group
+from kseg.instances.grouping import HEIGHT, Groups, group
 from kseg.instances.objects import Box, Instances, Object, instances_of
 from kseg.instances.outlines import draw_instances
 from kseg.instances.predicting import predict_instances, tells_objects_apart
 from kseg.instances.scores import ObjectMatcher, PanopticScores, Quality
 
 __all__ = [
+    "HEIGHT",
     "Box",
     "Groups",
     "Instances",

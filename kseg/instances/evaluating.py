@@ -1,6 +1,7 @@
 """Scoring a model that tells objects apart on a split, at the images' own size."""
 
 from kseg.data import Data
+from kseg.instances.grouping import HEIGHT
 from kseg.instances.predicting import predict_instances, things_of
 from kseg.instances.scores import ObjectMatcher, PanopticScores
 from kseg.progress import progress as show
@@ -14,7 +15,7 @@ def evaluate_instances(
     split: str = "val",
     size: tuple[int, int] | None = None,
     flip: bool = False,
-    threshold: float = 0.1,
+    threshold: float = HEIGHT,
     progress: bool = False,
 ) -> PanopticScores:
     """Scores a model over all images of a split; which classes are things, the data say.

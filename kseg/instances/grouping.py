@@ -16,6 +16,7 @@ import numpy as np
 from kseg.metrics import highest_around, probabilities_of
 from kseg.strips import label_map, resized_strips
 
+HEIGHT = 0.1  # above which a peak of the heatmap is a centre
 _BLOCK = 1 << 13  # pixels; what is computed of them stays in the cache
 _FIRST_WINS = 1e-15  # of two equal heights in a window one must be the higher
 
@@ -51,7 +52,7 @@ def group(
     *,
     things: Collection[int],
     size: tuple[int, int] | None = None,
-    threshold: float = 0.1,
+    threshold: float = HEIGHT,
     window: int = 7,
     most: int = 1000,
 ) -> Groups:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from kseg.data.files import read_image
-from kseg.instances.grouping import group
+from kseg.instances.grouping import HEIGHT, group
 from kseg.instances.objects import Instances, instances_of
 from kseg.seeing import Segmenter, channels_of, fit_image, look_at, run
 from kseg.strips import resize_logits
@@ -22,7 +22,7 @@ def predict_instances(
     things: Collection[int] | None = None,
     size: tuple[int, int] | None = None,
     flip: bool = False,
-    threshold: float = 0.1,
+    threshold: float = HEIGHT,
 ) -> Instances:
     """Tells the objects of an image apart.
 
@@ -64,7 +64,7 @@ def objects_in(
     things: Collection[int],
     seen: tuple[int, int],
     size: tuple[int, int],
-    threshold: float = 0.1,
+    threshold: float = HEIGHT,
 ) -> Instances:
     """Tells the objects apart in what a model gave for an image.
 

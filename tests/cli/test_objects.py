@@ -143,6 +143,7 @@ def test_json_counts_objects(folder, capsys):
     ("options", "match"),
     [
         (["--native"], "--native is for networks that label classes alone; m tells objects apart"),
+        (["--threshold", "2"], "--threshold must be from 0 to 1; got 2."),
         (["--scales", "1", "2"], "--scales is for networks that label classes alone; m tells"),
     ],
 )
@@ -151,6 +152,20 @@ def test_options_of_the_other_kind_are_refused(folder, capsys, options, match):
     assert main(["predict", "m", "images/a.png", *options]) == 2
     assert match in capsys.readouterr().err
     assert not (folder / "predictions").exists()
+
+
+def test_threshold_is_that_of_the_heatmap(folder, monkeypatch, capsys):
+    write(folder)
+    assert main(["predict", "m", "images/a.png", "--threshold", "1"]) == 0  # peaks are 1 high
+    assert capsys.readouterr().out.startswith("images/a.png: no objects -> ")
+    assert main(["evaluate", "m", "cells.yaml", "--threshold", "1", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["found"] == 0
+    model = lambda images: Model()(images)["semantic"]  # noqa: E731
+    monkeypatch.setattr("kseg.cli.loading.find_model", lambda *_, **__: (model, CLASSES, None))
+    assert main(["predict", "m", "images/a.png", "--out", "o", "--threshold", "0.2"]) == 2
+    assert "--threshold is for networks that tell objects apart" in capsys.readouterr().err
+    assert main(["evaluate", "m", "cells.yaml", "--threshold", "0.2"]) == 2
+    assert "--threshold is for networks that tell objects apart" in capsys.readouterr().err
 
 
 def test_ids_of_a_network_without_objects_are_refused(folder, monkeypatch, capsys):

@@ -10,6 +10,7 @@ from pycocotools import mask as coco_mask
 
 from kseg.classes import IGNORE_CLASS
 from kseg.data import check_data, load_data
+from kseg.data.converting import convert
 from kseg.data.object_ids import told_apart
 from kseg.data.review import review
 from kseg.data.review.things import pieces
@@ -164,8 +165,11 @@ WAYS = (
 
 
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
-def test_every_way_is_read_to_the_same_arrays(way, tmp_path):
+@pytest.mark.parametrize("converted", [False, True], ids=["as it is", "converted"])
+def test_every_way_is_read_to_the_same_arrays(way, converted, tmp_path):
     data = load_data(describe(tmp_path, **way(tmp_path)))
+    if converted:
+        data = load_data(convert(data, tmp_path / "plain"))
     assert data.things == (1, 2)
     image, labels, ids = data.read_instances(data.files("train")[0])
     expected = truth()
@@ -219,6 +223,27 @@ def test_crowds_are_ignored_and_no_object(tmp_path):
     assert (labels[:, 1:] == truth()[0][:, 1:]).all()
     # A network of classes alone learns it as its class.
     assert (data.read(data.files("train")[0])[1][:, 0] == 2).all()
+
+
+def test_parts_of_one_group_are_one_object(tmp_path):
+    boxes = ((0, 0, 4, 4, 5), (0, 10, 4, 14, 5), (0, 20, 4, 24, None), (8, 0, 12, 4, None))
+    shapes = [
+        {
+            "label": "car",
+            "points": [[left, top], [right, bottom]],
+            "shape_type": "rectangle",
+            "group_id": group,
+        }
+        for top, left, bottom, right, group in boxes
+    ]
+    content = {"imagePath": "a.png", "shapes": shapes, "imageHeight": 20, "imageWidth": 30}
+    (tmp_path / "marks").mkdir()
+    (tmp_path / "marks/a.json").write_text(json.dumps(content))
+    train = {"images": "images", "annotations": "marks", "format": "labelme"}
+    names = ["background", "car"]
+    data = load_data(describe(tmp_path, train=train, names=names, instances=["car"]))
+    ids = data.read_instances(data.files("train")[0])[2]
+    assert [int(ids[top, left]) for top, left, *_ in boxes] == [1, 1, 2, 3] and ids.max() == 3
 
 
 def test_a_thing_without_a_number_is_ignored(tmp_path):

@@ -31,6 +31,7 @@ RECORD = {
     "versions": {"kseg": "0.2.0"},
     "teacher": None,
     "loss": None,
+    "things": [1],
 }
 ROW = {"epoch": 1, "step": 4, "loss": 0.75, "mean_iou": 0.5, "pixel_accuracy": 0.75, "seconds": 1.0}
 
@@ -89,7 +90,7 @@ def test_every_flipped_bit_is_noticed(run):
 
 def test_records_from_before_checksums_are_read(run):
     record = dict(RECORD, label_map=RECORD["classes"])
-    for key in ("classes", "loss", "pace", "teacher"):
+    for key in ("classes", "loss", "pace", "teacher", "things"):
         del record[key]
     (run / "run.json").write_text(json.dumps(record))
     manifest = json.loads(manifest_of(run).read_text())
@@ -97,7 +98,7 @@ def test_records_from_before_checksums_are_read(run):
     for key in ("checksum",):
         del manifest[key]
     manifest_of(run).write_text(json.dumps(manifest))
-    assert open_run(run).record == {**RECORD, "pace": None}
+    assert open_run(run).record == {**RECORD, "pace": None, "things": []}
     assert load(run).kseg_size == (64, 96)
 
 

@@ -7,6 +7,7 @@ import base64
 import binascii
 import io
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,10 @@ def read_labelme(path: Path, images: Path) -> Annotated:
     drawings, missing, names = {}, [], set()
     for file, content in contents.items():
         image = found.get(wanted[file]) or stems.get(file.stem) or _beside(file, images)
-        shapes = tuple(_shape(s, f"{file}, shape {n}") for n, s in enumerate(content["shapes"]))
+        shapes = tuple(
+            replace(_shape(s, f"{file}, shape {n}"), group=_group(s))
+            for n, s in enumerate(content["shapes"])
+        )
         names |= {shape.name for shape in shapes if shape.name}
         if image is None:
             missing.append(wanted[file] or file.name)
@@ -105,6 +109,12 @@ def _shape(shape: Any, where: str) -> Shape:
     if kind == "rectangle":
         return Shape(name, (rectangle(left, top, max(x0, x1), max(y0, y1)),))
     return Shape(name, bitmap=_bitmap(shape, where), corner=(round(top), round(left)))
+
+
+def _group(shape: dict[str, Any]) -> int | None:
+    """Returns the number that the parts of one object share."""
+    group = shape.get("group_id")
+    return group if isinstance(group, int) else None
 
 
 def _bitmap(shape: dict[str, Any], where: str) -> np.ndarray:

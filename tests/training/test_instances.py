@@ -244,7 +244,7 @@ def test_outputs_of_other_shapes_are_refused(discs, tmp_path):
         kseg.fit(keras.Model(whole.inputs, outputs), discs, RECIPE, run_dir=tmp_path / "run")
     outputs = dict(whole.output)
     outputs["semantic"] = keras.layers.Softmax(name="scores")(outputs["semantic"])
-    with pytest.raises(ValueError, match="model must end in logits, .* it ends in softmax"):
+    with pytest.raises(ValueError, match=r"model must end in logits, .* it ends in softmax"):
         kseg.fit(keras.Model(whole.inputs, outputs), discs, RECIPE, run_dir=tmp_path / "run")
 
 

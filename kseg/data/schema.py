@@ -28,8 +28,7 @@ class Folders(BaseModel):
         image_suffix: What they end with.
         label_prefix: What the stems of label files begin with.
         label_suffix: What they end with.
-        instance_prefix: What the stems of files of ids, or the names of folders of masks, begin
-            with.
+        instance_prefix: What stems of files of ids, or names of folders of masks, begin with.
         instance_suffix: What they end with.
     """
 
@@ -225,10 +224,7 @@ def _folders(name: str, entry: dict[Any, Any]) -> Folders:
     if "labels" in entry and "annotations" in entry:
         raise ValueError(f"{name} has labels and annotations; it can be read from one of them.")
     if "instances" in entry and "annotations" in entry:
-        raise ValueError(
-            f"{name} has instances and annotations, whose shapes are the objects; leave instances "
-            "out."
-        )
+        raise ValueError(f"{name} has instances and annotations; shapes are the objects already.")
     if entry.get("format", "coco") not in FORMATS:
         raise ValueError(
             f"{name}: format must be one of {', '.join(FORMATS)}; got {_short(entry['format'])}."

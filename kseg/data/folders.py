@@ -69,10 +69,7 @@ def folders_of(name: str, entry: dict[Any, Any]) -> Folders:
     if "labels" in entry and "annotations" in entry:
         raise ValueError(f"{name} has labels and annotations; it can be read from one of them.")
     if "instances" in entry and "annotations" in entry:
-        raise ValueError(
-            f"{name} has instances and annotations, whose shapes are the objects; leave instances "
-            "out."
-        )
+        raise ValueError(f"{name} has instances and annotations; shapes are the objects already.")
     if entry.get("format", "coco") not in FORMATS:
         raise ValueError(
             f"{name}: format must be one of {', '.join(FORMATS)}; got {short(entry['format'])}."

@@ -50,7 +50,7 @@ def find_regions(labels: np.ndarray, num_classes: int) -> list[Region]:
         num_classes: Ids from here on, such as the ignored one, have no regions.
     """
     found: list[Region] = []
-    for class_id in np.flatnonzero(np.bincount(labels.ravel(), minlength=1)[:num_classes]):
+    for class_id in [i for i in np.unique(labels).tolist() if i < num_classes]:
         mask = labels == class_id
         top, bottom = _extent(mask.any(1))
         left, right = _extent(mask.any(0))

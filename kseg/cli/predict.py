@@ -176,9 +176,8 @@ def _label(
     """Labels an image and writes its outputs; returns what was done, None where all was there."""
     import os
 
-    import numpy as np
-
     from kseg.cli.writing import content_of, targets, write_whole
+    from kseg.data.label_files import count
     from kseg.instances import HEIGHT, tells_objects_apart
 
     wanted = targets(options.out, output, options.save)
@@ -205,7 +204,7 @@ def _label(
     for kind, path in wanted.items():
         content = content_of(kind, image, result, classes, Path(source.name).name)
         write_whole(options.out, path, content, replace=options.overwrite)
-    shares = np.bincount(labels.ravel(), minlength=classes.num_classes) / labels.size
+    shares = count(labels)[: classes.num_classes] / labels.size
     done = {
         "image": source.name,
         "outputs": {kind: str(path) for kind, path in wanted.items()},

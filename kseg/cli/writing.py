@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 from kseg.classes import Classes
+from kseg.data.label_files import count
 from kseg.data.transforms import fit_inside, resize
 from kseg.polygons import coco, find_regions, geojson
 from kseg.sources import Source
@@ -211,7 +212,7 @@ def _overlay_with_legend(image: np.ndarray, labels: np.ndarray, classes: Classes
         labels = np.asarray(
             Image.fromarray(labels).resize((width, height), Image.Resampling.NEAREST)
         )
-    ids = np.flatnonzero(np.bincount(labels.ravel())).tolist()
+    ids = np.flatnonzero(count(labels)).tolist()
     below = legend(classes, max(width, _LEGEND), ids)
     if larger := width // _LETTERS:  # letters that can be read beside a large picture
         below = legend(classes, width // (larger + 1), ids)
@@ -228,8 +229,8 @@ def _csv(labels: np.ndarray, classes: Classes, name: str) -> str:
     text = io.StringIO(newline="")
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(["image", "class_id", "class", "pixels", "share"])
-    counts = np.bincount(labels.ravel(), minlength=classes.num_classes)
+    counts = count(labels)[: classes.num_classes]
     for class_id, class_name in enumerate(classes.names):
-        count = int(counts[class_id])
-        rows.writerow([name, class_id, class_name, count, f"{count / labels.size:.6f}"])
+        pixels = int(counts[class_id])
+        rows.writerow([name, class_id, class_name, pixels, f"{pixels / labels.size:.6f}"])
     return text.getvalue()

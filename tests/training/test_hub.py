@@ -23,7 +23,7 @@ COMMIT = "c" * 40
 
 
 class Hub(BaseHTTPRequestHandler):
-    """One model, as the Hub's API shows it: files in a commit. It has no Xet, so all are regular."""
+    """One model, as the Hub's API shows it: files in a commit, without Xet for large ones."""
 
     files: dict
     made: list

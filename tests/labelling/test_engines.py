@@ -1,4 +1,4 @@
-"""Engines of others, where they are installed: Ray by the command line, Spark and Beam by recipe."""
+"""Engines of others, where they are installed: Ray, and the recipes of docs/examples."""
 
 import io
 import os

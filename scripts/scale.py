@@ -56,11 +56,11 @@ def _make(folder: Path, count: int, side: int) -> None:
 def _label(given: argparse.Namespace, place: Path, count: int) -> tuple[float, float, list[int]]:
     """Returns seconds, CPU seconds of the busiest process, and memory in KiB at each tenth."""
     out = place / f"out{count}"
+    command = [*_RUN, given.model, str(place / "in"), "--out", str(out), "--save", "labels"]
     begun = time.monotonic()
     children = [
         subprocess.Popen(
-            [*_RUN, given.model, str(place / "in"), "--out", str(out), "--save", "labels"]
-            + ["--shard", f"{part}/{count}"],
+            [*command, "--shard", f"{part}/{count}"],
             env={**os.environ, **_ONE_THREAD},
             stdout=subprocess.DEVNULL,
         )

@@ -68,7 +68,7 @@ def _find(
     from kseg.cli.loading import is_keras_file, load_own
     from kseg.cli.opening import network_arguments
     from kseg.models import MODELS, TRAINED, build, check_choice
-    from kseg.training.run import find_trained, open_run
+    from kseg.training.run import find_trained, is_run, open_run
 
     if name in MODELS:
         named = Namespace(model=name, backbone=network.backbone, set=network.set)
@@ -76,7 +76,8 @@ def _find(
         return build(name, {**arguments, "weights": None}), None
     if Path(name).suffix == ".tflite":
         raise ValueError(f"{name} is exported already; name the run folder it came from.")
-    if name not in TRAINED and not Path(name).is_dir() and not is_keras_file(name):
+    known = name in TRAINED or is_run(name) or Path(name).is_dir() or is_keras_file(name)
+    if not known:
         check_choice("model", name, [*MODELS, *TRAINED, "a run folder", "a .keras file"])
     if network.backbone or options.num_classes or network.set:
         raise ValueError(f"{name} is trained: leave out --backbone and --num-classes, and --set.")

@@ -190,7 +190,7 @@ def _label(
     seen = None
     if not options.native:
         seen = size_seen(source.name, image, found, options.size or size, outcome)
-    result: np.ndarray | kseg.Instances
+    result: Any
     if tells_objects_apart(found):
         height = HEIGHT if options.threshold is None else options.threshold
         result = kseg.predict_instances(
@@ -212,7 +212,7 @@ def _label(
             name: round(float(share), 6) for name, share in zip(classes.names, shares, strict=False)
         },
     }
-    if not isinstance(result, np.ndarray):
+    if isinstance(result, kseg.Instances):
         done["objects"] = count_objects(result, classes)
     outcome.labelled += 1
     if options.json:

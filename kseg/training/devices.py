@@ -48,6 +48,9 @@ def on_devices(devices: int | str = "all") -> Iterator[None]:
     """
     if devices != "all" and (not isinstance(devices, int) or devices < 1):
         raise ValueError(f"devices must be all or a number from 1; got {devices!r}.")
+    if devices == 1:  # though a cluster may have started it as one of many
+        yield
+        return
     several = _several_hosts()
     backend = keras.backend.backend()
     if backend == "tensorflow":

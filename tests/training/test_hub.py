@@ -211,6 +211,7 @@ def test_what_is_wrong_is_one_sentence(hub, run, capsys, monkeypatch):
     for address in ("hf://street", "street", "hf://a/b/c", "hf://a/b@main"):
         assert "hf://" in _refused(capsys, "push", run.path, address)
     assert "there is no such model, or it is private" in _refused(capsys, "describe", "hf://no/one")
+    hub.made.append(NAME)
     hub.files["README.md"] = b"something else"
     assert "holds no model that kseg pushed" in _refused(capsys, "describe", f"hf://{NAME}")
     assert "gone.tflite: there is no such file" in _refused(

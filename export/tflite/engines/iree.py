@@ -15,9 +15,10 @@ def load(path, inputs, outputs):
     def run(values):
         results = module["main"](*values)
         results = results if isinstance(results, tuple) else (results,)
-        # TOSA's integers have no sign, so that uint8 comes back as int8.
+        # TOSA's integers have no sign, so that uint8 comes back as int8. IREE takes the memory back
+        # with the result, hence the copy.
         return [
-            np.asarray(result).view(detail["dtype"])
+            np.array(result).view(detail["dtype"])
             for result, detail in zip(results, outputs, strict=True)
         ]
 

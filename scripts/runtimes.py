@@ -34,7 +34,7 @@ def main() -> None:
     parser.add_argument("--found", type=Path, help="a JSON file that keeps what was found")
     arguments = parser.parse_args()
     found = json.loads(arguments.found.read_text()) if _is_there(arguments.found) else {}
-    for name in TRAINED:
+    for name in (name for name, record in TRAINED.items() if not record.things):
         if name not in found:
             found[name] = _verify(name, arguments)
             if arguments.found:

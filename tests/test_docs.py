@@ -49,7 +49,8 @@ def test_ci_runs_the_test_command_of_readme():
 
 def test_trained_networks_stand_in_readme_with_their_scores():
     lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
-    for name, record in TRAINED.items():
+    streets = {name: record for name, record in TRAINED.items() if record.data == "camvid"}
+    for name, record in streets.items():
         (row,) = [line for line in lines if line.startswith(f"| [`{name}`]")]
         assert f"| {record.int8_mean_iou:.3f} " in row
         assert record.test is None or f"| {record.test['mean_iou']:.3f} " in row

@@ -38,9 +38,9 @@ class WebModel:
 
 
 def zoo() -> list[WebModel]:
-    """Returns the int8 files of the trained networks, the best first, each with its licence."""
+    """Returns the int8 files of the trained networks, the best of each data set first."""
     records = [(name, r) for name, r in TRAINED.items() if r.int8_file is not None]
-    records.sort(key=lambda entry: -(entry[1].int8_mean_iou or 0))
+    records.sort(key=lambda entry: (entry[1].data, -(entry[1].int8_mean_iou or 0)))
     return [
         WebModel(
             path=Path(str(packaged(str(record.int8_file), str(record.int8_sha256)))),

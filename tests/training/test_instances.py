@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import signal
+import sys
 from dataclasses import replace
 
 import keras
@@ -14,11 +15,14 @@ from pydantic import ValidationError
 
 import kseg
 from kseg.cli import main
+from kseg.data import check_data
 from kseg.data.targets import targets_of
 from kseg.losses import HeatmapError, OffsetError
 from kseg.training import choices
 from kseg.training.checkpoints import read_checkpoint
 from kseg.training.checks import check_graph
+from kseg.training.pace import Speed
+from kseg.training.planning import Wishes, make_plan
 from kseg.training.run import open_run
 from kseg.training.scoring import score_of
 
@@ -261,6 +265,16 @@ def test_a_run_with_things_that_are_no_classes_is_refused(told, tmp_path):
     with pytest.raises(ValidationError):
         _RunRecord.model_validate(record | {"things": [-1]})
     assert open_run(told[1].path).record["things"] == [1]
+
+
+def test_classes_are_not_weighted_unless_it_is_asked_for(discs, monkeypatch):
+    monkeypatch.setattr(sys.modules[make_plan.__module__], "measure", lambda *_: Speed(0.1, 0.01))
+    report = check_data(discs)
+    for settings, wanted in (({}, None), ({"class_weights": "auto"}, "auto")):
+        wishes = Wishes({"crop": (32, 32), "epochs": 2, **settings})
+        chosen = make_plan(small_network(), discs, report, wishes)
+        assert chosen.recipe.class_weights == wanted
+    assert "class weights: the rarer the higher (--class-weights)" in chosen.lines
 
 
 def test_images_of_many_sizes_keep_their_scale():

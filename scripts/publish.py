@@ -19,13 +19,10 @@ from dataclasses import asdict
 from pathlib import Path
 
 import keras
-import numpy as np
 
 import kseg
 from export import ExportOptions, ExportResult, convert, full_integer
-from kseg.data import check_data
 from kseg.instances import tells_objects_apart
-from kseg.losses import balanced_class_weights
 from kseg.models import TRAINED
 from kseg.models.trained import load_weights_npz, save_weights_npz
 
@@ -50,11 +47,6 @@ def main() -> None:
         action="store_true",
         help="the network works at the images' own size; --size is that of the .tflite file",
     )
-    parser.add_argument(
-        "--undo-class-weights",
-        action="store_true",
-        help="take the logarithm of the class weights that the run was trained with off the scores",
-    )
     arguments = parser.parse_args()
     if bool(arguments.final) != bool(arguments.final_command):
         parser.error("--final and --final-command go together")
@@ -63,11 +55,10 @@ def main() -> None:
             parser.error(f"{name} changes with every publication; name the run it came from")
 
     data, size = kseg.load_data(arguments.data), tuple(arguments.size)
-    asked = data, size, arguments.undo_class_weights
     with tempfile.TemporaryDirectory() as folder:
-        model, scores, result = final = _measure(arguments.run, *asked, Path(folder) / "run")
+        model, scores, result = final = _measure(arguments.run, data, size, Path(folder) / "run")
         if arguments.final:
-            final = _measure(arguments.final, *asked, Path(folder) / "final")
+            final = _measure(arguments.final, data, size, Path(folder) / "final")
         weights = shutil.copyfile(
             final[2].path.with_suffix(".npz"), _WEIGHTS / f"{arguments.name}.npz"
         )
@@ -91,7 +82,6 @@ def main() -> None:
         "int8_mean_iou": round(result.mean_iou, 4),
         "final_int8_mean_iou": round(final[2].mean_iou, 4),
         "native": arguments.native,
-        "unweighted": arguments.undo_class_weights,
         **_objects(model, result),
     }
     path = _WEIGHTS / f"{arguments.name}.json"
@@ -111,27 +101,12 @@ def _objects(model: keras.Model, result: ExportResult) -> dict:
     }
 
 
-def _undo_class_weights(model: keras.Model, data: kseg.Data) -> None:
-    """Takes the logarithm of the class weights off the bias of the scores.
-
-    Cross entropy that counts the pixels of a class w times makes its score log w too high, which
-    shows as areas that are too large.
-
-    Source: Menon et al., ICLR 2021, https://arxiv.org/abs/2007.07314.
-    """
-    weights = balanced_class_weights(check_data(data).pixels["train"])
-    bias = model.get_layer("score_c2").bias
-    bias.assign(bias - np.log(weights))
-
-
 def _measure(
-    run: Path, data: kseg.Data, size: tuple[int, int], unweighted: bool, folder: Path
+    run: Path, data: kseg.Data, size: tuple[int, int], folder: Path
 ) -> tuple[keras.Model, kseg.Scores, ExportResult]:
     """Scores a run's weights as float16 and as an int8 file, and leaves both in a folder."""
     folder.mkdir()
     model = kseg.load(run)
-    if unweighted:
-        _undo_class_weights(model, data)
     save_weights_npz(model, folder / "model.npz")
     load_weights_npz(model, folder / "model.npz")
     result = convert(

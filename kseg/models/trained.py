@@ -47,8 +47,6 @@ class TrainedRecord:
         final_int8_mean_iou: Like final_mean_iou, measured with int8_file.
         test: Score of int8_file on the data set's test images, as {"mean_iou": 0..1, "note": who
             graded it and how}; None where nobody has.
-        unweighted: Whether the logarithm of the class weights was taken off its scores after the
-            training (`scripts/publish.py --undo-class-weights`).
         native: Whether the network works at the images' own size, and size is int8_file's alone.
         things: Ids of the classes whose objects it tells apart.
         instances: Its other scores where it does, {"float": {...}, "int8": {...}}, each as
@@ -75,7 +73,6 @@ class TrainedRecord:
     final_int8_mean_iou: float | None = None
     test: dict[str, Any] | None = None
     native: bool = False
-    unweighted: bool = False
     things: tuple[int, ...] = ()
     instances: dict[str, Any] | None = None
 

@@ -2,7 +2,8 @@
 
 SegNet's unpooling finds its switches by comparing neighbours. In an integer file both sides have
 one scale and one zero point, so that the bytes compare as the numbers do, and so do the same bytes
-as int32: a CAST before each side. LiteRT takes no longer over it.
+as int32: a CAST before each side. LiteRT takes no longer over it. Steps under 1/256 are left alone:
+LiteRT compares multiples of 1/256, in which neighbours of such steps are equal.
 """
 
 from typing import Any
@@ -23,6 +24,7 @@ from ai_edge_litert.schema_py_generated import (
 from export.devices.tosa import COMPARISONS
 
 _CODES = frozenset(getattr(BuiltinOperator, name) for name in COMPARISONS)
+_FINEST = 1 / 256
 _MOST_DEPRECATED = 127  # what the schema's old field for the kind of op holds
 
 
@@ -63,7 +65,7 @@ def widen_comparisons(content: bytes) -> bytes:
 
 
 def _compares_bytes(tensors: list[Any]) -> bool:
-    """Says whether tensors are int8 of one scale and one zero point."""
+    """Says whether tensors are int8 of one scale, coarse enough, and one zero point."""
     if any(t.type != TensorType.INT8 or t.quantization is None for t in tensors):
         return False
     scales = {
@@ -71,7 +73,7 @@ def _compares_bytes(tensors: list[Any]) -> bool:
         for t in tensors
         if t.quantization.scale is not None
     }
-    return len(scales) == 1
+    return len(scales) == 1 and min(min(scales)[0]) >= _FINEST
 
 
 def _cast_code() -> Any:

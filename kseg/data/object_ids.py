@@ -174,11 +174,12 @@ def _with_instances(description: DataFile) -> tuple[str | None, str | None]:
     alone, having = None, None
     for name in ("train", "val", "test"):
         entry = getattr(description, name)
-        if isinstance(entry, Folders) and entry.instances:
-            having = having or name
-            alone = alone or (None if entry.labels or entry.annotations else name)
-        if isinstance(entry, list) and any(len(parts) > 2 for parts in entry):
-            having = having or name
+        for part in entry if isinstance(entry, list) else [entry]:
+            if isinstance(part, Folders) and part.instances:
+                having = having or name
+                alone = alone or (None if part.labels or part.annotations else name)
+            if isinstance(part, tuple) and len(part) > 2:
+                having = having or name
     return alone, having
 
 

@@ -120,8 +120,8 @@ def load(
     _, _, arrays = read_checkpoint(run.path, checkpoint, shapes)
     assign(model.variables, arrays["average"], run.path)
     model.kseg_size = run.size
-    if run.record["things"]:
-        model.kseg_things = tuple(run.record["things"])
+    if things := run.record.get("things"):
+        model.kseg_things = tuple(things)
     return model
 
 

@@ -33,7 +33,9 @@ def deliver(path, content, *, overwrite=False, classes=CLASSES):
     with workshop(path, 1000) as folder:
         made = folder / path.name
         made.write_bytes(content)
-        comparison = SimpleNamespace(scores=None, scores_float=None, worst=(), agreement=1.0)
+        comparison = SimpleNamespace(
+            scores=None, scores_float=None, objects=None, worst=(), agreement=1.0
+        )
         report = SimpleNamespace(
             candidate=SimpleNamespace(path=made, classes=classes),
             judgement=SimpleNamespace(comparison=comparison),

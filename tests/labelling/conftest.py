@@ -1,3 +1,5 @@
+import time
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -10,6 +12,8 @@ CLASSES = kseg.Classes(("dark", "bright"))
 class BrightOrDark:
     """Two classes by the red channel; it notes each call in a file, from whatever process."""
 
+    pause = 0.0  # seconds that a call takes at least
+
     def __init__(self, log=None):
         self.log = log
 
@@ -17,6 +21,7 @@ class BrightOrDark:
         if self.log:
             with open(self.log, "a") as file:
                 file.write(".")
+        time.sleep(self.pause)
         red = np.asarray(images)[..., 0]
         return np.stack([127.5 - red, red - 127.5], -1)
 

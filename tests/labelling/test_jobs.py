@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kseg.cli import main
+from kseg.cli import loading, main
 
 pa = pytest.importorskip("pyarrow", reason="pip install 'kseg[ray]'")
 import pyarrow.parquet as pq  # noqa: E402
@@ -180,6 +180,7 @@ def test_a_worker_killed_at_random_loses_nothing_and_repeats_a_batch(opened, tmp
     out = tmp_path / "out"
     command = ["predict", "m", str(tmp_path / "in"), "--out", str(out), "--save", save]
     command += ["--shard", "1/1", "--batch-size", str(batch)]
+    loading.find_model()[0].pause = 0.01  # so that a machine of any speed is killed several times
     moments, kills, code = random.Random(0), 0, None
     while code != 0:
         child = os.fork()

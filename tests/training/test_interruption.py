@@ -101,14 +101,14 @@ def test_it_may_be_stopped_again_and_again(tmp_path, training_data, whole):
 
 
 def test_scoring_is_not_waited_for_and_done_again(tmp_path, training_data, whole, monkeypatch):
-    evaluate = fitting.evaluate
+    score_columns = fitting.score_columns
 
     def stopped(*arguments, **options):
         os.kill(os.getpid(), signal.SIGTERM)
-        return evaluate(*arguments, **options)
+        return score_columns(*arguments, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(fitting, "evaluate", stopped)
+        patch.setattr(fitting, "score_columns", stopped)
         with pytest.raises(KeyboardInterrupt):
             kseg.fit(network(), training_data, RECIPE, run_dir=tmp_path)
     saved, manifest, _ = read_checkpoint(tmp_path)

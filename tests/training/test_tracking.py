@@ -109,11 +109,12 @@ def test_mlflow_has_what_the_history_has(
 
 
 def test_wandb_writes_offline(tmp_path, training_data, recipe, own_model, monkeypatch):
-    pytest.importorskip("wandb")
+    wandb = pytest.importorskip("wandb")
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_SILENT", "true")
     path = tmp_path / "run"
     _train(path, own_model(), training_data, recipe, "wandb")
+    wandb.teardown()  # its other process writes the last of it when it ends
     (folder,) = (path / "wandb").glob("offline-run-*")
     (log,) = folder.glob("*.wandb")
     content = log.read_bytes()

@@ -65,8 +65,8 @@ def test_what_the_page_reads(tiny, tmp_path):
         assert facts[key] == value, key
     assert (folder / facts["file"]).read_bytes() == tiny.path.read_bytes()
     assert {p.name for p in folder.iterdir()} == {
-        "app.js", "index.html", "models.json", "pixels.js", "png.js", "style.css", "view.js",
-        "worker.js", facts["file"],
+        "app.js", "index.html", "models.json", "objects.js", "pixels.js", "png.js", "style.css",
+        "view.js", "worker.js", facts["file"],
     }  # fmt: skip
 
 

@@ -163,7 +163,10 @@ def _tried(
     options: ExportOptions,
     candidate: Candidate,
 ) -> tuple[Trial, ...]:
+    labelled = isinstance(images, Data)
     if isinstance(images, Data):
         images = [images.read(pair)[0] for pair in images.files("val")[:_TRIED_IMAGES]]
     more, classes = candidate.target.runtimes, candidate.classes
-    return prove_export(file, model, images, options, classes=classes, more=more)
+    return prove_export(
+        file, model, images, options, classes=classes, more=more, certifying=labelled or bool(more)
+    )

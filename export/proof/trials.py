@@ -6,6 +6,7 @@ integers itself moves more of them, which the gate on labelled images judges, th
 that LiteRT's reference kernels give for the same file. What was not run is named, never passed.
 """
 
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -189,6 +190,7 @@ def prove_export(
     *,
     classes: Classes | None,
     more: Sequence[str] = (),
+    certifying: bool = True,
 ) -> tuple[Trial, ...]:
     """Runs a file that an export has judged with XNNPACK in other runtimes, on few images.
 
@@ -201,6 +203,9 @@ def prove_export(
         options: What the export was asked for.
         classes: Names and colours, for a page in the browser.
         more: Runtimes that the target needs.
+        certifying: Whether the export certifies the file. If not, wrong labels are warned about
+            and the report has them: in a network that was hardly trained many scores are nearly
+            equal, and rounding decides.
 
     Returns:
         What came of each.
@@ -220,7 +225,12 @@ def prove_export(
     if file.kernels == "default":  # else XNNPACK refuses the file
         known[_JUDGED] = [predict(file, image, size=subject.size) for image in few]
     trials = prove(subject, names, model=model, judged=True, known=known)
-    check_trials(trials, file.path)
+    try:
+        check_trials(trials, file.path)
+    except GateError as error:
+        if certifying:
+            raise
+        warnings.warn(str(error), stacklevel=2)
     if slow and _KERNELS in options.runtimes:
         reason = f"{macs / 1e9:.0f} G multiply-adds take these kernels long; `kseg verify` runs it"
         trials += (Trial(_KERNELS, RUNTIMES[_KERNELS].title, "not run", reason=reason),)

@@ -87,6 +87,15 @@ def test_an_export_with_wrong_labels_somewhere_is_not_written(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_an_export_that_certifies_nothing_warns_of_them(trained, recipe, planted, tmp_path):
+    options = ExportOptions(runtimes=("xnnpack", planted("wrong", wrong)))
+    path = tmp_path / "x.tflite"
+    with pytest.warns(UserWarning, match=r"x\.tflite is not right in every runtime"):
+        result = convert(trained, recipe, input_size=(64, 64), path=path, options=options)
+    states = {trial["runtime"]: trial["status"] for trial in result.report["runtimes"]}
+    assert not result.certified and states["wrong"] == "failed"
+
+
 def test_an_export_says_in_which_runtimes_its_file_ran(int8):
     quick = int8.report["runtimes"]
     assert [(t["runtime"], t["status"]) for t in quick] == [

@@ -4,7 +4,9 @@ from typing import Any
 
 import keras
 
-NAMES = ("semantic", "center", "offset")
+from kseg.instances.predicting import OUTPUTS
+
+NAMES = tuple(OUTPUTS)
 
 
 def tells_apart(model: keras.Model) -> bool:

@@ -28,6 +28,8 @@ class Augmentation:
         scale: Smallest and largest enlargement before the crop, drawn evenly on a log scale.
         aspect: Largest relative difference between the enlargements of height and width.
         flip: Whether half the images are mirrored left to right.
+        turn: Whether crops are turned as well: square ones to any of their four sides, others
+            upside down or not. For images without an above and a below.
         color: Largest relative change of brightness, contrast and saturation; 0 for none.
         more: The amounts of other rows of AUGMENTATIONS, by their names.
     """
@@ -36,6 +38,7 @@ class Augmentation:
     scale: tuple[float, float] = (0.7, 1.6)
     aspect: float = 0.08
     flip: bool = True
+    turn: bool = False
     color: float = 0.3
     more: Mapping[str, float] = field(default_factory=dict)
 
@@ -113,7 +116,12 @@ def augment(
         if amount:
             image, label_map = AUGMENTATIONS[name](image, label_map, amount, rng)
     # The fill comes last, so that it is the gray that models pad with whatever was varied.
-    return _place(image, place, crop, FILL), _place(label_map, place, crop, _nothing(label_map))
+    image = _place(image, place, crop, FILL)
+    label_map = _place(label_map, place, crop, _nothing(label_map))
+    if augmentation.turn:
+        quarters = rng.integers(4) if crop[0] == crop[1] else 2 * rng.integers(2)
+        return np.rot90(image, quarters), np.rot90(label_map, quarters)
+    return image, label_map
 
 
 def resize(

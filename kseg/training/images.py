@@ -27,7 +27,9 @@ def training_split(data: Data, recipe: Recipe, *, instances: bool = False) -> Sp
     """
     pairs = sum((data.files(name) for name in trained_splits(recipe)), ())
     crop = crop_of(recipe, data)
-    augmentation = Augmentation(crop, recipe.scale, flip=recipe.flip, color=recipe.color)
+    augmentation = Augmentation(
+        crop, recipe.scale, flip=recipe.flip, turn=recipe.turn, color=recipe.color
+    )
     data = replace(data, pairs={"train": pairs})
     if isinstance(data, Shrinking):
         data = replace(data, box=box_of(recipe.size, augmentation))

@@ -58,6 +58,7 @@ _RULES: dict[str, _Rule] = {
     "scale": _RANGE,
     "color": _FRACTION,
     "flip": _YES_OR_NO,
+    "turn": _YES_OR_NO,
     "validate_every": _AT_LEAST_1,
     "validate_images": _AT_LEAST_1,
     "patience": _AT_LEAST_1,
@@ -133,6 +134,9 @@ class Recipe:
         distillation: Weight of a teacher's logits beside that, where `kseg.fit` has a teacher.
         scale: Smallest and largest random enlargement.
         flip: Whether half the images are mirrored.
+        turn: Whether crops are turned as well: square ones to any of their four sides, others
+            upside down or not. It suits images without an above and a below, as from a microscope
+            or from the air.
         color: Largest relative change of brightness, contrast and saturation.
         validate_every: Epochs between evaluations. By minutes, they are rarer where they would take
             over an eighth of the time.
@@ -171,6 +175,7 @@ class Recipe:
     distillation: float = 1.0
     scale: tuple[float, float] = (0.7, 1.6)
     flip: bool = True
+    turn: bool = False
     color: float = 0.3
     validate_every: int = 1
     validate_images: int | None = None

@@ -232,3 +232,18 @@ def test_a_new_augmentation_is_a_function_and_a_row(monkeypatch):
     plain = Augmentation((48, 64), (1, 1), 0.0, flip=False, color=0.0, more={"invert": 1.0})
     varied, _ = augment(image, label_map, plain, None, np.random.default_rng(0))
     np.testing.assert_array_equal(varied, 255 - image)
+
+
+@pytest.mark.parametrize(("crop", "ways"), [((48, 48), 4), ((48, 64), 2)])
+def test_crops_are_turned_with_their_labels(crop, ways):
+    still = {"scale": (1.0, 1.0), "aspect": 0.0, "flip": False, "color": 0.0}
+    image, label_map = scene(crop)
+    seen = set()
+    for seed in range(40):
+        turned, labels = augment(
+            image, label_map, Augmentation(crop, turn=True, **still), None, np.random.default_rng(seed)
+        )
+        quarters = next(k for k in range(4) if np.array_equal(np.rot90(label_map, k), labels))
+        assert np.array_equal(np.rot90(image, quarters), turned)
+        seen.add(quarters)
+    assert len(seen) == ways

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from kseg.data.transforms import FILL, fit_inside, resize
+from kseg.data.transforms import fit_inside, mirror_out, resize
 from kseg.strips import resize_logits
 
 _MOST_SEEN = 50_000_000  # pixels that an image may be enlarged to
@@ -64,7 +64,7 @@ def bytes_of(image: np.ndarray) -> np.ndarray:
 def run(
     model: Segmenter, images: np.ndarray, check: Callable[[Any], dict[str, np.ndarray]]
 ) -> dict[str, np.ndarray]:
-    """Runs a model on images; one of a fixed size on images that are padded to it.
+    """Runs a model on images; one of a fixed size on images that are mirrored out to it.
 
     Args:
         model: As for `predict`.
@@ -72,7 +72,7 @@ def run(
         check: From what the model gives to its outputs by name, arrays (N, h, w, channels).
 
     Returns:
-        The outputs for the images without the padding.
+        The outputs for the images alone.
 
     Raises:
         ValueError: If the model takes smaller images only, or `check` raises it.
@@ -90,9 +90,7 @@ def run(
             f"The model takes images up to {fixed[0]} x {fixed[1]}; got {own[0]} x {own[1]}. Take "
             "a smaller size."
         )
-    padding = ((0, 0), (0, below), (0, right), (0, 0))
-    padded = np.pad(images, padding, constant_values=FILL)
-    found = check(model.predict_on_batch(padded))
+    found = check(model.predict_on_batch(mirror_out(images, fixed)))
     return {
         name: np.stack([resize_logits(x, fixed)[: own[0], : own[1]] for x in output])
         for name, output in found.items()

@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 from kseg.data import fit_inside
-from kseg.data.transforms import FILL, resize
+from kseg.data.transforms import mirror_out, resize
 
 
 def calibration(
@@ -28,12 +28,11 @@ def calibration(
         A list of one array, float32 (1, height, width, channels).
     """
     for index, image in enumerate(images):
-        *own, channels = image.shape
-        canvas = np.full((1, *size, channels), FILL, "float32")
-        fitted = (own[0], own[1])
+        own = fitted = image.shape[:2]
         if working_size is not None or own[0] > size[0] or own[1] > size[1]:
             fitted = fit_inside(fitted, working_size or size)
-        canvas[0, : fitted[0], : fitted[1]] = resize(np.asarray(np.rint(image), "uint8"), fitted)
+        seen = resize(np.asarray(np.rint(image), "uint8"), fitted)
+        canvas = mirror_out(seen, size)[None].astype("float32")
         if index == 0:
             # The input's range is then 0..255 exactly; images alone seldom span it, and raw
             # bytes would be misread.

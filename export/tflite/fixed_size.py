@@ -6,13 +6,13 @@ import keras
 import numpy as np
 
 from export.tflite.maps import Maps
-from kseg.data.transforms import FILL
+from kseg.data.transforms import mirror_out
 
 
 class FixedSize:
     """A function of one image size that takes every smaller one: it pads, calls and cuts.
 
-    The padding is the gray that is 0 after scaling, as in `kseg.layers.PadToStride`.
+    Images are padded with their mirror image.
 
     Attributes:
         input_size: (H, W) of the function's images.
@@ -49,7 +49,7 @@ class FixedSize:
                 f"The file takes images up to {self.input_size[0]} x {self.input_size[1]}; got "
                 f"{height} x {width}. Resize the image."
             )
-        padded = np.pad(images, ((0, 0), (0, below), (0, right), (0, 0)), constant_values=FILL)
+        padded = mirror_out(images, self.input_size)
         found = [self.logits(padded[i : i + 1]) for i in range(len(padded))]
 
         def whole(*each: np.ndarray) -> np.ndarray:

@@ -38,7 +38,7 @@ class EvaluateOptions:
     Attributes:
         split: Which images of the data set.
         size: The working size. Default: the model's own.
-        pad_to: Pad the images at the bottom and right to this size first.
+        pad_to: Continue the images at the bottom and right by their mirror image, to this size.
         crop_to: Cut the images at the bottom and right to this size first.
         flip: Score the mean of the logits of each image and its mirror image.
         scales: Score the mean of the logits at these multiples of the working size, such as

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from kseg.data import Data, check_labels
-from kseg.data.transforms import FILL
+from kseg.data.transforms import mirror_out
 from kseg.inference import Segmenter, channels_of, working_logits
 from kseg.metrics import ConfusionMatrix, Scores
 from kseg.progress import progress as show
@@ -33,8 +33,9 @@ def evaluate(
         split: "train", "val" or "test".
         size: Working size, as for `kseg.predict`: None takes the one that the model carries. The
             metric is taken at each image's own size.
-        pad_to: (height, width) to which images are padded with grey at the bottom and right
-            before the model sees them, to test how far size matters; the padding is not scored.
+        pad_to: (height, width) to which images are mirrored out at the bottom and right
+            before the model sees them, to test how far size matters; what is added is not
+            scored.
         crop_to: (height, width) to which images and label maps are cut at the bottom and right.
         flip: As for `kseg.predict`: whether the mirror image is looked at too.
         scales: As for `kseg.predict`: how many times as large as the working size.
@@ -167,4 +168,4 @@ def _pad(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
             f"pad_to must be at least the images' size; got {size[0]} x {size[1]} and an image of "
             f"{image.shape[0]} x {image.shape[1]}."
         )
-    return np.pad(image, ((0, below), (0, right), (0, 0)), constant_values=FILL)
+    return mirror_out(image, size)

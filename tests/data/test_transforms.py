@@ -3,7 +3,15 @@ import pytest
 from PIL import Image
 
 from kseg.data import Augmentation, fit_inside
-from kseg.data.transforms import AUGMENTATIONS, FILL, augment, resize, resize_image, stack
+from kseg.data.transforms import (
+    AUGMENTATIONS,
+    FILL,
+    augment,
+    mirror_out,
+    resize,
+    resize_image,
+    stack,
+)
 
 IDS = (0, 3, 7, 200)
 
@@ -241,9 +249,20 @@ def test_crops_are_turned_with_their_labels(crop, ways):
     seen = set()
     for seed in range(40):
         turned, labels = augment(
-            image, label_map, Augmentation(crop, turn=True, **still), None, np.random.default_rng(seed)
+            image,
+            label_map,
+            Augmentation(crop, turn=True, **still),
+            None,
+            np.random.default_rng(seed),
         )
         quarters = next(k for k in range(4) if np.array_equal(np.rot90(label_map, k), labels))
         assert np.array_equal(np.rot90(image, quarters), turned)
         seen.add(quarters)
     assert len(seen) == ways
+
+
+def test_images_are_mirrored_out_as_often_as_needed():
+    image = np.array([[1, 2], [3, 4]], "uint8")[..., None]
+    rows = [[1, 2, 2, 1, 1], [3, 4, 4, 3, 3], [3, 4, 4, 3, 3]]
+    assert mirror_out(image, (3, 5))[..., 0].tolist() == rows
+    assert mirror_out(image[None], (3, 5))[0, ..., 0].tolist() == rows

@@ -2,8 +2,6 @@
 // without the browser. It follows `kseg.predict` step by step, rounding included, so that page and
 // Python agree on every pixel.
 
-const GREY = 127; // pads a picture; it is 0 once the network has scaled its input
-
 // The largest [height, width] of a picture's aspect that fits into a box.
 export function fitInside([height, width], box) {
   const ratio = Math.min(box[0] / height, box[1] / width);
@@ -24,14 +22,15 @@ export function fittedSize(own, network) {
   return own[0] > height || own[1] > width ? fitInside(own, network.inputSize) : own;
 }
 
-// Pixels RGBA to RGB of the network's input size, padded at the bottom and right.
+// Pixels RGBA to RGB of the network's input size; at the bottom and right a picture goes on as its
+// mirror image.
 export function toInput(rgba, own, fitted, [inputHeight, inputWidth]) {
   const [height, width] = fitted;
   const small = resize(rgba, own, fitted);
-  const input = new Uint8Array(inputHeight * inputWidth * 3).fill(GREY);
-  for (let y = 0; y < height; y++) {
-    for (let x = 0; x < width; x++) {
-      const from = (y * width + x) * 4;
+  const input = new Uint8Array(inputHeight * inputWidth * 3);
+  for (let y = 0; y < inputHeight; y++) {
+    for (let x = 0; x < inputWidth; x++) {
+      const from = (mirrored(y, height) * width + mirrored(x, width)) * 4;
       const to = (y * inputWidth + x) * 3;
       input[to] = small[from];
       input[to + 1] = small[from + 1];
@@ -39,6 +38,12 @@ export function toInput(rgba, own, fitted, [inputHeight, inputWidth]) {
     }
   }
   return input;
+}
+
+// Which row or column of a picture is seen at a place inside or beyond it.
+function mirrored(place, length) {
+  const within = place % (2 * length);
+  return within < length ? within : 2 * length - 1 - within;
 }
 
 // Resizes RGBA pixels, bilinear and anti-aliased: Pillow's Image.resize, byte for byte. A canvas

@@ -124,7 +124,8 @@ def test_a_keras_model_of_one_size_takes_smaller_images_and_larger_ones_in_tiles
     image = np.random.default_rng(2).integers(0, 256, (100, 150, 3)).astype("uint8")
     assert kseg.predict(fixed, image).shape == (100, 150)
     expected = kseg.predict(free, image)
-    assert (kseg.predict(fixed, image, native=True) == expected).mean() > 0.9999
+    in_tiles = kseg.predict(fixed, image, native=True)
+    assert (in_tiles == expected)[:-1, :-1].mean() > 0.9999  # beyond, tiles see the mirror image
     with pytest.raises(ValueError, match="takes images up to 64 x 96; got 100 x 150"):
         kseg.predict(fixed, image, size=(100, 150))
 

@@ -16,6 +16,8 @@ from kseg.cli.output import say, say_aside
 if TYPE_CHECKING:
     import keras
 
+    from kseg.data import Data
+
 _RUN = Group("Run folder", sort_key=1)
 _IMAGES = Group("Images", sort_key=3)
 _TRAINING = Group("Training", sort_key=4)
@@ -33,7 +35,8 @@ class TrainOptions:
         weights: Where to start: imagenet, none, a run folder, hf://user/name or a trained model.
             Default: imagenet for networks with a backbone, none for the others.
         teacher: A run folder or trained model with the same classes. Its scores are learnt as well
-            as the labels.
+            as the labels. May be repeated: then the mean of their probabilities is learnt.
+        teacher_flip: Let teachers look at the mirror image too.
         freeze: Keep the backbone as it is up to this endpoint, c1 to c5. c2 makes a step a fifth
             faster.
         size: The working size: images are scaled to fit into it.
@@ -56,7 +59,8 @@ class TrainOptions:
     resume: Annotated[Flag, Parameter(group=_RUN)] = False
     model: Annotated[str | None, Parameter(metavar="NAME", group=NETWORK)] = None
     weights: Annotated[str | None, Parameter(metavar="START", group=NETWORK)] = None
-    teacher: Annotated[str | None, Parameter(metavar="MODEL", group=NETWORK)] = None
+    teacher: Annotated[tuple[str, ...], Parameter(metavar="MODEL", group=NETWORK)] = ()
+    teacher_flip: Annotated[Flag, Parameter(group=NETWORK)] = False
     freeze: Annotated[str | None, Parameter(metavar="ENDPOINT", group=NETWORK)] = None
     size: Annotated[Size, Parameter(group=_IMAGES)] = None
     crop: Annotated[Size, Parameter(group=_IMAGES)] = None
@@ -100,7 +104,7 @@ def train(
     given = _given(options)
     with_val = kseg.Recipe(**given).with_val  # wrong values are refused before a network is built
     keras.utils.set_random_seed(options.seed)
-    for seen in filter(None, (options.weights, options.teacher)):
+    for seen in filter(None, (options.weights, *options.teacher)):
         if not with_val:
             warn_if_val_was_seen(seen, images)
     with kseg.on_devices(wanted):
@@ -108,7 +112,7 @@ def train(
     if source:
         copied = copy_weights(source, model)
         say_aside(f"{copied} of {len(model.weights)} weights taken over")
-    teacher = kseg.load(options.teacher) if options.teacher else None
+    teacher = _teacher(options, images)
     wishes = Wishes(given, start, say_aside, started)
     try:
         run = kseg.fit(
@@ -147,6 +151,29 @@ def _network(
         name, like = spec["builder"], spec["arguments"]
     named = Namespace(model=name, backbone=options.backbone, set=options.set)
     return name, like | network_arguments(named, num_classes)
+
+
+def _teacher(options: TrainOptions, data: "Data") -> "keras.Model | None":
+    """Returns the network that teaches, which may stand for several; None where there is none."""
+    import keras
+
+    from kseg.cli.opening import open_model, warn_if_names_differ
+    from kseg.models import ensemble
+
+    if options.teacher_flip and not options.teacher:
+        raise ValueError("--teacher-flip needs a --teacher.")
+    networks = []
+    for name in options.teacher:
+        network, classes, _ = open_model(name)
+        if not isinstance(network, keras.Model):
+            raise ValueError(
+                f"--teacher takes run folders and trained models; got the file {name}."
+            )
+        warn_if_names_differ(name, classes, data)
+        networks.append(network)
+    if len(networks) > 1 or options.teacher_flip:
+        return ensemble(networks, flip=options.teacher_flip)
+    return networks[0] if networks else None
 
 
 def _given(options: TrainOptions) -> dict[str, Any]:

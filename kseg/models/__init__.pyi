@@ -1,3 +1,4 @@
+from .ensembles import ensemble as ensemble
 from .frame import check_choice as check_choice
 from .trained import TRAINED as TRAINED
 from .trained import TrainedRecord as TrainedRecord

@@ -90,6 +90,7 @@ def fit(
         resume: Whether to go on from the last checkpoint in run_dir, if there is one.
         teacher: A trained network of the same classes, whose logits the model learns beside the
             labels (`recipe.distillation`); it is not changed. A resumed run needs it again.
+            `kseg.models.ensemble` makes one of several.
         loss: A name of `kseg.losses.LOSSES` in place of the recipe's, or a Keras loss. A loss of
             `keras.losses` is made blind to the ignored class; one of your own is called with
             label maps (N, H, W), in which ignored pixels are 255, and logits.
@@ -146,7 +147,7 @@ def fit(
         with (
             spread.training(model),
             frozen(model, asked.freeze),
-            taught(model, teacher, asked.distillation),
+            taught(model, teacher, asked.distillation, asked.temperature),
             quick_norms(model),
             telling_of_memory(crop_of(asked, data), asked.batch_size),
         ):

@@ -55,6 +55,7 @@ _RULES: dict[str, _Rule] = {
     "center": _NOT_NEGATIVE,
     "offset": _NOT_NEGATIVE,
     "distillation": _NOT_NEGATIVE,
+    "temperature": _ABOVE_0,
     "scale": _RANGE,
     "color": _FRACTION,
     "flip": _YES_OR_NO,
@@ -81,6 +82,7 @@ _MOST: dict[str, float] = {
     "center": 1_000_000,
     "offset": 1_000_000,
     "distillation": 1_000_000,
+    "temperature": 1000,
     "validate_every": 100_000,
     "validate_images": 10_000_000,
     "patience": 100_000,
@@ -132,6 +134,8 @@ class Recipe:
             objects that are ten times as large as nuclei; one short run of those did a little
             better with 0.1.
         distillation: Weight of a teacher's logits beside that, where `kseg.fit` has a teacher.
+        temperature: What the logits of teacher and model are divided by before they are compared;
+            above 1, wrong classes that the teacher finds likely count more.
         scale: Smallest and largest random enlargement.
         flip: Whether half the images are mirrored.
         turn: Whether crops are turned as well: square ones to any of their four sides, others
@@ -173,6 +177,7 @@ class Recipe:
     center: float = 200.0
     offset: float = 0.1
     distillation: float = 1.0
+    temperature: float = 2.0
     scale: tuple[float, float] = (0.7, 1.6)
     flip: bool = True
     turn: bool = False

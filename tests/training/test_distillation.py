@@ -29,7 +29,7 @@ def test_the_loss_is_the_own_one_and_the_distance_to_the_teacher(rectangles_yaml
     x, y = images.astype("float32"), labels.astype("int32")
     logits = student(x)
     plain = float(student.compute_loss(x, y, logits))
-    with taught(student, teacher, 0.5):
+    with taught(student, teacher, 0.5, 2.0):
         together = float(student.compute_loss(x, y, logits))
     assert float(student.compute_loss(x, y, logits)) == pytest.approx(plain)
 

@@ -51,7 +51,9 @@ def test_a_network_of_the_zoo(runtime, runtime_package, open_page, pictures, tmp
 
 @pytest.mark.slow
 @pytest.mark.parametrize("runtime", RUNTIMES)
-def test_every_street_network_of_the_zoo(runtime, runtime_package, open_page, pictures, camvid, tmp_path):
+def test_every_street_network_of_the_zoo(
+    runtime, runtime_package, open_page, pictures, camvid, tmp_path
+):
     pictures = [*sorted((camvid / "val").iterdir())[:60:20], *pictures[1:]]
     street = [model for model in zoo() if model.title.endswith("_camvid")]
     page = make_page(street, tmp_path / "page", runtime=runtime_package(runtime))

@@ -1,0 +1,50 @@
+"""Several networks as one, for reports and as a teacher."""
+
+from collections.abc import Sequence
+
+import keras
+from keras import ops
+
+_LEAST = 1e-7  # of a probability, so that its logarithm is finite
+
+
+def ensemble(networks: Sequence[keras.Model], *, flip: bool = False) -> keras.Model:
+    """Makes one network of several, by the mean of their probabilities.
+
+    It is as large and slow as all of them together. It is a teacher for `kseg.fit`, or shows by
+    `kseg.evaluate` what a teacher of these networks could give.
+
+    Args:
+        networks: Networks from images (N, H, W, C), 0..255, to logits (N, H, W, num_classes), of
+            the same classes in the same order. Their weights are shared, not copied.
+        flip: Whether each also looks at the mirror image.
+
+    Returns:
+        A network from images (N, H, W, C), 0..255, to logits float32 (N, H, W, num_classes): the
+        logarithm of the mean of the softmaxes.
+
+    Raises:
+        ValueError: If there is no network, or they differ in classes or channels.
+    """
+    if not networks:
+        raise ValueError("networks must hold at least one network; got none.")
+    shapes = [(n.inputs[0].shape[-1], n.outputs[0].shape[-1]) for n in networks]
+    channels, classes = shapes[0]
+    image = keras.Input((None, None, channels), name="image")
+    found = []
+    for index, (network, shape) in enumerate(zip(networks, shapes, strict=True)):
+        if shape != shapes[0]:
+            raise ValueError(
+                "The networks of an ensemble must have the same channels and classes; got "
+                f"{channels} channels and {classes} classes, and {shape[0]} and {shape[1]}."
+            )
+        # Two networks of one kind have one name, which a graph does not take twice.
+        network = keras.Model(network.inputs, network.output, name=f"{network.name}_{index}")
+        found.append(ops.softmax(network(image)))
+        if flip:
+            mirrored = ops.softmax(network(ops.flip(image, axis=2)))
+            found.append(ops.flip(mirrored, axis=2))
+    mean = sum(found[1:], found[0]) / len(found)
+    logits = ops.log(ops.maximum(mean, _LEAST))
+    names = "_and_".join(dict.fromkeys(network.name for network in networks))
+    return keras.Model(image, logits, name=f"{names}_mirrored" if flip else names)

@@ -1,0 +1,39 @@
+import keras
+import numpy as np
+import pytest
+
+import kseg
+from kseg.models import ensemble
+
+
+def _network(classes=3, seed=0):
+    keras.utils.set_random_seed(seed)
+    image = keras.Input((None, None, 3))
+    x = keras.layers.Rescaling(1 / 127, -1)(image)
+    return keras.Model(image, keras.layers.Conv2D(classes, 3, padding="same")(x), name="one")
+
+
+def _softmax(logits):
+    powers = np.exp(logits - logits.max(-1, keepdims=True))
+    return powers / powers.sum(-1, keepdims=True)
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_an_ensemble_is_the_mean_of_probabilities(flip):
+    networks = [_network(seed=seed) for seed in (1, 2)]  # of one name
+    images = np.random.default_rng(0).uniform(0, 255, (2, 9, 11, 3)).astype("float32")
+    found = [_softmax(n.predict_on_batch(images)) for n in networks]
+    if flip:
+        turned = [n.predict_on_batch(images[:, :, ::-1]) for n in networks]
+        found += [_softmax(x)[:, :, ::-1] for x in turned]
+    together = ensemble(networks, flip=flip)
+    logits = together.predict_on_batch(images)
+    np.testing.assert_allclose(_softmax(logits), np.mean(found, 0), atol=1e-5)
+    assert kseg.predict(together, images[0].astype("uint8")).shape == (9, 11)
+
+
+def test_networks_of_other_classes_are_refused():
+    with pytest.raises(ValueError, match="got 3 channels and 3 classes, and 3 and 5"):
+        ensemble([_network(), _network(5)])
+    with pytest.raises(ValueError, match="at least one network"):
+        ensemble([])

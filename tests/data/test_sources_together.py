@@ -6,9 +6,11 @@ import shutil
 import numpy as np
 import pytest
 import yaml
+from PIL import Image
 from scenes import SCENES, written
 
 from kseg.data import load_data
+from kseg.data.review import review
 
 # pytest.warns hides where it comes from: pycocotools.
 pytestmark = pytest.mark.filterwarnings(
@@ -130,3 +132,14 @@ def test_voc_files_of_the_challenge_have_its_classes(tmp_path):
         file.write_text(file.read_text().replace("scene", "2007_0000"))
     names = load_data(tmp_path).classes.names
     assert len(names) == 21 and names[:2] == ("background", "aeroplane")
+
+
+def test_a_yaml_file_of_kseg_with_a_range_of_ids_is_not_taken_for_one_of_yolo(tmp_path):
+    for split in ("train", "val"):
+        for kind, made in (("images", SCENES[0].image), ("ids", SCENES[0].labels)):
+            (tmp_path / split / kind).mkdir(parents=True)
+            Image.fromarray(made).save(tmp_path / split / kind / "a.png")
+    content = {s: {"images": f"{s}/images", "labels": f"{s}/ids"} for s in ("train", "val")}
+    content["names"] = {0: "background", "1-65535": "thing"}
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump({**content, "instances": "thing"}))
+    assert review(tmp_path / "own.yaml").data.classes.names == ("background", "thing")

@@ -28,8 +28,10 @@ def find_yolo(folder: Folder) -> Layout | None:
 
 def _yolo(folder: Folder, file: Path, found: dict[str, Any]) -> Layout | None:
     names = found["names"]
-    if isinstance(names, dict):
+    if isinstance(names, dict) and all(isinstance(key, int) for key in names):
         names = [names[key] for key in sorted(names)]
+    if not isinstance(names, list):  # a YAML file of kseg itself may name ranges of ids
+        return None
     content: dict[str, Any] = {}
     for key in ("train", "val", "valid", "test"):
         named = found.get(key)

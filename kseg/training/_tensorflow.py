@@ -9,6 +9,7 @@ import tensorflow as tf
 
 _KEYS = itertools.count(0, 1000)  # of groups of devices; a strategy takes a few
 
+
 def enable_determinism() -> None:
     """Makes TensorFlow's ops give the same bits every time, for the rest of the process."""
     tf.config.experimental.enable_op_determinism()

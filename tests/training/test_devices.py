@@ -145,7 +145,7 @@ def test_4_devices_take_the_steps_of_one_and_2_go_on_with_them(backend, data, tm
 @pytest.mark.slow
 @pytest.mark.parametrize("backend", ["tensorflow", "jax"])
 def test_a_process_that_was_interrupted_goes_on_with_other_devices(backend, data, tmp_path):
-    """TensorFlow aborted here, and hung at its end: its second strategy had the first one's keys."""
+    """TensorFlow aborted here and hung: its second strategy had the keys of the first one."""
     whole = {"devices": 4, "run": str(tmp_path / "whole"), "epochs": 4, "recipe": SGD}
     stopped = {**whole, "run": str(tmp_path / "stopped"), "stop": 3}
     resumed = {**stopped, "devices": 2, "resume": True, "stop": None}

@@ -155,14 +155,14 @@ class Labeller:
         model, _, _ = self.opened()
         waiting: list[np.ndarray] = []
         for image in images:
-            found = self._tried(lambda: [self.read(image, name)])  # noqa: B023
-            if waiting and (isinstance(found, str) or found[0].shape != waiting[0].shape):
+            found = self._tried(self.read, image, name)
+            if waiting and (isinstance(found, str) or found.shape != waiting[0].shape):
                 yield from self._together(model, waiting)
                 waiting = []
             if isinstance(found, str):
                 yield Labelled(None, found)
                 continue
-            waiting += found
+            waiting.append(found)
             if len(waiting) >= self._at_once(model, waiting[0].shape):
                 yield from self._together(model, waiting)
                 waiting = []
@@ -215,7 +215,7 @@ class Labeller:
         if not images:
             return []
         with self._lock:
-            found = self._tried(lambda: self._labels(model, images))
+            found = self._tried(self._labels, model, images)
         if not isinstance(found, str):
             return [Labelled(labels, None) for labels in found]
         if len(images) == 1:
@@ -239,10 +239,10 @@ class Labeller:
         height, width = input_size(model) or fitted
         return max(1, int(_PIXELS_AT_ONCE / (height * width * max(self.scales, default=1) ** 2)))
 
-    def _tried(self, action: Callable[[], list[np.ndarray]]) -> list[np.ndarray] | str:
-        """Returns what an action gives, or what it says is wrong with an image."""
+    def _tried(self, action: Callable[..., Any], *arguments: Any) -> Any:
+        """Returns what an action gives, or the sentence that says what is wrong with an image."""
         try:
-            return action()
+            return action(*arguments)
         except (ValueError, OSError) as error:
             if hasattr(error, "exit_code"):  # of the model or the machine, not of this image
                 raise

@@ -119,7 +119,7 @@ def augment(
     image = _place(image, place, crop, FILL)
     label_map = _place(label_map, place, crop, _nothing(label_map))
     if augmentation.turn:
-        quarters = rng.integers(4) if crop[0] == crop[1] else 2 * rng.integers(2)
+        quarters = int(rng.integers(4)) if crop[0] == crop[1] else 2 * int(rng.integers(2))
         return np.rot90(image, quarters), np.rot90(label_map, quarters)
     return image, label_map
 

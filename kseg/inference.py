@@ -69,8 +69,23 @@ def predict(
         image = read_image(Path(image), channels_of(model))
     if native:
         return _by_tiles(model, check_image(image, channels_of(model)), flip, scales)
-    logits = working_logits(model, image, size, flip=flip, scales=scales)
-    return label_map(logits, np.shape(image)[:2])
+    return predict_together(model, [image], size, flip=flip, scales=scales)[0]
+
+
+def predict_together(
+    model: Segmenter,
+    images: Sequence[np.ndarray],
+    size: tuple[int, int] | None = None,
+    *,
+    flip: bool = False,
+    scales: Sequence[float] = (1.0,),
+) -> list[np.ndarray]:
+    """Labels images of one shape, which the model sees in one call.
+
+    Arguments as `predict`, the images as arrays; returns their label maps.
+    """
+    found = _logits_together(model, images, size, flip, scales)
+    return [label_map(logits, np.shape(images[0])[:2]) for logits in found]
 
 
 def _by_tiles(
@@ -119,17 +134,31 @@ def working_logits(
     They have the size that the model saw, or are coarser, and cover the image: `kseg.strips`
     enlarges them. Arguments as `predict`, the image as an array.
     """
-    image, fitted = fit_image(model, image, size)
+    return _logits_together(model, [image], size, flip, scales)[0]
+
+
+def _logits_together(
+    model: Segmenter,
+    images: Sequence[np.ndarray],
+    size: tuple[int, int] | None,
+    flip: bool,
+    scales: Sequence[float],
+) -> np.ndarray:
+    """Returns the logits of images of one shape as the model gives them, (N, h, w, classes)."""
+    fits = [fit_image(model, image, size) for image in images]
+    fitted = fits[0][1]
     found = []
     for scale in _check_scales(scales, fitted, input_size(model)):
-        seen = look_at(image, (max(1, round(scale * fitted[0])), max(1, round(scale * fitted[1]))))
-        logits = _call(model, seen)[0]
+        at = max(1, round(scale * fitted[0])), max(1, round(scale * fitted[1]))
+        each = [look_at(image, at) for image, _ in fits]
+        seen = each[0] if len(each) == 1 else np.concatenate(each)  # a large one is not copied
+        logits = _call(model, seen)
         if flip:
-            logits = (logits + _call(model, seen[:, :, ::-1])[0, :, ::-1]) / 2
+            logits = (logits + _call(model, seen[:, :, ::-1])[:, :, ::-1]) / 2
         found.append(logits)
     if len(found) == 1:
         return found[0]
-    return np.mean([resize_logits(logits, fitted) for logits in found], axis=0)
+    return np.mean([[resize_logits(x, fitted) for x in logits] for logits in found], axis=0)
 
 
 def _check_scales(

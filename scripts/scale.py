@@ -2,6 +2,10 @@
 
     python scripts/scale.py MODEL --images 10000 --side 64
 
+    python scripts/scale.py MODEL --batches 1 8 32 --side 64
+
+times a Keras network that sees several images in one call, as `kseg.Labeller` lets it.
+
 Each process is held to one thread. Beside the wall clock stands the CPU time: on a machine that
 does other work too, the one says how fast it was and the other how fast it would have been.
 """
@@ -18,6 +22,7 @@ import numpy as np
 from PIL import Image
 
 _RUN = [sys.executable, "-c", "from kseg.cli import run; run()", "predict"]
+_TIMED = 64  # images
 _ONE_THREAD = {"TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1", "OMP_NUM_THREADS": "1"}
 
 
@@ -28,7 +33,11 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=10_000)
     parser.add_argument("--side", type=int, default=64)
     parser.add_argument("--at-once", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--batches", type=int, nargs="+")
     given = parser.parse_args()
+    if given.batches:
+        _time_batches(given)
+        return
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         _make(place / "in", given.images, given.side)
@@ -42,6 +51,30 @@ def main() -> None:
             f"first at each tenth: {mb} MB"
         )
     print("load average:", *(f"{x:.1f}" for x in os.getloadavg()))
+
+
+def _time_batches(given: argparse.Namespace) -> None:
+    """Prints the CPU time of an image for each number of images in a call."""
+    from kseg.cli.loading import find_model
+    from kseg.inference import predict_together
+
+    model, size = find_model(given.model)[0], (given.side, given.side)
+    with tempfile.TemporaryDirectory() as folder:
+        _make(Path(folder) / "in", _TIMED, given.side)
+        images = [np.asarray(Image.open(file)) for file in sorted(Path(folder).rglob("*.jpg"))]
+    first = np.stack([predict_together(model, [image], size)[0] for image in images])
+    for count in given.batches:
+        predict_together(model, images[:count], size)  # the first call of its kind is slow
+        begun = time.process_time()
+        labels: list[np.ndarray] = []
+        for start in range(0, _TIMED, count):
+            labels += predict_together(model, images[start : start + count], size)
+        seconds = (time.process_time() - begun) / _TIMED
+        others = np.mean(np.stack(labels) != first)
+        print(
+            f"{count} in a call: {1000 * seconds:.2f} ms of CPU time an image; "
+            f"{others:.2%} of the pixels have another label than in a call of their own"
+        )
 
 
 def _make(folder: Path, count: int, side: int) -> None:

@@ -12,20 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+_CAMERA = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
 COLORS = np.array([(90, 90, 90), (230, 40, 30), (40, 60, 220)], "uint8")
-
-_BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-_FLAGS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--use-fake-device-for-media-stream",
-    "--use-fake-ui-for-media-stream",
-)
 
 
 def _rectangles(seed, size=(64, 64)):
@@ -223,10 +211,13 @@ def write_graph(tmp_path):
 def browser():
     """Debian's Chromium with a camera that shows a moving pattern."""
     playwright = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
-    path = next(filter(None, map(shutil.which, _BROWSERS)), None)
+    from export.proof.runtimes import BROWSERS
+    from export.web.browser import FLAGS
+
+    path = next(filter(None, map(shutil.which, BROWSERS)), None)
     if path is None:
         pytest.skip("no Chromium is installed: apt-get install chromium")
     with playwright.sync_playwright() as started:
-        chromium = started.chromium.launch(executable_path=path, args=_FLAGS)
+        chromium = started.chromium.launch(executable_path=path, args=[*FLAGS, *_CAMERA])
         yield chromium
         chromium.close()

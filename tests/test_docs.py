@@ -42,6 +42,14 @@ def test_both_readmes_show_the_same_commands_and_figures():
     assert shown("README.md") == shown("README.ko.md")
 
 
+def test_recipes_for_engines_stand_in_the_docs_as_they_are_tested():
+    page = (ROOT / "docs/scale.md").read_text(encoding="utf-8")
+    recipes = sorted(path.name for path in (ROOT / "docs/examples").glob("*.py"))
+    assert recipes == ["on_beam.py", "on_ray.py", "on_spark.py"]
+    for name in recipes:  # the site puts the file there; a formatter may make code of the line
+        assert f"```python\n--8<--\ndocs/examples/{name}\n--8<--\n```\n" in page
+
+
 def test_ci_runs_the_test_command_of_readme():
     (command,) = [block.strip() for block in _blocks("README.md", "") if "make test" in block]
     assert command in (ROOT / ".ci/run").read_text(encoding="utf-8")

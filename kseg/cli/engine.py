@@ -11,7 +11,8 @@ from kseg.cli.outcome import Outcome, report
 
 if TYPE_CHECKING:
     from kseg.cli.predict_options import PredictOptions
-    from kseg.labelling.jobs import Done, Piece, Work
+    from kseg.labelling.jobs import Done, Work
+    from kseg.labelling.pieces import Piece
 
 
 def is_job(sources: Sequence[str], options: "PredictOptions") -> bool:
@@ -44,7 +45,8 @@ def label_as_job(
         ValueError: If anything could not be labelled; the rest is done.
     """
     from kseg.labelling import Labeller
-    from kseg.labelling.jobs import PARQUET, Work, find_pieces
+    from kseg.labelling.jobs import PARQUET, Work
+    from kseg.labelling.pieces import find_pieces
     from kseg.labelling.stores import Store, is_address, pyarrow
     from kseg.progress import progress
 
@@ -92,7 +94,7 @@ def label_as_job(
 
 
 def _through(left: "Sequence[Piece]", work: "Work", options: "PredictOptions") -> "Iterator[Done]":
-    from kseg.labelling.jobs import batches_of
+    from kseg.labelling.pieces import batches_of
 
     if options.engine is None or not left:
         for batch in batches_of(left, options.batch_size):

@@ -3,21 +3,24 @@
 import io
 import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, overload
 
+import keras
 import numpy as np
 from PIL import Image
 
 from kseg.classes import Classes
 from kseg.data.files import decode_image, read_image, turn
-from kseg.inference import predict
+from kseg.data.transforms import fit_inside
+from kseg.inference import predict, predict_together
 from kseg.seeing import Segmenter, channels_of, input_size, working_size
 from kseg.web_images import read_from_web
 
 MOST_PIXELS = 1 << 22  # of an image that a network without a working size sees
+_PIXELS_AT_ONCE = 1 << 17  # in one call of a network; more are slower on a CPU (docs/scale.md)
 _Opened = tuple[Any, Classes | None, tuple[int, int] | None]
 
 
@@ -117,13 +120,13 @@ class Labeller:
             ValueError: If there is no such model, or a dict has no such column.
         """
         if not isinstance(batch, Mapping):
-            return [self.label(image) for image in batch]
+            return list(self.label_all(batch))
         if self.column not in batch:
             raise ValueError(
                 f"The batch has no column {self.column!r}; it has {', '.join(map(str, batch))}. "
                 "Name the one with the images: kseg.Labeller(model, column=...)."
             )
-        done = [self.label(image) for image in batch[self.column]]
+        done = list(self.label_all(batch[self.column]))
         labels = [png_of(row.labels) if self.png else _map_of(row.labels) for row in done]
         errors = np.array([row.error or "" for row in done], object)
         return {**batch, "labels": _column(labels), "error": errors}
@@ -135,15 +138,35 @@ class Labeller:
             image: As in a batch.
             name: What an error calls it.
         """
+        (found,) = self.label_all([image], name)
+        return found
+
+    def label_all(self, images: Iterable[Any], name: str = "the image") -> Iterator[Labelled]:
+        """Labels images in turn; a network sees small ones of one shape together.
+
+        Args:
+            images: As in a batch; an exception in place of one that could not be had. No more of
+                them are taken at a time than are seen together.
+            name: What an error calls an image.
+
+        Yields:
+            What came of each.
+        """
         model, _, _ = self.opened()
-        try:
-            pixels = self.read(image, name)
-            with self._lock:
-                return Labelled(self._labels(model, pixels), None)
-        except (ValueError, OSError) as error:
-            if hasattr(error, "exit_code"):  # of the model or the machine, not of this image
-                raise
-            return Labelled(None, str(error))
+        waiting: list[np.ndarray] = []
+        for image in images:
+            found = self._tried(self.read, image, name)
+            if waiting and (isinstance(found, str) or found.shape != waiting[0].shape):
+                yield from self._together(model, waiting)
+                waiting = []
+            if isinstance(found, str):
+                yield Labelled(None, found)
+                continue
+            waiting.append(found)
+            if len(waiting) >= self._at_once(model, waiting[0].shape):
+                yield from self._together(model, waiting)
+                waiting = []
+        yield from self._together(model, waiting)
 
     def read(self, image: Any, name: str = "the image") -> np.ndarray:
         """Returns an image of a batch as an array, with the channels that the model takes.
@@ -151,6 +174,8 @@ class Labeller:
         Raises:
             ValueError: If it cannot be read.
         """
+        if isinstance(image, Exception):
+            raise image
         channels = channels_of(self.opened()[0])
         if isinstance(image, Mapping):  # as Hugging Face's data sets hold images
             image = image.get("bytes") or image.get("path")
@@ -186,12 +211,42 @@ class Labeller:
 
         return find_model(self.model, **self.opened_with)
 
-    def _labels(self, model: Segmenter, image: np.ndarray) -> np.ndarray:
-        size = self.size or (self._opened[2] if self._opened else None)
-        if not self.native:
-            size = size_seen(model, size, (image.shape[0], image.shape[1]))
+    def _together(self, model: Segmenter, images: list[np.ndarray]) -> list[Labelled]:
+        if not images:
+            return []
+        with self._lock:
+            found = self._tried(self._labels, model, images)
+        if not isinstance(found, str):
+            return [Labelled(labels, None) for labels in found]
+        if len(images) == 1:
+            return [Labelled(None, found)]
+        return [row for image in images for row in self._together(model, [image])]
+
+    def _labels(self, model: Segmenter, images: list[np.ndarray]) -> list[np.ndarray]:
         options: dict[str, Any] = {"flip": self.flip, "scales": self.scales}
-        return predict(model, image, size=None if self.native else size, **options)
+        if self.native:
+            return [predict(model, image, native=True, **options) for image in images]
+        return predict_together(model, images, self._size(model, images[0].shape), **options)
+
+    def _size(self, model: Segmenter, shape: tuple[int, ...]) -> tuple[int, int] | None:
+        size = self.size or (self._opened[2] if self._opened else None)
+        return size_seen(model, size, (shape[0], shape[1]))
+
+    def _at_once(self, model: Segmenter, shape: tuple[int, ...]) -> int:
+        if self.native or not isinstance(model, keras.Model):  # a .tflite file takes one image
+            return 1
+        fitted = fit_inside((shape[0], shape[1]), self._size(model, shape))
+        height, width = input_size(model) or fitted
+        return max(1, int(_PIXELS_AT_ONCE / (height * width * max(self.scales, default=1) ** 2)))
+
+    def _tried(self, action: Callable[..., Any], *arguments: Any) -> Any:
+        """Returns what an action gives, or the sentence that says what is wrong with an image."""
+        try:
+            return action(*arguments)
+        except (ValueError, OSError) as error:
+            if hasattr(error, "exit_code"):  # of the model or the machine, not of this image
+                raise
+            return str(error)
 
 
 def size_seen(

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from kseg.labelling.jobs import Done, Piece, Work, as_columns, batches_of
+from kseg.labelling.jobs import Done, Work
+from kseg.labelling.pieces import Piece, as_columns, batches_of
 
 _BATCHES = 8  # of a block, which Ray repeats where a worker died; what is done in it is skipped
 # A worker has one core; TensorFlow would take all of them for each worker.

@@ -1,10 +1,13 @@
 """What Keras has no switch for and TensorFlow has."""
 
 import contextlib
+import itertools
 from collections.abc import Iterator
 
 import keras
 import tensorflow as tf
+
+_KEYS = itertools.count(0, 1000)  # of groups of devices; a strategy takes a few
 
 
 def enable_determinism() -> None:
@@ -32,8 +35,30 @@ def mirrored(devices: int | str) -> Iterator[None]:
     if count == 1:
         yield
         return
-    with tf.distribute.MirroredStrategy(found[:count]).scope():
+    with _Mirrored(found[:count]).scope():
         yield
+
+
+class _Mirrored(tf.distribute.MirroredStrategy):
+    """A strategy whose groups of devices have keys that no other one of the process has.
+
+    TensorFlow counts them from 1 in each strategy: the second one of a process would join the
+    groups of the first, which aborts all collective ops, or never ends.
+    """
+
+    def __init__(self, devices: list[str]):
+        self._collective_key_base = next(_KEYS)
+        super().__init__(devices)
+
+    def experimental_distribute_dataset(self, dataset, options=None):
+        """Hands a dataset out without TensorFlow's tuning of it.
+
+        The tuning has nothing to tune here, and its thread may keep the end of a training waiting
+        for a minute (TensorFlow 2.21, where an iterator ends while its tuner sleeps).
+        """
+        plain = tf.data.Options()
+        plain.autotune.enabled = False
+        return super().experimental_distribute_dataset(dataset.with_options(plain), options)
 
 
 class OfAllReplicas(keras.losses.Loss):

@@ -16,8 +16,8 @@ from kseg.cli import loading, main
 pa = pytest.importorskip("pyarrow", reason="pip install 'kseg[ray]'")
 import pyarrow.parquet as pq  # noqa: E402
 
-from kseg.labelling.jobs import Piece, RowReader, as_columns, find_pieces  # noqa: E402
-from kseg.labelling.stores import Store, is_address, parquet_rows  # noqa: E402
+from kseg.labelling.pieces import Piece, as_columns, find_pieces  # noqa: E402
+from kseg.labelling.stores import RowReader, Store, is_address, parquet_rows  # noqa: E402
 
 
 def _png(path):

@@ -111,6 +111,59 @@ def test_a_keras_model_goes_through_pickle_with_its_working_size(enliven):
     np.testing.assert_array_equal(row.labels, kseg.predict(model, IMAGES[0]))
 
 
+def _calls(model, monkeypatch):
+    """Notes the shapes of the images that a model is called with."""
+    plain, seen = model.predict_on_batch, []
+    monkeypatch.setattr(model, "predict_on_batch", lambda x: seen.append(x.shape) or plain(x))
+    return seen
+
+
+@pytest.mark.parametrize("options", [{}, {"flip": True, "scales": (0.75, 1.25)}])
+def test_small_images_of_one_shape_are_seen_together_and_labelled_alike(
+    options, enliven, monkeypatch
+):
+    model = enliven(_network())
+    alike = [RNG.integers(0, 256, (20, 30, 3), "uint8") for _ in range(5)]
+    truth = [kseg.predict(model, image, **options) for image in alike]
+    other = RNG.integers(0, 256, (24, 30, 3), "uint8")
+    seen = _calls(model, monkeypatch)
+    rows = kseg.Labeller(model, **options)([*alike[:2], b"broken", *alike[2:], other])
+    assert [bool(row.error) for row in rows] == [False, False, True, *[False] * 4]
+    for row, labels in zip([*rows[:2], *rows[3:6]], truth, strict=True):
+        np.testing.assert_array_equal(row.labels, labels)
+    np.testing.assert_array_equal(rows[6].labels, kseg.predict(model, other, **options))
+    calls = 4 if options else 1
+    assert [shape[0] for shape in seen[: 3 * calls]] == [2] * calls + [3] * calls + [1] * calls
+
+
+def test_a_bad_image_among_those_seen_together_fails_alone(enliven):
+    model = enliven(_network())
+    bad = np.full((20, 30, 3), 300.0)
+    rows = kseg.Labeller(model)([IMAGES[0], bad, IMAGES[1]])
+    assert rows[1].labels is None and "must have values 0..255" in rows[1].error
+    for row, image in ((rows[0], IMAGES[0]), (rows[2], IMAGES[1])):
+        np.testing.assert_array_equal(row.labels, kseg.predict(model, image))
+
+
+def test_images_are_taken_as_they_are_needed(monkeypatch):
+    """So a batch of large images is never in memory as a whole."""
+    model = _network()
+    del model.kseg_size
+    seen, taken = _calls(model, monkeypatch), []
+
+    def images(side, count):
+        for number in range(count):
+            taken.append(number)
+            yield np.zeros((side, side, 3), "uint8")
+
+    rows = kseg.Labeller(model).label_all(images(320, 3))
+    next(rows)
+    assert len(taken) == 1
+    seen.clear()
+    assert len(list(kseg.Labeller(model).label_all(images(64, 40)))) == 40
+    assert [shape[0] for shape in seen] == [32, 8]
+
+
 def test_runs_files_and_names_label_as_predict_does(tmp_path, enliven):
     model = enliven(_network())
     del model.kseg_size

@@ -1,0 +1,126 @@
+"""The images of a job: files, those of object stores, and rows of Parquet files."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+import numpy as np
+
+from kseg.data.opening import ENDINGS
+from kseg.labelling.stores import Store, is_address, parquet_rows
+from kseg.sources import OUTPUT_ENDINGS, find_sources
+
+
+class Piece(NamedTuple):
+    """An image of a job.
+
+    Attributes:
+        name: Its path or address, or that of a Parquet file and the row, FILE#ROW.
+        output: The path of its outputs within their folder, without an ending.
+        file: The file that it is read from.
+        row: Its row in a Parquet file; -1 for an image file.
+        column: The column of a Parquet file that has the image.
+    """
+
+    name: str
+    output: str
+    file: str
+    row: int = -1
+    column: str = ""
+
+
+def find_pieces(
+    words: Sequence[str], *, recursive: bool = False, leave_out: Path | None = None
+) -> tuple[list[Piece], list[str]]:
+    """Finds the images of a job.
+
+    Args:
+        words: As for `kseg.sources.find_sources`; or Parquet files, and images, Parquet files and
+            folders of object stores.
+        recursive: Whether the folders within a folder are searched too; in a store they always are.
+        leave_out: As for `find_sources`.
+
+    Returns:
+        The images, and a sentence for each word that names nothing.
+
+    Raises:
+        ValueError: If two images would have the same outputs.
+    """
+    pieces: list[Piece] = []
+    problems: list[str] = []
+    plain = [word for word in words if not is_address(word) and not _is_parquet(word)]
+    found = find_sources(plain, recursive=recursive, leave_out=leave_out)
+    problems += found.problems
+    for source in found.sources:
+        if source.is_video:
+            problems.append(f"{source.name} is a video; label it without an engine.")
+            continue
+        name = source.name if "://" in source.name else str(Path(source.name).absolute())
+        pieces.append(Piece(name, source.output.as_posix(), name))
+    for word in words:
+        if word in plain:
+            continue
+        try:
+            pieces += _in_parquet(word, "") if _is_parquet(word) else _in_store(word)
+        except ValueError as error:
+            problems.append(str(error))
+    outputs: dict[str, str] = {}
+    for piece in pieces:
+        other = outputs.setdefault(piece.output, piece.name)
+        if other != piece.name:
+            raise ValueError(
+                f"{other} and {piece.name} would both be written as {piece.output}; label them in "
+                "two runs with an --out each."
+            )
+    return pieces, problems
+
+
+def _is_parquet(word: str) -> bool:
+    return word.lower().endswith(".parquet")
+
+
+def _in_store(word: str) -> Iterator[Piece]:
+    store = Store(word)
+    names = [""] if store.is_file() else store.files()
+    count = 0
+    for name in names:
+        full = store.full(name)
+        if _is_parquet(full):
+            yield from _in_parquet(full, name)
+        elif full.lower().endswith(ENDINGS) and not full.lower().endswith(OUTPUT_ENDINGS):
+            output = PurePosixPath(name or full.rsplit("/", 1)[-1]).with_suffix("")
+            yield Piece(full, str(output), full)
+        else:
+            continue
+        count += 1
+    if not count:
+        raise ValueError(f"{word} holds no images or Parquet files.")
+
+
+def _in_parquet(word: str, name: str) -> Iterator[Piece]:
+    """Yields the rows of a file, or of the files of a folder."""
+    full = word if is_address(word) else str(Path(word).absolute())
+    store = Store(full)
+    if not store.is_file():
+        within = [name for name in store.files() if _is_parquet(name)]
+        if not within:
+            raise ValueError(f"{word}: there is no such file, and no folder of Parquet files.")
+        for name in within:
+            yield from _in_parquet(store.full(name), name)
+        return
+    rows, column = parquet_rows(full)
+    folder = PurePosixPath(name or full.rsplit("/", 1)[-1]).with_suffix("")
+    for row in range(rows):
+        yield Piece(f"{full}#{row}", f"{folder}/{row:08d}", full, row, column)
+
+
+def batches_of(pieces: Sequence[Piece], size: int) -> Iterator[list[Piece]]:
+    """Yields the images in batches."""
+    for first in range(0, len(pieces), size):
+        yield list(pieces[first : first + size])
+
+
+def as_columns(pieces: Sequence[Piece]) -> dict[str, np.ndarray]:
+    """Returns images as columns, which engines hand out."""
+    columns = zip(*pieces, strict=True)
+    return {name: np.array(c) for name, c in zip(Piece._fields, columns, strict=True)}

@@ -241,11 +241,7 @@ def test_crops_are_turned_with_their_labels(crop, ways):
     seen = set()
     for seed in range(40):
         turned, labels = augment(
-            image,
-            label_map,
-            Augmentation(crop, turn=True, **still),
-            None,
-            np.random.default_rng(seed),
+            image, label_map, Augmentation(crop, turn=True, **still), None, np.random.default_rng(seed)
         )
         quarters = next(k for k in range(4) if np.array_equal(np.rot90(label_map, k), labels))
         assert np.array_equal(np.rot90(image, quarters), turned)

@@ -136,6 +136,7 @@ def test_large_inputs_of_a_bilinear_resize(write_graph, channels, placement):
     (op,) = check_tosa(path).ops
     assert op.placement == placement
     assert ("33,120" in op.reason) == (placement == "uncertain")
+    assert ("--set upsampling=nearest" in op.advice) == (placement == "uncertain")
 
 
 def test_check_for_the_coral_npu(compared, capsys):

@@ -1,9 +1,11 @@
 """Writes the tables of runtimes in docs/runtimes.md and of Coral's targets in docs/coral.md.
 
     python scripts/runtimes.py camvid.yaml
+    python scripts/runtimes.py camvid.yaml --runtime iree
 
 Each trained network's int8 file is run by `kseg verify NAME --data DATA --count N` in every runtime
-that is installed. IREE takes a minute and more to compile a file; `--without iree` leaves it out.
+that is installed, or in those that are named; the columns of the others stay as they are. IREE
+takes a minute and more to compile a file.
 """
 
 import argparse
@@ -30,7 +32,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path)
     parser.add_argument("--count", type=int, default=2)
-    parser.add_argument("--without", action="append", default=[], choices=list(RUNTIMES))
+    parser.add_argument("--runtime", action="append", default=[], choices=list(RUNTIMES))
     parser.add_argument("--found", type=Path, help="a JSON file that keeps what was found")
     arguments = parser.parse_args()
     found = json.loads(arguments.found.read_text()) if _is_there(arguments.found) else {}
@@ -51,10 +53,7 @@ def _is_there(path: Path | None) -> bool:
 def _verify(name: str, arguments: argparse.Namespace) -> list[dict]:
     command = [sys.executable, "-c", _RUN, "verify", name, "--json"]
     command += ["--data", str(arguments.data), "--count", str(arguments.count)]
-    # Those that are named must be there; so all are asked for, and the others struck out.
-    if arguments.without:
-        named = [n for n in RUNTIMES if n not in arguments.without and not RUNTIMES[n].missing()]
-        command += [word for n in named for word in ("--runtime", n)]
+    command += [word for runtime in arguments.runtime for word in ("--runtime", runtime)]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
     if not done.stdout.strip():
         raise SystemExit(f"kseg verify {name} ended with {done.returncode}.")
@@ -63,28 +62,27 @@ def _verify(name: str, arguments: argparse.Namespace) -> list[dict]:
 
 def _cell(trial: dict) -> str:
     if trial["like_model"] is None:
-        return trial["status"]
+        return str(trial["status"])
     mark = "" if trial["status"] == "passed" else f" ({trial['status']})"
     return f"{100 * trial['like_model']:.2f} %{mark}"
 
 
 def _by_runtime(found: dict[str, list[dict]]) -> tuple[list, list]:
-    rows = []
+    old, rows = _read("runtimes.md", _ALL), []
     for name, trials in found.items():
-        cells = {trial["runtime"]: _cell(trial) for trial in trials}
-        rows.append([name, *(cells.get(runtime, "not run") for runtime in RUNTIMES)])
-    return rows, ["network", *(runtime.title for runtime in RUNTIMES.values())]
+        cells = {**old.get(name, {}), **{trial["title"]: _cell(trial) for trial in trials}}
+        rows.append([name, *(cells.get(each.title, "not run") for each in RUNTIMES.values())])
+    return rows, ["network", *(each.title for each in RUNTIMES.values())]
 
 
 def _by_target(found: dict[str, list[dict]]) -> tuple[list, list]:
-    rows = []
-    for name, trials in found.items():
+    old, rows = _read("runtimes.md", _ALL), []
+    for name in found:
         path = Path(__file__).parent.parent / "kseg/weights" / f"{name}.tflite"
         ops = check_tosa(path).ops
         doubts = [op for op in ops if op.placement == "uncertain"]
         said = f"{sum(op.placement != 'cpu' for op in ops)} of {len(ops)}"
-        iree = {trial["runtime"]: trial for trial in trials}.get("iree")
-        like = "not run" if iree is None or iree["like_model"] is None else _cell(iree)
+        like = old[name][RUNTIMES["iree"].title]
         size = f"{path.stat().st_size / 1e6:.2f} MB"
         rows.append([name, size, off_tpu(path), said, like, len(doubts) or "none"])
     headers = [
@@ -95,6 +93,15 @@ def _by_target(found: dict[str, list[dict]]) -> tuple[list, list]:
         "IREE, like the model",
     ]
     return rows, [*headers, "resizes too large for Torq"]
+
+
+def _read(page: str, mark: str) -> dict[str, dict[str, str]]:
+    """Returns the table that stands in a page: network to title to cell."""
+    text = (_DOCS / page).read_text(encoding="utf-8")
+    table = text.partition(f"<!-- scripts/runtimes.py {mark} -->")[2].partition("<!--")[0]
+    lines = [line.strip("|").split("|") for line in table.split("\n") if line]
+    headers, _, *rows = [[cell.strip() for cell in line] for line in lines]
+    return {row[0]: dict(zip(headers, row, strict=True)) for row in rows}
 
 
 def _write(page: str, mark: str, rows: list, headers: list) -> None:

@@ -45,8 +45,9 @@ CANNOT: dict[str, str] = {
 _INTEGER = "convert it to full integers (--quantization int8)"
 _COMPARED = "export it with --target coral-npu, which compares them as int32, with equal outputs"
 _SMALLER = (
-    "give the layer before the resize fewer filters, export a smaller --size, or take a network "
-    "that upsamples by nearest or transposed convolutions"
+    "leave the last resize out with --stride 4, take a network that upsamples by nearest or "
+    "transposed convolutions (kseg train --model atrous_fpn --set upsampling=nearest), or a "
+    "smaller --size"
 )
 
 

@@ -9,7 +9,11 @@ _RATES = (2, 4, 8)
 
 
 def atrous_fpn_decoder(
-    endpoints: Endpoints, num_classes: int, output_stride: int, filters: int = 128
+    endpoints: Endpoints,
+    num_classes: int,
+    output_stride: int,
+    filters: int = 128,
+    upsampling: str = "bilinear",
 ) -> KerasTensor:
     """Turns endpoints into logits on the grid of the backbone's padded input.
 
@@ -18,14 +22,18 @@ def atrous_fpn_decoder(
         num_classes: How many classes there are, which is how many channels the logits have.
         output_stride: Stride of c5, 16 or 32.
         filters: Channels at stride 16, as for `atrous_fpn_features`.
+        upsampling: How features grow, as for `atrous_fpn_features`; logits are interpolated.
 
     Returns:
         Logits (N, H, W, num_classes), with the height and width of the padded input.
     """
-    return atrous_fpn_scores(atrous_fpn_features(endpoints, output_stride, filters), num_classes)
+    features = atrous_fpn_features(endpoints, output_stride, filters, upsampling)
+    return atrous_fpn_scores(features, num_classes)
 
 
-def atrous_fpn_features(endpoints: Endpoints, output_stride: int, filters: int) -> KerasTensor:
+def atrous_fpn_features(
+    endpoints: Endpoints, output_stride: int, filters: int, upsampling: str = "bilinear"
+) -> KerasTensor:
     """Brings context and detail together at stride 4.
 
     Args:
@@ -33,6 +41,7 @@ def atrous_fpn_features(endpoints: Endpoints, output_stride: int, filters: int) 
         output_stride: Stride of c5, 16 or 32.
         filters: Channels at stride 16. There are three quarters of them at stride 8 and half of
             them at stride 4, where a channel costs 4 and 16 times as much.
+        upsampling: "bilinear", or "nearest", which repeats each value.
 
     Returns:
         Features (N, H / 4, W / 4, filters // 2) of the padded input (N, H, W, channels), not yet
@@ -42,11 +51,13 @@ def atrous_fpn_features(endpoints: Endpoints, output_stride: int, filters: int) 
         x = conv_norm_act(endpoints.c4, filters, 1, name="lateral_c4")
     else:
         x = conv_norm_act(endpoints.c5, filters, 1, activation=False, name="lateral_c5")
-        x = _fuse(x, endpoints.c4, output_stride // 16, "c4")
+        if output_stride == 32:
+            x = Resize(2, upsampling, name="upsample_c4")(x)
+        x = _fuse(x, endpoints.c4, "c4")
     x = _atrous_context(x)
-    x = _grow(x, endpoints.c3, filters * 3 // 4, "c3")
+    x = _grow(x, endpoints.c3, filters * 3 // 4, upsampling, "c3")
     x = separable_norm_act(x, filters * 3 // 4, name="smooth_c3")
-    return _grow(x, endpoints.c2, filters // 2, "c2")
+    return _grow(x, endpoints.c2, filters // 2, upsampling, "c2")
 
 
 def atrous_fpn_scores(x: KerasTensor, num_classes: int) -> KerasTensor:
@@ -64,16 +75,14 @@ def atrous_fpn_scores(x: KerasTensor, num_classes: int) -> KerasTensor:
     return Resize(4, name="upsample_image")(x)
 
 
-def _grow(x, skip, width, level):
+def _grow(x, skip, width, upsampling, level):
     # Narrowed before it grows: a 1x1 convolution and an interpolation commute.
     x = conv_norm_act(x, width, 1, activation=False, name=f"narrow_{level}")
-    return _fuse(x, skip, 2, level)
+    return _fuse(Resize(2, upsampling, name=f"upsample_{level}")(x), skip, level)
 
 
-def _fuse(x, skip, scale, level):
-    """Adds a finer map to a coarser one, in as many channels as x has."""
-    if scale > 1:
-        x = Resize(scale, name=f"upsample_{level}")(x)
+def _fuse(x, skip, level):
+    """Adds the backbone's map of the same size, in as many channels as x has."""
     skip = conv_norm_act(skip, x.shape[-1], 1, activation=False, name=f"lateral_{level}")
     x = layers.Add(name=f"fuse_{level}")([x, skip])
     return layers.ReLU(6.0, name=f"fuse_{level}_relu")(x)

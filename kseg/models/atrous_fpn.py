@@ -13,7 +13,7 @@ import keras
 
 from kseg.backbones import BACKBONES
 from kseg.decoders import atrous_fpn_decoder
-from kseg.models.frame import finish, start
+from kseg.models.frame import check_choice, finish, start
 
 
 def build_atrous_fpn(
@@ -24,6 +24,7 @@ def build_atrous_fpn(
     weights: str | None = "imagenet",
     output_stride: int = 32,
     filters: int = 128,
+    upsampling: str = "bilinear",
 ) -> keras.Model:
     """Builds the atrous FPN.
 
@@ -40,6 +41,9 @@ def build_atrous_fpn(
             a backbone that ends at stride 16 needs it.
         filters: Channels at stride 16; there are three quarters of them at stride 8 and half at
             stride 4.
+        upsampling: How features grow: "bilinear" interpolates; "nearest" repeats each value, for
+            chips that cannot interpolate large maps, such as the Coral NPU. The weights are of the
+            same names and shapes, so that one can start the other. Logits are interpolated in both.
 
     Returns:
         A functional model from images (N, H, W, channels), 0..255, RGB where there are three
@@ -54,12 +58,15 @@ def build_atrous_fpn(
     image = start(num_classes, input_shape, backbone)
     if output_stride not in (16, 32):
         raise ValueError(f"output_stride must be 16 or 32; got {output_stride!r}.")
+    check_choice("upsampling", upsampling, ("bilinear", "nearest"))
     endpoints = BACKBONES[backbone](image, output_stride=output_stride)
-    logits = atrous_fpn_decoder(endpoints, num_classes, output_stride, filters)
+    logits = atrous_fpn_decoder(endpoints, num_classes, output_stride, filters, upsampling)
     arguments = {
         "num_classes": num_classes,
         "backbone": backbone,
         "output_stride": output_stride,
         "filters": filters,
     }
+    if upsampling != "bilinear":  # left out of the rest, as it is of the records of trained ones
+        arguments["upsampling"] = upsampling
     return finish("atrous_fpn", image, endpoints._asdict(), logits, arguments, weights)

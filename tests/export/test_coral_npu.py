@@ -19,6 +19,7 @@ from export.errors import GateError
 from export.graph.comparisons import widen_comparisons
 from export.proof.runtimes import RUNTIMES
 from export.targets import TARGETS
+from export.tflite.engines import iree
 from export.tflite.reader import read_model
 from export.web.facts import zoo
 from kseg.cli.app import main
@@ -135,6 +136,7 @@ def test_large_inputs_of_a_bilinear_resize(write_graph, channels, placement):
     (op,) = check_tosa(path).ops
     assert op.placement == placement
     assert ("33,120" in op.reason) == (placement == "uncertain")
+    assert ("--set upsampling=nearest" in op.advice) == (placement == "uncertain")
 
 
 def test_check_for_the_coral_npu(compared, capsys):
@@ -193,6 +195,20 @@ def test_the_converter_agrees_with_the_check(compared, write_graph, tmp_path):
     widened = tmp_path / "wide.tflite"
     widened.write_bytes(widen_comparisons(compared.read_bytes()))
     assert to_tosa(widened, tmp_path).read_bytes()[:4] == b"ML\xefR"
+
+
+@needs_converter
+@needs_iree
+def test_what_iree_gives_stays_when_it_runs_again(write_graph, tmp_path):
+    shape = (1, 64, 64, 16)
+    plain = (shape, "int8", None, None)
+    path = write_graph({"x": plain, "y": plain}, [("RELU", 1, ["x"], ["y"], {})])
+    coral_npu.compile_for_cpu(to_tosa(path, tmp_path), path.with_suffix(".vmfb"))
+    run = iree.load(path, [], [{"dtype": np.dtype("int8")}])
+    given = [np.random.default_rng(n).integers(-99, 99, shape, "int8") for n in range(3)]
+    found = [run([values])[0] for values in given]
+    for values, result in zip(given, found, strict=True):
+        np.testing.assert_array_equal(result, np.maximum(values, 0))
 
 
 @needs_converter

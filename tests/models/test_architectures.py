@@ -248,6 +248,20 @@ def test_atrous_fpn_reaches_stride_4(name, make):
     assert rates == [2, 4, 8] and len(model.get_layer("context_concat").input) == 4
 
 
+def test_atrous_fpn_without_interpolated_features_takes_the_weights_of_the_other(make):
+    bilinear, nearest = make("atrous_fpn"), make("atrous_fpn-nearest")
+    assert [(w.path, w.shape) for w in nearest.weights] == [
+        (w.path, w.shape) for w in bilinear.weights
+    ]
+    resizes = [layer for layer in nearest.layers if isinstance(layer, Resize)]
+    assert {layer.name: layer.interpolation for layer in resizes} == {
+        "upsample_c4": "nearest",
+        "upsample_c3": "nearest",
+        "upsample_c2": "nearest",
+        "upsample_image": "bilinear",
+    }
+
+
 def test_panoptic_deeplab_is_the_atrous_fpn_and_a_branch_for_objects(make, enliven):
     model = enliven(make("panoptic_deeplab"))
     semantic = make("atrous_fpn")

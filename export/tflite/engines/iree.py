@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-import numpy as np
-
 
 def load(path, inputs, outputs):
     """Returns what runs the file; see `export.tflite.engines`."""
@@ -18,7 +16,7 @@ def load(path, inputs, outputs):
         # TOSA's integers have no sign, so that uint8 comes back as int8. IREE takes the memory back
         # with the result, hence the copy.
         return [
-            np.array(result).view(detail["dtype"])
+            result.to_host().copy().view(detail["dtype"])
             for result, detail in zip(results, outputs, strict=True)
         ]
 

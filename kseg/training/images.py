@@ -28,7 +28,12 @@ def training_split(data: Data, recipe: Recipe, *, instances: bool = False) -> Sp
     pairs = sum((data.files(name) for name in trained_splits(recipe)), ())
     crop = crop_of(recipe, data)
     augmentation = Augmentation(
-        crop, recipe.scale, flip=recipe.flip, turn=recipe.turn, color=recipe.color
+        crop,
+        recipe.scale,
+        flip=recipe.flip,
+        turn=recipe.turn,
+        color=recipe.color,
+        focus=recipe.focus,
     )
     data = replace(data, pairs={"train": pairs})
     if isinstance(data, Shrinking):

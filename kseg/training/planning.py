@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from kseg.data import Data, DataReport, check_data
+from kseg.data.upright import told_by_name
 from kseg.training import choices
 from kseg.training.checks import check_arguments, check_sizes
 from kseg.training.compile import frozen, make_loss, quick_norms
@@ -104,7 +105,8 @@ def make_plan(model: keras.Model, data: Data, report: DataReport, wishes: Wishes
     stage = {"freeze": "c2"} if start == "imagenet" and _has_stage(model, "c2") else {}
     # Raised classes make objects too large: of nuclei 2 % fewer were found so.
     even: dict[str, Any] = {"class_weights": None} if tells_apart(model) else {}
-    recipe = Recipe(**{**rate, **stage, **even, **given})
+    sides = _sides_of(data, report)
+    recipe = Recipe(**{**rate, **stage, **even, **sides, **given})
     pixels = choices.working_pixels(facts.thickness, facts.size)
     recipe = _fit_machine(model, data, facts, recipe, given, pixels)
     check_recipe(model, data, recipe)
@@ -125,8 +127,24 @@ def make_plan(model: keras.Model, data: Data, report: DataReport, wishes: Wishes
     recipe, seconds = _length(facts, recipe, given, speed)
     about = _about_data(data, report, facts)
     network = f"network: {_name_of(model)} from {_STARTS.get(start, start)}"
-    lines = (*about, network, *_about_training(model, data, facts, recipe, seconds))
+    turned = _about_sides(report, recipe, given)
+    lines = (*about, network, turned, *_about_training(model, data, facts, recipe, seconds))
     return Plan(recipe, lines, speed)
+
+
+def _sides_of(data: Data, report: DataReport) -> dict[str, Any]:
+    """Chooses whether crops are turned and mirrored."""
+    handed = told_by_name(data.classes.names) is not None  # a left hand becomes a right one
+    return {"turn": report.upright["train"] is None, "flip": not handed}
+
+
+def _about_sides(report: DataReport, recipe: Recipe, given: Mapping[str, Any]) -> str:
+    """Returns what is said of turned and mirrored crops, with the options that change it."""
+    what = "to any side" if recipe.turn else "never"
+    why = report.upright["train"] or "nothing tells above from below"
+    reason = "" if "turn" in given else f", as {why}"
+    line = f"turned: {what}{reason} (--recipe turn={str(not recipe.turn).lower()})"
+    return line if recipe.flip else f"{line}; nor mirrored (--recipe flip=true)"
 
 
 def check_recipe(model: keras.Model, data: Data, recipe: Recipe) -> None:

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from kseg.data import Data, DataReport, check_data
+from kseg.data.transforms import fit_inside
 from kseg.data.upright import told_by_name
 from kseg.training import choices
 from kseg.training.checks import check_arguments, check_sizes
@@ -111,6 +112,10 @@ def make_plan(model: keras.Model, data: Data, report: DataReport, wishes: Wishes
     recipe = _fit_machine(model, data, facts, recipe, given, pixels)
     check_recipe(model, data, recipe)
     counted = np.sum([report.pixels[name] for name in trained_splits(recipe)], axis=0)
+    if "focus" not in given:
+        shown, apart = fit_inside(facts.size, recipe.size), tells_apart(model)
+        focus = choices.focus_for(crop_of(recipe, data), shown, counted, apart=apart)
+        recipe = replace(recipe, focus=focus)
     speed = _timed(model, data, recipe, counted)
     if recipe.minutes and not {"size", "crop"} & given.keys():
         crop = crop_of(recipe, data)
@@ -231,7 +236,9 @@ def _about_training(
     """Returns what is said of the settings, with the options that change them."""
     size, crop = recipe.size, crop_of(recipe, data)
     yield f"working size: {_sides(size) if size else 'as the images are'} (--size H W)"
-    yield f"a step: {recipe.batch_size} crops of {_sides(crop)} (--batch-size, --crop H W)"
+    where = ", around each class alike" if recipe.focus == 1 else ""
+    how = "--batch-size, --crop H W" + (", --recipe focus=0" if where else "")
+    yield f"a step: {recipe.batch_size} crops of {_sides(crop)}{where} ({how})"
     yield f"frozen: {f'up to {recipe.freeze}' if recipe.freeze else 'nothing'} (--freeze)"
     weights = "the rarer the higher" if recipe.class_weights else "all alike"
     yield f"class weights: {weights} (--class-weights)"

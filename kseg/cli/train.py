@@ -1,5 +1,6 @@
 """`kseg train`: trains a network into a run folder."""
 
+import math
 import time
 from argparse import Namespace
 from dataclasses import fields
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 _RUN = Group("Run folder", sort_key=1)
 _IMAGES = Group("Images", sort_key=3)
 _TRAINING = Group("Training", sort_key=4)
+_LATE = 1.05  # times the minutes, after which no further image is scored
 _LENGTH = Group("length", show=False, validator=one_of)
 
 
@@ -128,7 +130,13 @@ def train(
         if tracking:
             tracking.close()
     if not with_val:
-        report = report_on_run(run, model, images)
+        minutes = given.get("minutes") or math.inf
+        report = report_on_run(run, model, images, until=started + _LATE * 60 * minutes)
+        if report.scores.images < len(images.files("val")):
+            say_aside(
+                f"scored on {report.scores.images} of {len(images.files('val'))} images, as the "
+                f"{minutes:g} minutes are over; kseg evaluate {run.path} {data} scores all"
+            )
         if report.objects:
             print_object_scores(report.objects)
         else:

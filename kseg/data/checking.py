@@ -13,11 +13,12 @@ from typing import TypeVar
 import numpy as np
 
 from kseg.data.dataset import Data, matching_turn
-from kseg.data.files import decode_image
+from kseg.data.files import decode_image, turn
 from kseg.data.label_files import LabelIds, count, unlisted
 from kseg.data.labels import Census, advice, look_at, shares
 from kseg.data.lists import Pair
 from kseg.data.opening import header
+from kseg.data.upright import Lie, lie_of, upright
 from kseg.progress import progress
 
 _Result = TypeVar("_Result")
@@ -35,11 +36,14 @@ class DataReport:
         pixels: Split name to the pixels of each class, int64 (num_classes,).
         ignored: Split name to the ignored pixels.
         fingerprint: sha256 over names and contents; equal data has an equal fingerprint.
+        upright: Split name to why its images are thought to have an above and a below; None where
+            they have none.
     """
 
     pixels: dict[str, np.ndarray]
     ignored: dict[str, int]
     fingerprint: str
+    upright: dict[str, str | None]
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,7 @@ class _Found:
     remarks: tuple[str, ...] = ()
     hashes: tuple[bytes, ...] = (b"", b"")
     objects: int = 0
+    lie: Lie | None = None
 
 
 def check_data(data: Data, splits: Sequence[str] = ("train", "val")) -> DataReport:
@@ -98,7 +103,11 @@ def check_data(data: Data, splits: Sequence[str] = ("train", "val")) -> DataRepo
     counted = {split: shares(data, census) for split, census in censuses.items()}
     pixels = {split: pixels for split, (pixels, _) in counted.items()}
     ignored = {split: ignored for split, (_, ignored) in counted.items()}
-    return DataReport(pixels, ignored, digest.hexdigest())
+    sides = {
+        split: upright([one.lie for one in results if one.lie], data.classes.names)
+        for split, results in found.items()
+    }
+    return DataReport(pixels, ignored, digest.hexdigest(), sides)
 
 
 def check_labels(data: Data, splits: Sequence[str]) -> None:
@@ -144,12 +153,15 @@ def _look(data: Data, pair: Pair) -> _Found:
     try:
         image = decode_image(pair.image, data.channels, data.bits)
         labels = data.ids(pair)
-        matching_turn(pair, image, labels)
+        label_turn = matching_turn(pair, image, labels)
         # Of shapes, what they are drawn to: their file may hold those of all images.
         whole = pair.drawing is None and pair.label_file.is_file()
         parts = [pair.image.read_bytes()]
         parts.append(pair.label_file.read_bytes() if whole else labels.ids.tobytes())
-        found, objects = _counted(data, pair, labels), 0
+        found, objects, lie = _counted(data, pair, labels), 0, None
+        if found.problem is None:
+            shown = turn(image.pixels, image.tag), turn(labels.ids, label_turn)
+            lie = lie_of(*shown, data.lookup, data.classes.num_classes)
         if data.things and found.problem is None:
             told, _ = data.tell_apart(pair, image, labels)
             objects = int(told.ids.max(initial=0))
@@ -157,7 +169,7 @@ def _look(data: Data, pair: Pair) -> _Found:
     except (ValueError, OSError) as error:
         return _Found(str(error))
     hashes = tuple(hashlib.sha256(part).digest() for part in parts)
-    return replace(found, remarks=image.remarks, hashes=hashes, objects=objects)
+    return replace(found, remarks=image.remarks, hashes=hashes, objects=objects, lie=lie)
 
 
 def _look_at_label(data: Data, pair: Pair) -> _Found:

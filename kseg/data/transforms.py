@@ -30,6 +30,8 @@ class Augmentation:
         flip: Whether half the images are mirrored left to right.
         turn: Whether crops are turned as well: square ones to any of their four sides, others
             upside down or not. For images without an above and a below.
+        focus: How many of the crops, 0 to 1, show a pixel of a class that is drawn from those of
+            the image, each as likely; the others lie anywhere.
         color: Largest relative change of brightness, contrast and saturation; 0 for none.
         more: The amounts of other rows of AUGMENTATIONS, by their names.
     """
@@ -39,6 +41,7 @@ class Augmentation:
     aspect: float = 0.08
     flip: bool = True
     turn: bool = False
+    focus: float = 0.0
     color: float = 0.3
     more: Mapping[str, float] = field(default_factory=dict)
 
@@ -126,7 +129,10 @@ def augment(
     # The window of the image that becomes the crop, in the image's pixels; where it is larger
     # than the image, the image lies anywhere within it.
     extent = [crop[axis] / scale[axis] for axis in (0, 1)]
-    start = [(full[axis] - extent[axis]) * offset[axis] for axis in (0, 1)]
+    ends = [(full[axis] - extent[axis], 0.0) for axis in (0, 1)]
+    if augmentation.focus and rng.random() < augmentation.focus:
+        ends = _around(_spot(label_map, rng), ends, extent)
+    start = [last + (first - last) * offset[axis] for axis, (first, last) in enumerate(ends)]
     region, place = _window(full, start, scale, crop)
     image = resize(image, place[2:], region)
     label_map = picked(label_map, place[2:], region)
@@ -184,6 +190,33 @@ def picked(
         planes = (np.ascontiguousarray(plane) for plane in np.moveaxis(labels, -1, 0))
         return np.stack([picked(plane, size, box) for plane in planes], -1)
     return np.asarray(Image.fromarray(labels).resize(size[::-1], Image.Resampling.NEAREST, box))
+
+
+def _spot(label_map, rng):
+    """Draws a class of the image and a pixel of it; returns its (row, column), None without any."""
+    classes = label_map if label_map.ndim == 2 else label_map[..., 0]
+    present = np.flatnonzero(np.bincount(classes.ravel(), minlength=IGNORE_CLASS)[:IGNORE_CLASS])
+    if not len(present):
+        return None
+    places = np.flatnonzero(classes == rng.choice(present))
+    return divmod(int(rng.choice(places)), classes.shape[1])
+
+
+def _around(spot, ends, extent):
+    """Returns between which starts a window of some extent lies, and shows a spot if there is one.
+
+    Args:
+        spot: (row, column), or None.
+        ends: For both axes, the two starts between which it lies otherwise.
+        extent: (height, width) of the window.
+    """
+    if spot is None:
+        return ends
+    found = []
+    for pixel, (one, other), length in zip(spot, ends, extent, strict=True):
+        low, high = min(one, other), max(one, other)
+        found.append((min(high, pixel), max(low, pixel + 1 - length)))
+    return found
 
 
 def _nothing(labels: np.ndarray) -> int | tuple[int, int]:

@@ -17,6 +17,8 @@ _SECONDS_AN_IMAGE = 12  # of a training whose length nobody named, within the ne
 _SHORTEST, _LONGEST = 300, 5400
 _VALIDATIONS, _FEWEST_VALIDATIONS = 20, 4
 _LEAST_VALIDATED = 20
+_RARE = 0.02  # of the pixels
+_SMALL = 0.5  # of an image, that a crop shows
 
 
 def working_pixels(thickness: np.ndarray, size: tuple[int, int]) -> int:
@@ -69,6 +71,23 @@ def crop_for(size: tuple[int, int] | None, usual: tuple[int, int]) -> tuple[int,
     """Returns the crop that shows a whole image at the working size, in multiples of 32."""
     height, width = fit_inside(usual, size)
     return up_to_32(height), up_to_32(width)
+
+
+def focus_for(
+    crop: tuple[int, int], image: tuple[int, int], pixels: np.ndarray, *, apart: bool = False
+) -> float:
+    """Returns how many of the crops are put around classes: all, where rare ones would be missed.
+
+    Args:
+        crop: (height, width) of the crops.
+        image: (height, width) of the usual image at the working size.
+        pixels: Of each class.
+        apart: Whether objects are told apart; then none are, for lack of a measurement.
+    """
+    share = pixels / max(1, pixels.sum())
+    rare = bool(((share > 0) & (share < _RARE)).any())
+    small = crop[0] * crop[1] < _SMALL * image[0] * image[1]
+    return float(rare and small and not apart)
 
 
 def up_to_32(side: float) -> int:

@@ -23,7 +23,7 @@ from kseg.training.headroom import telling_of_memory
 from kseg.training.images import Stream, crop_of, trained_splits, training_split, validated
 from kseg.training.interruption import Interruption, interruptible
 from kseg.training.outputs import tells_apart
-from kseg.training.pace import Pace, Speed, first_pace
+from kseg.training.pace import REPORT, Pace, Speed, first_pace
 from kseg.training.pictures import write_curves, write_preview
 from kseg.training.planning import Wishes, check_recipe, make_plan
 from kseg.training.recipe import Recipe
@@ -196,8 +196,12 @@ def _train(model: keras.Model, job: _Job, resume: bool) -> None:
     split = training_split(data, recipe, instances=tells_apart(model))
     steps, every, pace = len(split), recipe.validate_every, None
     if job.pace:
-        steps, every = job.pace["steps"], job.pace["validate_every"]
-        pace = Pace(recipe, steps, every, recipe.epochs, job.started, job.pace["final"])
+        steps, every, final = (job.pace[name] for name in ("steps", "validate_every", "final"))
+        val = max(1, len(data.pairs.get("val", ())))
+        judged = min(1.0, (recipe.validate_images or val) / val)
+        pace = Pace(
+            recipe, steps, every, recipe.epochs, job.started, final, judged * final / REPORT
+        )
     compile_model(model, recipe, steps, job.loss)
     average = WeightAverage(recipe.suited(recipe.average, recipe.epochs * steps))
     judges = validated(data, recipe.validate_images)

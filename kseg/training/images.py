@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from PIL import Image
 
-from kseg.data import Augmentation, Data, Split
+from kseg.data import Augmentation, Data, Pair, Split
 from kseg.data.transforms import fit_inside
 from kseg.training.recipe import Recipe
 from kseg.training.shrinking import Shrinking, box_of
@@ -28,7 +28,12 @@ def training_split(data: Data, recipe: Recipe, *, instances: bool = False) -> Sp
     pairs = sum((data.files(name) for name in trained_splits(recipe)), ())
     crop = crop_of(recipe, data)
     augmentation = Augmentation(
-        crop, recipe.scale, flip=recipe.flip, turn=recipe.turn, color=recipe.color
+        crop,
+        recipe.scale,
+        flip=recipe.flip,
+        turn=recipe.turn,
+        color=recipe.color,
+        focus=recipe.focus,
     )
     data = replace(data, pairs={"train": pairs})
     if isinstance(data, Shrinking):
@@ -100,3 +105,10 @@ def validated(data: Data, count: int | None) -> Data:
     part = replace(data, pairs={**data.pairs, "val": tuple(pairs[pick] for pick in picks)})
     part.looked_at.update(data.looked_at)
     return part
+
+
+def spread(pairs: tuple[Pair, ...]) -> tuple[Pair, ...]:
+    """Returns images in an order in which the first few, however many, lie evenly among all."""
+    bits = max(1, (len(pairs) - 1).bit_length())
+    order = sorted(range(len(pairs)), key=lambda index: f"{index:0{bits}b}"[::-1])
+    return tuple(pairs[index] for index in order)

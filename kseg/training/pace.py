@@ -21,6 +21,8 @@ VALIDATION_SHARE = 0.12  # of the time, at most
 _LATEST_STEPS = 50
 _COMPLETE = 0.9
 _PICTURES = 8.0  # seconds for the pictures of a run, drawn after the last step
+REPORT = 1.7  # times as long as scoring an image, reporting on it takes
+_SLOWER = 3.0  # times as slow, at most, as the report is expected to be after an evaluation
 
 
 @dataclass(frozen=True)
@@ -50,10 +52,10 @@ def first_pace(
 
     Returns:
         The steps of a part, how many parts fit by now, the parts between evaluations, and the
-        seconds of scoring all validation images in the end.
+        seconds of the report on all validation images in the end.
     """
     seconds = 60 * (recipe.minutes or 0)
-    some, final = (speed.image * count for count in images)
+    some, final = speed.image * images[0], REPORT * speed.image * images[1]
     left = max(speed.step, seconds - used - some - final - _PICTURES)
     steps = max(1, round(left / PARTS / speed.step))
     wanted = round(recipe.validate_every * epoch / steps)
@@ -73,7 +75,8 @@ class Pace(keras.callbacks.Callback):
         validate_every: Parts between evaluations.
         parts: Of the whole training, as far as it is known.
         started: When this process began (`time.monotonic`).
-        final: Seconds of scoring all validation images, which is still to come after the training.
+        final: Seconds of the report on all validation images, which is to come after the training.
+        validation: Seconds of the latest evaluation, as expected before the first.
         used: Seconds that earlier processes took.
         progress: How much of the schedule is done, 0 to 1.
         left: Steps that are left.
@@ -85,14 +88,15 @@ class Pace(keras.callbacks.Callback):
     parts: int
     started: float
     final: float
+    validation: float = 0.0
     used: float = 0.0
     progress: float = 0.0
     left: int = 0
-    validation: float = 0.0
     latest: deque = field(default_factory=lambda: deque(maxlen=_LATEST_STEPS))
 
     def __post_init__(self) -> None:
         super().__init__()
+        self.expected = self.final, self.validation
         self.left = self.left or self.parts * self.steps
 
     def elapsed(self) -> float:
@@ -154,7 +158,13 @@ class Pace(keras.callbacks.Callback):
         return self.parts
 
     def validated(self, seconds: float) -> None:
-        """Takes in how long an evaluation and its checkpoint took."""
+        """Takes in how long an evaluation and its checkpoint took.
+
+        Where that was longer than expected, as on a machine that is busy, the report will be too.
+        """
+        final, validation = self.expected
+        if validation:
+            self.final = final * min(_SLOWER, max(1.0, seconds / validation))
         self.validation = seconds
         self.begun = None  # it was no part of a step
 

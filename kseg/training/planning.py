@@ -9,6 +9,8 @@ import keras
 import numpy as np
 
 from kseg.data import Data, DataReport, check_data
+from kseg.data.transforms import fit_inside
+from kseg.data.upright import told_by_name
 from kseg.training import choices
 from kseg.training.checks import check_arguments, check_sizes
 from kseg.training.compile import frozen, make_loss, quick_norms
@@ -104,11 +106,16 @@ def make_plan(model: keras.Model, data: Data, report: DataReport, wishes: Wishes
     stage = {"freeze": "c2"} if start == "imagenet" and _has_stage(model, "c2") else {}
     # Raised classes make objects too large: of nuclei 2 % fewer were found so.
     even: dict[str, Any] = {"class_weights": None} if tells_apart(model) else {}
-    recipe = Recipe(**{**rate, **stage, **even, **given})
+    sides = _sides_of(data, report)
+    recipe = Recipe(**{**rate, **stage, **even, **sides, **given})
     pixels = choices.working_pixels(facts.thickness, facts.size)
     recipe = _fit_machine(model, data, facts, recipe, given, pixels)
     check_recipe(model, data, recipe)
     counted = np.sum([report.pixels[name] for name in trained_splits(recipe)], axis=0)
+    if "focus" not in given:
+        shown, apart = fit_inside(facts.size, recipe.size), tells_apart(model)
+        focus = choices.focus_for(crop_of(recipe, data), shown, counted, apart=apart)
+        recipe = replace(recipe, focus=focus)
     speed = _timed(model, data, recipe, counted)
     if recipe.minutes and not {"size", "crop"} & given.keys():
         crop = crop_of(recipe, data)
@@ -125,8 +132,24 @@ def make_plan(model: keras.Model, data: Data, report: DataReport, wishes: Wishes
     recipe, seconds = _length(facts, recipe, given, speed)
     about = _about_data(data, report, facts)
     network = f"network: {_name_of(model)} from {_STARTS.get(start, start)}"
-    lines = (*about, network, *_about_training(model, data, facts, recipe, seconds))
+    turned = _about_sides(report, recipe, given)
+    lines = (*about, network, turned, *_about_training(model, data, facts, recipe, seconds))
     return Plan(recipe, lines, speed)
+
+
+def _sides_of(data: Data, report: DataReport) -> dict[str, Any]:
+    """Chooses whether crops are turned and mirrored."""
+    handed = told_by_name(data.classes.names) is not None  # a left hand becomes a right one
+    return {"turn": report.upright["train"] is None, "flip": not handed}
+
+
+def _about_sides(report: DataReport, recipe: Recipe, given: Mapping[str, Any]) -> str:
+    """Returns what is said of turned and mirrored crops, with the options that change it."""
+    what = "to any side" if recipe.turn else "never"
+    why = report.upright["train"] or "nothing tells above from below"
+    reason = "" if "turn" in given else f", as {why}"
+    line = f"turned: {what}{reason} (--recipe turn={str(not recipe.turn).lower()})"
+    return line if recipe.flip else f"{line}; nor mirrored (--recipe flip=true)"
 
 
 def check_recipe(model: keras.Model, data: Data, recipe: Recipe) -> None:
@@ -213,7 +236,9 @@ def _about_training(
     """Returns what is said of the settings, with the options that change them."""
     size, crop = recipe.size, crop_of(recipe, data)
     yield f"working size: {_sides(size) if size else 'as the images are'} (--size H W)"
-    yield f"a step: {recipe.batch_size} crops of {_sides(crop)} (--batch-size, --crop H W)"
+    where = ", around each class alike" if recipe.focus == 1 else ""
+    how = "--batch-size, --crop H W" + (", --recipe focus=0" if where else "")
+    yield f"a step: {recipe.batch_size} crops of {_sides(crop)}{where} ({how})"
     yield f"frozen: {f'up to {recipe.freeze}' if recipe.freeze else 'nothing'} (--freeze)"
     weights = "the rarer the higher" if recipe.class_weights else "all alike"
     yield f"class weights: {weights} (--class-weights)"

@@ -60,6 +60,7 @@ _RULES: dict[str, _Rule] = {
     "color": _FRACTION,
     "flip": _YES_OR_NO,
     "turn": _YES_OR_NO,
+    "focus": (lambda value: 0 <= value <= 1, "from 0 to 1"),
     "validate_every": _AT_LEAST_1,
     "validate_images": _AT_LEAST_1,
     "patience": _AT_LEAST_1,
@@ -141,6 +142,9 @@ class Recipe:
         turn: Whether crops are turned as well: square ones to any of their four sides, others
             upside down or not. It suits images without an above and a below, as from a microscope
             or from the air.
+        focus: How many of the crops, 0 to 1, are put around a pixel of a class that is drawn from
+            those in the image, each as likely, so that rare ones are seen. It suits crops that
+            show a small part of an image.
         color: Largest relative change of brightness, contrast and saturation.
         validate_every: Epochs between evaluations. By minutes, they are rarer where they would take
             over an eighth of the time.
@@ -181,6 +185,7 @@ class Recipe:
     scale: tuple[float, float] = (0.7, 1.6)
     flip: bool = True
     turn: bool = False
+    focus: float = 0.0
     color: float = 0.3
     validate_every: int = 1
     validate_images: int | None = None

@@ -3,8 +3,10 @@
 import csv
 import io
 import json
+import math
 import tempfile
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,11 +21,13 @@ from kseg.instances import PanopticScores, evaluate_instances
 from kseg.metrics import BoundaryCounts, Calibration, ConfusionMatrix, Scores, probabilities_of
 from kseg.training.checkpoints import read_checkpoint
 from kseg.training.evaluation import Judged, Look, judge
+from kseg.training.images import spread
 from kseg.training.outputs import semantic_part, tells_apart
 from kseg.training.run import Run
 from kseg.training.writing import write_atomically
 
 FILES = ("report.html", "scores.json", "confusion.csv")
+_LEAST_REPORTED = 10  # images that a report is on, however late it is
 _EXAMPLES = 3  # of the best images, and of the worst
 _BOX = (480, 480)  # that examples are shrunk into
 
@@ -182,7 +186,9 @@ def write_report(
         write_atomically(folder / name, content)
 
 
-def report_on_run(run: Run, model: keras.Model, data: Data, progress: bool = False) -> Report:
+def report_on_run(
+    run: Run, model: keras.Model, data: Data, *, progress: bool = False, until: float = math.inf
+) -> Report:
     """Writes report.html into a run folder: of its model, and of how the classes were learnt.
 
     Args:
@@ -190,25 +196,39 @@ def report_on_run(run: Run, model: keras.Model, data: Data, progress: bool = Fal
         model: Its model.
         data: The data set, with the split "val".
         progress: Whether to show on standard error how far it is.
+        until: When the time is over (`time.monotonic`). The images that are not scored by then,
+            beyond a few, are left out; those that are scored lie evenly among all.
 
     Returns:
         The report.
     """
     from kseg.training.report_page import make_page
 
-    report = examine(
-        judge(semantic_part(model), data, Look(run.size), progress=progress), data.classes
-    )
+    pairs = data.files("val")
+    data = replace(data, pairs={**data.pairs, "val": spread(pairs)})
+    judged = judge(semantic_part(model), data, Look(run.size), progress=progress)
+    report = examine(_in_time(judged, until), data.classes)
     if tells_apart(model):
+        some = data.files("val")[: report.scores.images]
+        data = replace(data, pairs={**data.pairs, "val": some})
         objects = evaluate_instances(model, data, size=run.size, progress=progress)
         report = replace(report, objects=objects)
     history = read_checkpoint(run.path, "last", {})[1]["history"]
     spec = run.record["spec"]
     facts = [("network", spec["builder"] if spec else "one of your own")]
-    facts += [("data", f"{data.source}, val"), ("epochs", str(len(history)))]
+    count, all_of = report.scores.images, len(pairs)
+    part = f", {count} of {all_of} images" if count < all_of else ""
+    facts += [("data", f"{data.source}, val{part}"), ("epochs", str(len(history)))]
     page = make_page(report, run.path.resolve().name, facts, history)
     write_atomically(run.path / FILES[0], page)
     return report
+
+
+def _in_time(images: Iterable[Judged], until: float) -> Iterator[Judged]:
+    for count, image in enumerate(images, 1):
+        yield image
+        if count >= _LEAST_REPORTED and time.monotonic() > until:
+            return
 
 
 def _calibrate(calibration: Calibration, judged: Judged) -> bool:

@@ -235,10 +235,29 @@ def shifted_masks(folder):
         change(file, lambda ids: np.roll(ids, (6, 8), (0, 1)))
 
 
+def shifted_mask(folder):
+    change(label(folder), lambda ids: np.roll(ids, (-14, 10), (0, 1)))
+
+
 def inverted_mask(folder):
     two_classes(folder, 1)
     describe(folder, names=["background", "shape"])
     change(label(folder), lambda ids: 1 - ids)
+
+
+def negative(folder):
+    for file in labels(folder):
+        bright = 30 * np.asarray(Image.open(file))[..., None]
+        picture = file.parent.parent / "images" / file.name
+        change(picture, lambda rgb, bright=bright: (rgb // 4 + bright).astype("uint8"))
+    change(image(folder), lambda rgb: 255 - rgb)
+
+
+def one_unlabelled_of_few(folder):
+    lines = (folder / "train.txt").read_text().splitlines()
+    (folder / "train.txt").write_text("\n".join(lines[:5]))
+    describe(folder, val=None)
+    change(label(folder), np.zeros_like)
 
 
 def mirrored_copy(folder):
@@ -249,6 +268,12 @@ def mirrored_copy(folder):
 def rotated_copy(folder):
     for path in (image, label):
         Image.open(path(folder)).rotate(90).save(path(folder, 2, "val"))
+
+
+def cropped_copy(folder):
+    for path in (image, label):
+        part = Image.open(path(folder)).crop((8, 4, 84, 80))
+        part.resize((96, 96), Image.Resampling.NEAREST).save(path(folder, 2, "val"))
 
 
 def image_is_a_mask(folder):
@@ -331,9 +356,13 @@ TRAPS = {
     swapped_columns: r"image and label file are swapped",
     rotated_mask: r"labels/004\.png: its borders .* they do when it is turned by 270 degrees",
     shifted_masks: "labels of most images lie 6 % lower and 8 % further right than the edges",
+    shifted_mask: r"labels/004\.png: its borders lie 1[46] % higher and 9 % further right than",
     inverted_mask: r"labels/004\.png: its rim is of the other class than that of most",
+    negative: r"images/004\.png: its classes are bright where .* is it a negative",
+    one_unlabelled_of_few: r"labels/004\.png: all of it is 'background'",
     mirrored_copy: r"val/images/002\.png: it looks like .*004\.png, mirrored left to right",
     rotated_copy: r"val/images/002\.png: it looks like .*004\.png, turned by 270 degrees",
+    cropped_copy: r"val/images/002\.png: it looks like a part of .*train/images/004\.png",
     image_is_a_mask: r"images/004\.png: it has \d colours, as label files have",
     gray_stored_as_rgb: r"images/004\.png: it is gray, and most images have colours",
     half_fetched: r"images/004\.png: the lowest 47 % of it are of one colour",

@@ -266,3 +266,37 @@ def test_images_are_mirrored_out_as_often_as_needed():
     rows = [[1, 2, 2, 1, 1], [3, 4, 4, 3, 3], [3, 4, 4, 3, 3]]
     assert mirror_out(image, (3, 5))[..., 0].tolist() == rows
     assert mirror_out(image[None], (3, 5))[0, ..., 0].tolist() == rows
+
+
+@pytest.mark.parametrize("extra", [False, True])
+def test_crops_are_put_around_classes_however_small_they_are(extra):
+    label_map = np.full((256, 192), 255, "uint8")
+    label_map[10:, :] = 0
+    label_map[200:203, 50:54] = 7
+    image = np.repeat(label_map[..., None], 3, -1)
+    labels = np.stack([label_map.astype("int32"), label_map], -1) if extra else label_map
+    shown, rows = {0.0: 0, 0.5: 0, 1.0: 0}, []
+    for focus in shown:
+        way = Augmentation((32, 32), scale=(1, 1), aspect=0.0, flip=False, color=0.0, focus=focus)
+        for seed in range(300):
+            crop, found = augment(image, labels, way, None, np.random.default_rng(seed))
+            found = found[..., 0] if extra else found
+            assert crop.shape == (32, 32, 3) and found.shape == (32, 32)
+            shown[focus] += (found == 7).any()
+            rows += [np.nonzero(found == 7)[0].mean()] if focus == 1 and (found == 7).any() else []
+    assert shown[0.0] < 20 and 60 <= shown[0.5] <= 100 and 130 <= shown[1.0] <= 180
+    assert 13 < np.mean(rows) < 18 and np.std(rows) > 7  # anywhere in the crop, not in its middle
+
+
+def test_a_crop_around_a_class_of_an_image_without_one_lies_anywhere():
+    label_map = np.full((64, 64), 255, "uint8")
+    image = np.arange(64 * 64 * 3).reshape(64, 64, 3).astype("uint8")
+    still = {"scale": (1.0, 1.0), "aspect": 0.0, "flip": False, "color": 0.0}
+    crops = {
+        augment(
+            image, label_map, Augmentation((32, 32), focus=1.0, **still), None,
+            np.random.default_rng(seed),
+        )[0].tobytes()
+        for seed in range(9)
+    }  # fmt: skip
+    assert len(crops) > 5

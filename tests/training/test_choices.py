@@ -113,3 +113,17 @@ def test_validation_takes_an_eighth_of_the_time(images, image, seconds, expected
 
 def test_patience_is_wide_and_off_for_few_evaluations():
     assert [choices.patience_for(times) for times in (1, 11, 12, 20)] == [None, None, 6, 10]
+
+
+@pytest.mark.parametrize(
+    ("crop", "pixels", "apart", "focus"),
+    [
+        ((224, 224), [980, 15, 5], False, 1.0),  # a fifth of the image, a class of half a percent
+        ((224, 224), [900, 60, 40], False, 0.0),  # none is rare
+        ((224, 224), [1000, 0], False, 0.0),  # one that never occurs is not looked for
+        ((384, 384), [980, 15, 5], False, 0.0),  # more than half of the image
+        ((224, 224), [980, 20, 5], True, 0.0),
+    ],
+)
+def test_small_crops_are_put_around_classes_where_one_is_rare(crop, pixels, apart, focus):
+    assert choices.focus_for(crop, (512, 512), np.array(pixels), apart=apart) == focus

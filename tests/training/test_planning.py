@@ -46,6 +46,7 @@ def test_what_is_not_given_is_chosen_and_said(training_data, build_small, quick)
         "images: 8 to train on, 3 to validate on, usually 64 x 64",
         "classes: ground ",
         "network: fcn16s on separable from random weights",
+        "turned: never, as fewer than 12 images do not tell (--recipe turn=true)",
         "working size: as the images are (--size H W)",
         "a step: 4 crops of 64 x 64 (--batch-size, --crop H W)",
         "length: 600 epochs, which are 1200 steps (--epochs, or --minutes)",
@@ -53,6 +54,36 @@ def test_what_is_not_given_is_chosen_and_said(training_data, build_small, quick)
         "expected: about 3 minutes and",
     ):
         assert part in text
+
+
+def test_crops_are_turned_where_nothing_tells_above_from_below(training_data, own_model, quick):
+    report = replace(check_data(training_data), upright={"train": None})
+
+    def planned(data, **given):
+        chosen = make_plan(own_model(), data, report, Wishes(given))
+        (line,) = (line for line in chosen.lines if line.startswith("turned"))
+        return chosen.recipe.turn, chosen.recipe.flip, line
+
+    why = "nothing tells above from below"
+    assert planned(training_data) == (
+        True, True, f"turned: to any side, as {why} (--recipe turn=false)"
+    )  # fmt: skip
+    turned, _, line = planned(training_data, turn=False)
+    assert not turned and line == "turned: never (--recipe turn=true)"
+    handed = replace(training_data.classes, names=("ground", "leftLane", "rightLane"))
+    _, flip, line = planned(replace(training_data, classes=handed))
+    assert not flip and line.endswith("; nor mirrored (--recipe flip=true)")
+
+
+def test_small_crops_are_put_around_classes(training_data, own_model, quick):
+    report = replace(check_data(training_data), pixels={"train": np.array([980, 5, 15])})
+    given = {"crop": (32, 32)}
+    chosen = make_plan(own_model(), training_data, report, Wishes(given))
+    assert chosen.recipe.focus == 1.0
+    text = "crops of 32 x 32, around each class alike (--batch-size, --crop H W, --recipe focus=0)"
+    assert text in "\n".join(chosen.lines)
+    chosen = make_plan(own_model(), training_data, report, Wishes({**given, "focus": 0.0}))
+    assert chosen.recipe.focus == 0.0 and "around" not in "\n".join(chosen.lines)
 
 
 def test_a_network_knows_where_its_weights_are_from(training_data, quick):

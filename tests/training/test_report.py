@@ -2,6 +2,7 @@ import csv
 import json
 import re
 import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -9,9 +10,11 @@ import pytest
 import kseg
 from kseg.classes import Classes
 from kseg.training.evaluation import Judged, Look, judge
+from kseg.training.images import spread
 from kseg.training.report import examine, prepare_folder, report_on_run, write_report
 from kseg.training.report_page import make_page
 
+REPORT = sys.modules[examine.__module__]
 CLASSES = Classes(("ground", "red", "blue"))
 
 
@@ -125,6 +128,24 @@ def test_run_gets_a_page_with_curves_of_its_classes(trained, training_data, tmp_
     lines = re.findall(r'<polyline points="([^"]*)"', page)
     assert [len(line.split()) for line in lines] == [3] * 4  # three epochs; classes and mean
     assert page.count("<circle") == 12
+
+
+def test_report_that_is_late_is_on_fewer_images(trained, training_data, tmp_path, monkeypatch):
+    model, run, _ = trained
+    shutil.copytree(run.path, tmp_path / "run")
+    copy = kseg.Run(tmp_path / "run", run.record)
+    monkeypatch.setattr(REPORT, "_LEAST_REPORTED", 2)
+    found = report_on_run(copy, model, training_data, until=0.0)
+    assert found.scores.images == 2
+    assert "val, 2 of 3 images" in (tmp_path / "run/report.html").read_text(encoding="utf-8")
+
+
+def test_few_images_of_many_lie_evenly():
+    order = spread(tuple(range(101)))
+    assert sorted(order) == list(range(101)) and spread(()) == () and spread((7,)) == (7,)
+    for count in (2, 4, 10, 30):
+        first = np.sort(order[:count])
+        assert np.diff([0, *first, 101]).max() <= 2.6 * 101 / count
 
 
 def test_one_epoch_is_seen_as_points():

@@ -14,7 +14,7 @@ from kseg.data.label_files import unlisted
 from kseg.data.labels import Census, advice, look_at, shares
 from kseg.data.layouts import other_sources
 from kseg.data.lists import Note
-from kseg.data.review.oddities import names_alike, odd_ones, turned_copies
+from kseg.data.review.oddities import cut_out, names_alike, odd_ones, turned_copies
 from kseg.data.review.problems import Problem, of_images, problem_of
 from kseg.data.review.sights import Sight, see
 from kseg.data.yaml_file import load_data
@@ -127,7 +127,8 @@ def review(path: str | Path, *, shown: bool = False) -> Review:
     problems += of_images(data, seen)
     good = [sight for sights in seen.values() for sight in sights if sight.problem is None]
     holders = {split: _holders(data, sights) for split, sights in seen.items()}
-    problems += [*odd_ones(data, good), *turned_copies(seen), *names_alike(data, holders)]
+    problems += [*odd_ones(data, good), *turned_copies(seen), *cut_out(seen)]
+    problems += names_alike(data, holders)
     problems += [Problem(source, reason, do) for reason, do in other_sources(data)]
     problems.sort(key=lambda problem: not problem.stops)
     sizes: dict[tuple[int, int], int] = {}

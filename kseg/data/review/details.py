@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
+from kseg.classes import IGNORE_CLASS
 from kseg.data.duplicates import looks
 from kseg.data.lists import Pair
 
@@ -29,20 +30,24 @@ class Details:
 
     Attributes:
         turned: The perceptual hashes of the image turned in the ways of TURNS, uint64 (7, 4).
+        small: The image, gray and shrunk, uint8 (64, 64).
         colors: How many colours a part of its pixels has.
         gray: Whether all its channels are equal.
         tail: Share of the rows at its bottom that are all of one colour.
         specks: Share of its labels' pixels that have no neighbour of their class.
         rim: Share of class 1 in the outermost pixels of its labels.
+        light: How much brighter each class is than the image, and its share, float32 (2, 255).
         lost: Names of its shapes that lie outside the image or have no area.
     """
 
     turned: np.ndarray
+    small: np.ndarray
     colors: int
     gray: bool
     tail: float
     specks: float
     rim: float
+    light: np.ndarray
     lost: tuple[str, ...]
 
 
@@ -56,11 +61,13 @@ def details_of(pair: Pair, pixels: np.ndarray, classes: np.ndarray) -> Details:
     rim = np.concatenate([classes[0], classes[-1], classes[:, 0], classes[:, -1]])
     return Details(
         np.array(turned),
+        square,
         len(np.unique(part.astype("uint32") @ (1 << 8 * np.arange(part.shape[-1]) % 32))),
         bool((part == part[:, :1]).all()),
         _tail(pixels[:, ::columns]),
         _specks(classes[:_LARGEST, :_LARGEST]),
         float(np.mean(rim == 1)),
+        _light(part.mean(-1), classes[::rows, ::columns].ravel()),
         _lost(pair, classes.shape),
     )
 
@@ -79,6 +86,13 @@ def _specks(classes: np.ndarray) -> float:
             if (down, right) != (1, 1):
                 alone &= edged[down : down + height, right : right + width] != classes
     return float(alone.mean())
+
+
+def _light(gray: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    count = np.bincount(classes, minlength=256)[:IGNORE_CLASS]
+    mean = np.bincount(classes, gray, minlength=256)[:IGNORE_CLASS] / np.maximum(1, count)
+    share = count / max(1, count.sum())
+    return np.stack([np.where(count > 0, mean - mean @ share, 0), share]).astype("float32")
 
 
 def _lost(pair: Pair, size: tuple[int, ...]) -> tuple[str, ...]:

@@ -8,9 +8,10 @@ from difflib import SequenceMatcher
 import numpy as np
 
 from kseg.data.dataset import Data
-from kseg.data.duplicates import alike_to
+from kseg.data.duplicates import alike, alike_to
 from kseg.data.review.details import TURNS
-from kseg.data.review.placing import shift_of_all, turned_labels
+from kseg.data.review.parts import parts_of_others
+from kseg.data.review.placing import shift_of_all, shifted_labels, turned_labels
 from kseg.data.review.problems import Problem
 from kseg.data.review.sights import Sight
 
@@ -20,13 +21,19 @@ _LEAST_TAIL = 0.12
 _LEAST_SPECKS = 0.002
 _SMALL = 8  # times fewer pixels than usual
 _MOST_COMPARED = 5000
+_MOST_CUT = 700  # images of which all parts are compared with all others
 _TURNED_BITS = 24  # of 256 that may differ
+_FEWEST = 12  # images that show what is usual
+# How the brightness of its classes goes with what is usual, from -1 to 1: in a negative, in most
+# others, and in how many of these.
+_NEGATIVE, _LIKE, _MOST_LIKE = -0.5, 0.3, 0.9
 
 
 def odd_ones(data: Data, good: Sequence[Sight]) -> Iterator[Problem]:
     """Yields what sets few images apart from the others."""
     yield from _one_each(data, good)
     yield from _lost(good)
+    yield from _negatives(good)
     edges, borders = (np.array([getattr(s, name) for s in good]) for name in ("edges", "borders"))
     for index, way in turned_labels(edges, borders).items():
         yield Problem(
@@ -35,17 +42,46 @@ def odd_ones(data: Data, good: Sequence[Sight]) -> Iterator[Problem]:
             "turn it like its image",
         )
     if shift := shift_of_all(edges, borders):
-        down, right = shift
         yield Problem(
             str(data.source),
-            f"the labels of most images lie {_percent(down, 'higher', 'lower')} and "
-            f"{_percent(right, 'further left', 'further right')} than the edges they belong to",
+            f"the labels of most images lie {_off(*shift)} than the edges they belong to",
             "look whether images or labels were cropped or padded",
+        )
+        return
+    shifted = shifted_labels(edges, borders)
+    for index, shift in shifted.items() if len(shifted) <= max(1, _FEW * len(good)) else ():
+        yield Problem(
+            str(good[index].pair.label_file),
+            f"its borders lie {_off(*shift)} than the edges of its image",
+            "move it back, or draw it again",
         )
 
 
-def _percent(share: float, before: str, after: str) -> str:
-    return f"{abs(100 * share):.0f} % {before if share > 0 else after}"
+def _off(down: float, right: float) -> str:
+    """Says how labels lie that have to be moved by shares of the sides."""
+    far = f"{abs(100 * down):.0f} % {'higher' if down > 0 else 'lower'}"
+    return f"{far} and {abs(100 * right):.0f} % further {'left' if right > 0 else 'right'}"
+
+
+def _negatives(good: Sequence[Sight]) -> Iterator[Problem]:
+    """Yields images whose bright classes are dark and whose dark ones are bright."""
+    if len(good) < _FEWEST:
+        return
+    light, share = np.stack([sight.details.light for sight in good], 1)
+    present = share > 0
+    usual = np.ma.median(np.ma.array(light, mask=~present), axis=0).filled(0)
+    both = (share * light * usual).sum(1)
+    alone = (share * light**2).sum(1) * (share * usual**2).sum(1)
+    alike = both / np.sqrt(np.maximum(alone, 1e-9))
+    negative = np.flatnonzero(alike < _NEGATIVE)
+    if np.mean(alike > _LIKE) < _MOST_LIKE or len(negative) > max(1, _FEW / 5 * len(good)):
+        return
+    for index in negative.tolist():
+        yield Problem(
+            str(good[index].pair.image),
+            "its classes are bright where those of the others are dark: is it a negative?",
+            "invert its colours, if so",
+        )
 
 
 def _one_each(data: Data, good: Sequence[Sight]) -> Iterator[Problem]:
@@ -137,6 +173,29 @@ def turned_copies(seen: dict[str, list[Sight]]) -> Iterator[Problem]:
             f"{first} so",
             "split first and vary afterwards (kseg varies the training images itself), or scores "
             f"on {second} look better than they are",
+        )
+
+
+def cut_out(seen: dict[str, list[Sight]]) -> Iterator[Problem]:
+    """Yields images of one split that are a part of an image of another."""
+    sights = [(split, s) for split, found in seen.items() for s in found if s.problem is None]
+    if len(seen) < 2 or len(sights) < 2:
+        return
+    picks = np.linspace(0, len(sights) - 1, min(_MOST_CUT, len(sights))).astype(int)
+    sights = [sights[pick] for pick in picks]
+    splits = np.array([list(seen).index(split) for split, _ in sights])
+    found = parts_of_others(np.array([s.details.small for _, s in sights]), splits)
+    found = [
+        (i, j) for i, j in found if not alike(np.array([sights[i][1].look, sights[j][1].look]))
+    ]
+    if found:
+        (_, part), (split, whole) = (sights[index] for index in found[0])
+        count = "1 image is" if len(found) == 1 else f"{len(found)} images are"
+        yield Problem(
+            str(part.pair.image),
+            f"it looks like a part of {whole.pair.image} ({split}; {count} so)",
+            "cut images up after they are split (kseg takes crops of the training images itself), "
+            "or scores look better than they are",
         )
 
 

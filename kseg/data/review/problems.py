@@ -138,7 +138,8 @@ def _blank(data: Data, good: Sequence[Sight]) -> Iterator[Problem]:
         yield Problem(
             str(sight.pair.label_file), "all its pixels are ignored", "label it, or drop the image"
         )
-    for sight, name in alone if len(alone) <= _FEW / 2 * len(good) else ():
+    # Of three images, one of one class may be a slip; of two it may as well be what is usual.
+    for sight, name in alone if len(alone) <= max(len(good) > 2, _FEW / 2 * len(good)) else ():
         yield Problem(
             str(sight.pair.label_file),
             f"all of it is {name!r}, as in few other label files",

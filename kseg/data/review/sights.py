@@ -17,7 +17,17 @@ from kseg.data.review.borders import outlines
 from kseg.data.review.details import Details, details_of
 from kseg.data.review.things import Objects, objects_of
 
-_NO_DETAILS = Details(np.zeros((7, 4), "uint64"), 0, False, 0.0, 0.0, 0.0, ())
+_NO_DETAILS = Details(
+    np.zeros((7, 4), "uint64"),
+    np.zeros((64, 64), "uint8"),
+    0,
+    False,
+    0.0,
+    0.0,
+    0.0,
+    np.zeros((2, 255), "float32"),
+    (),
+)
 _GRAY_MODES = ("1", "L", "LA", "I", "I;16", "I;16B")
 
 

@@ -26,11 +26,13 @@ class Lie(NamedTuple):
             it is absent. float (num_classes,).
         light: How much brighter the upper half is, in deviations of the image.
         ratio: Logarithm of the ratio of borders that run down to those that run across.
+        grain: The same of the image's own edges, as those of brushed metal.
     """
 
     heights: np.ndarray
     light: float
     ratio: float
+    grain: float
 
 
 def lie_of(pixels: np.ndarray, ids: np.ndarray, lookup: np.ndarray, num_classes: int) -> Lie:
@@ -54,15 +56,21 @@ def lie_of(pixels: np.ndarray, ids: np.ndarray, lookup: np.ndarray, num_classes:
     brighter = upper.mean() - lower.mean() if len(upper) else 0.0
     down = np.count_nonzero(labels[:, 1:] != labels[:, :-1])
     across = np.count_nonzero(labels[1:] != labels[:-1])
-    return Lie(heights, float(brighter / max(1.0, gray.std())), math.log((down + 1) / (across + 1)))
+    edges = [float(np.abs(np.diff(gray, axis=axis)).sum()) + 1 for axis in (1, 0)]
+    return Lie(
+        heights,
+        float(brighter / max(1.0, gray.std())),
+        math.log((down + 1) / (across + 1)),
+        math.log(edges[0] / edges[1]),
+    )
 
 
 def upright(lies: Sequence[Lie], names: Sequence[str]) -> str | None:
     """Returns why images are thought to have an above and a below; None if they have none.
 
     Of each class it is tested whether its mean height differs from the middle by more than chance;
-    likewise whether the upper half is brighter, and whether borders rather run down or across. Any
-    doubt, such as few images, speaks for an above and a below.
+    likewise whether the upper half is brighter, and whether borders of labels and edges of images
+    rather run down or across. Any doubt, such as few images, speaks for an above and a below.
 
     Args:
         lies: Of all images.
@@ -72,7 +80,7 @@ def upright(lies: Sequence[Lie], names: Sequence[str]) -> str | None:
         return f"{word!r} would change its meaning"
     if len(lies) < _FEWEST:
         return f"fewer than {_FEWEST} images do not tell"
-    far = NormalDist().inv_cdf(1 - _CHANCE / 2 / (len(names) + 2))
+    far = NormalDist().inv_cdf(1 - _CHANCE / 2 / (len(names) + 3))
     heights = np.array([lie.heights for lie in lies])
     found = [
         (_beyond(values, far, _LEAST_HEIGHT), name)
@@ -85,6 +93,8 @@ def upright(lies: Sequence[Lie], names: Sequence[str]) -> str | None:
         return f"images are brighter {'above' if light > 0 else 'below'}"
     if ratio := _beyond(np.array([lie.ratio for lie in lies]), far, _LEAST_RATIO):
         return f"borders rather run {'down' if ratio > 0 else 'across'}"
+    if grain := _beyond(np.array([lie.grain for lie in lies]), far, _LEAST_RATIO):
+        return f"images have a grain that runs {'down' if grain > 0 else 'across'}"
     return None
 
 

@@ -10,7 +10,7 @@ SAME = np.arange(256)
 NAMES = ("ground", "spot")
 
 
-def seen(draw, *, count=30, names=NAMES, light=0.0):
+def seen(draw, *, count=30, names=NAMES, light=0.0, grain=0.0):
     """Returns what is told of images of noise with the labels that are drawn on them."""
     rng = np.random.default_rng(0)
     lies = []
@@ -18,6 +18,7 @@ def seen(draw, *, count=30, names=NAMES, light=0.0):
         labels = np.zeros((48, 64), "uint8")
         draw(labels, rng)
         shade = np.linspace(light, -light, 48)[:, None, None]
+        shade = shade + grain * rng.normal(0, 1, (48, 1, 1))
         pixels = np.clip(rng.normal(120, 10, (48, 64, 3)) + shade, 0, 255).astype("uint8")
         lies.append(lie_of(pixels, labels, SAME, len(names)))
     return upright(lies, names)
@@ -49,6 +50,7 @@ def test_heights_light_and_borders_are_measured():
     assert lie.heights[0] == pytest.approx(-1 / 16) and np.isnan(lie.heights[2])
     assert lie.light == pytest.approx(100 / 50)
     assert lie.ratio == pytest.approx(np.log(1 / 9))
+    assert lie.grain == pytest.approx(np.log(1 / 401))
 
 
 def test_spots_anywhere_have_no_above_and_below():
@@ -62,6 +64,7 @@ def test_spots_anywhere_have_no_above_and_below():
         (wide, {}, "borders rather run across"),
         (anywhere, {"light": 30.0}, "images are brighter above"),
         (anywhere, {"light": -30.0}, "images are brighter below"),
+        (anywhere, {"grain": 6.0}, "images have a grain that runs across"),
         (anywhere, {"count": 11}, "fewer than 12 images do not tell"),
         (anywhere, {"names": ("ground", "arrow_up")}, "'arrow_up' would change its meaning"),
         (anywhere, {"names": ("ground", "LeftLung")}, "'LeftLung' would change its meaning"),

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 import keras
 import numpy as np
 
+from kseg.data.augmentation import Augmentation, augment
 from kseg.data.lists import Pair
 from kseg.data.targets import targets_of
-from kseg.data.transforms import Augmentation, augment, fit_inside, picked, resize, stack
+from kseg.data.transforms import fit_inside, picked, resize, stack
 
 if TYPE_CHECKING:
     from kseg.data.dataset import Data

@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 
 from kseg.classes import Classes
+from kseg.data.augmentation import Augmentation
 from kseg.data.batches import Split
 from kseg.data.files import Decoded, decode_image, turn
 from kseg.data.label_files import LabelIds, read_ids, to_classes
 from kseg.data.lists import Pair
 from kseg.data.object_ids import Numbers, Told, read_masks, told_apart
 from kseg.data.opening import header
-from kseg.data.transforms import Augmentation
 
 
 @dataclass(frozen=True)

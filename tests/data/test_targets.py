@@ -5,8 +5,9 @@ import pytest
 
 from kseg.classes import IGNORE_CLASS
 from kseg.data import Augmentation
+from kseg.data.augmentation import augment
 from kseg.data.targets import targets_of
-from kseg.data.transforms import augment, picked, stack
+from kseg.data.transforms import picked, stack
 
 
 def with_ids(*boxes, size=(64, 80), class_id=1):

@@ -3,15 +3,8 @@ import pytest
 from PIL import Image
 
 from kseg.data import Augmentation, fit_inside
-from kseg.data.transforms import (
-    AUGMENTATIONS,
-    FILL,
-    augment,
-    mirror_out,
-    resize,
-    resize_image,
-    stack,
-)
+from kseg.data.augmentation import AUGMENTATIONS, augment
+from kseg.data.transforms import FILL, mirror_out, resize, resize_image, stack
 
 IDS = (0, 3, 7, 200)
 

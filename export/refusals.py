@@ -13,10 +13,11 @@ from export.recipes import QuantizationRecipe
 from export.targets import TARGETS
 from kseg.analysis.graph import trace
 from kseg.data import Data
+from kseg.instances import tells_objects_apart
 from kseg.instances.predicting import things_of
 from kseg.seeing import channels_of
 from kseg.training.evaluation import check_channels, check_classes
-from kseg.training.outputs import num_classes_of, tells_apart
+from kseg.training.outputs import num_classes_of
 
 
 def check_request(
@@ -146,7 +147,7 @@ def things_for(
         ValueError: If a model of three outputs is to be exported and nobody says which classes are
             things, or they are none of the model's, or not those of the validation data.
     """
-    if not tells_apart(model):
+    if not tells_objects_apart(model):
         if options.things is not None:
             raise ValueError(
                 f"things is for models of the outputs semantic, center and offset; {model.name} "

@@ -4,6 +4,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 
 from kseg.data.files import read_image
@@ -90,9 +91,15 @@ def objects_in(
 
 
 def tells_objects_apart(model: Any) -> bool:
-    """Whether a model has the three outputs, or is a file that says so."""
-    names = getattr(model, "output_names", None) or ()
-    return set(OUTPUTS) <= set(names)
+    """Whether a model has the three outputs of `kseg.build_panoptic_deeplab`, by their names.
+
+    Args:
+        model: A Keras model, or a file, which has `output_names`.
+    """
+    if isinstance(model, keras.Model):
+        functional = hasattr(model, "_run_through_graph")
+        return functional and isinstance(model.output, dict) and set(model.output) == set(OUTPUTS)
+    return set(OUTPUTS) <= set(getattr(model, "output_names", None) or ())
 
 
 def things_of(model: Any, things: Collection[int] | None = None) -> tuple[int, ...]:

@@ -13,9 +13,9 @@ from typing import Any
 import keras
 
 from kseg.data import Data
+from kseg.instances import tells_objects_apart
 from kseg.training.callbacks import Keeper, WeightAverage
 from kseg.training.checkpoints import has_checkpoints, read_checkpoint
-from kseg.training.outputs import tells_apart
 from kseg.training.recipe import Recipe
 from kseg.training.run import assign, open_run, shapes_of
 from kseg.training.run_schema import FORMAT
@@ -67,7 +67,7 @@ def _record(model, data, recipe, report) -> dict[str, Any]:
         "spec": getattr(model, "kseg_spec", None),
         "classes": asdict(data.classes),
         "size": recipe.size,
-        "things": data.things if tells_apart(model) else (),
+        "things": data.things if tells_objects_apart(model) else (),
         "recipe": None,
         "asked": asdict(recipe),
         "data": {"source": data.source.name, "fingerprint": report.fingerprint},

@@ -6,9 +6,10 @@ import keras
 
 from kseg.data import Data
 from kseg.data.transforms import fit_inside
+from kseg.instances import tells_objects_apart
 from kseg.training.checkpoints import has_checkpoints
 from kseg.training.evaluation import check_channels, check_classes
-from kseg.training.outputs import num_classes_of, output_shapes, semantic_part, tells_apart
+from kseg.training.outputs import num_classes_of, output_shapes, semantic_part
 
 # What may stand between a softmax and the output without undoing it.
 _PASSED_THROUGH = (
@@ -52,14 +53,14 @@ def check_arguments(model: keras.Model, data: Data, teacher: keras.Model | None)
             check_graph(name, network)
             check_classes(num_classes_of(network), data)
             check_channels(network, data)
-    if tells_apart(model):
+    if tells_objects_apart(model):
         data.told_things()
         if teacher is not None:
             raise ValueError(
                 "model tells objects apart, and only logits can be learnt from a teacher; train it "
                 "without one."
             )
-    elif teacher is not None and tells_apart(teacher):
+    elif teacher is not None and tells_objects_apart(teacher):
         raise ValueError("teacher tells objects apart; take a network that gives logits alone.")
 
 
@@ -80,7 +81,7 @@ def check_graph(name: str, model: keras.Model) -> None:
             f"{name} = keras.Model(image, {name}(image))."
         )
     for what, tensors in (("input", model.inputs), ("output", model.outputs)):
-        if len(tensors) != 1 and not (what == "output" and tells_apart(model)):
+        if len(tensors) != 1 and not (what == "output" and tells_objects_apart(model)):
             names = ", ".join(t.name for t in tensors)
             raise ValueError(
                 f"{name} must have one {what}; it has {len(tensors)} ({names}). Write "
@@ -108,7 +109,7 @@ def _check_shapes(name: str, model: keras.Model) -> None:
     for what, shape in shapes.items():
         if len(shape) != 4 or shape[-1] is None:
             raise ValueError(f"{name} must have {what} of shape (N, H, W, C); got {shape}.")
-    if not tells_apart(model):
+    if not tells_objects_apart(model):
         return
     channels = shapes["center"][-1], shapes["offset"][-1]
     if channels != (1, 2):

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 import keras
 import numpy as np
 
+from kseg.instances import tells_objects_apart
 from kseg.losses import LOSSES, HeatmapError, OffsetError, balanced_class_weights
 from kseg.training.devices import Spread
-from kseg.training.outputs import tells_apart
 from kseg.training.recipe import Recipe
 from kseg.training.schedule import WarmupDecay
 
@@ -53,7 +53,7 @@ def compile_model(model: keras.Model, recipe: Recipe, steps: int, loss: keras.lo
     # On CPUs XLA is several times slower than TensorFlow's own kernels.
     jit = False if keras.backend.backend() == "tensorflow" else "auto"
     losses, weights = loss, None
-    if tells_apart(model):
+    if tells_objects_apart(model):
         losses, weights = losses_of_objects(recipe, loss)
     if spread.what is not None and keras.backend.backend() == "tensorflow":
         from kseg.training._tensorflow import OfAllReplicas, clip_whole_gradients

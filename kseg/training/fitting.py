@@ -11,6 +11,7 @@ import keras
 import numpy as np
 
 from kseg.data import Data, Split, check_data
+from kseg.instances import tells_objects_apart
 from kseg.losses import loss_on_label_maps
 from kseg.training.beginning import begin, locked, restore
 from kseg.training.callbacks import Keeper, WeightAverage
@@ -22,7 +23,6 @@ from kseg.training.distillation import taught
 from kseg.training.headroom import telling_of_memory
 from kseg.training.images import Stream, crop_of, trained_splits, training_split, validated
 from kseg.training.interruption import Interruption, interruptible
-from kseg.training.outputs import tells_apart
 from kseg.training.pace import REPORT, Pace, Speed, first_pace
 from kseg.training.pictures import write_curves, write_preview
 from kseg.training.planning import Wishes, check_recipe, make_plan
@@ -193,7 +193,7 @@ def _train(model: keras.Model, job: _Job, resume: bool) -> None:
             "trained network may be worse than its loss. Take a batch_size of 2 or more.",
             stacklevel=3,
         )
-    split = training_split(data, recipe, instances=tells_apart(model))
+    split = training_split(data, recipe, instances=tells_objects_apart(model))
     steps, every, pace = len(split), recipe.validate_every, None
     if job.pace:
         steps, every, final = (job.pace[name] for name in ("steps", "validate_every", "final"))
@@ -225,7 +225,7 @@ def _train(model: keras.Model, job: _Job, resume: bool) -> None:
         recipe.patience,
     )
     model.kseg_size = recipe.size
-    if tells_apart(model):
+    if tells_objects_apart(model):
         model.kseg_things = data.things
     if resume:
         restore(model, average, keeper, path)

@@ -4,20 +4,14 @@ from typing import Any
 
 import keras
 
-from kseg.instances.predicting import OUTPUTS
+from kseg.instances.predicting import OUTPUTS, tells_objects_apart
 
 NAMES = tuple(OUTPUTS)
 
 
-def tells_apart(model: keras.Model) -> bool:
-    """Returns whether a model has the outputs of `kseg.build_panoptic_deeplab`, by their names."""
-    functional = hasattr(model, "_run_through_graph")
-    return functional and isinstance(model.output, dict) and set(model.output) == set(NAMES)
-
-
 def output_shapes(model: keras.Model) -> dict[str, tuple[Any, ...]]:
     """Returns the shapes (N, H, W, C) of the outputs by their names; one alone is "logits"."""
-    if not tells_apart(model):
+    if not tells_objects_apart(model):
         return {"logits": model.output_shape}
     return {name: tuple(model.output[name].shape) for name in NAMES}
 
@@ -29,7 +23,7 @@ def num_classes_of(model: keras.Model) -> int:
 
 def semantic_part(model: keras.Model) -> keras.Model:
     """Returns the part of a model that gives logits, on the same weights; others as they are."""
-    if not tells_apart(model):
+    if not tells_objects_apart(model):
         return model
     part = keras.Model(model.inputs, model.output["semantic"])
     part.kseg_size = getattr(model, "kseg_size", None)

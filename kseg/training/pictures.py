@@ -11,8 +11,13 @@ from matplotlib.ticker import MaxNLocator
 from kseg.data import Data
 from kseg.data.lists import Pair
 from kseg.inference import predict
-from kseg.instances import Groups, draw_instances, instances_of, predict_instances
-from kseg.training.outputs import tells_apart
+from kseg.instances import (
+    Groups,
+    draw_instances,
+    instances_of,
+    predict_instances,
+    tells_objects_apart,
+)
 from kseg.training.writing import write_atomically
 from kseg.visualize import comparison, panel
 
@@ -63,7 +68,7 @@ def write_preview(path: Path, model: keras.Model, data: Data, size: tuple[int, i
     pairs = data.files("val")
     picks = np.linspace(0, len(pairs) - 1, min(_PREVIEWED, len(pairs))).astype(int)
     content, titles = io.BytesIO(), ("image", "truth", "prediction")
-    if tells_apart(model):
+    if tells_objects_apart(model):
         sheet = panel([_objects(model, data, pairs[i], size) for i in picks], titles, _WIDTH)
     else:
         read = [data.read(pairs[index]) for index in picks]

@@ -11,6 +11,7 @@ import numpy as np
 from kseg.data import Data, DataReport, check_data
 from kseg.data.transforms import fit_inside
 from kseg.data.upright import told_by_name
+from kseg.instances import tells_objects_apart
 from kseg.training import choices
 from kseg.training.checks import check_arguments, check_sizes
 from kseg.training.compile import frozen, make_loss, quick_norms
@@ -18,7 +19,6 @@ from kseg.training.devices import Spread
 from kseg.training.facts import Facts, facts_of
 from kseg.training.headroom import available_bytes, check_memory, read_well, training_bytes
 from kseg.training.images import crop_of, largest_of, trained_splits
-from kseg.training.outputs import tells_apart
 from kseg.training.pace import Speed
 from kseg.training.recipe import Recipe
 from kseg.training.timing import measure
@@ -105,7 +105,7 @@ def make_plan(model: keras.Model, data: Data, report: DataReport, wishes: Wishes
     rate = {"backbone_rate": 1.0} if start == "none" else {}
     stage = {"freeze": "c2"} if start == "imagenet" and _has_stage(model, "c2") else {}
     # Raised classes make objects too large: of nuclei 2 % fewer were found so.
-    even: dict[str, Any] = {"class_weights": None} if tells_apart(model) else {}
+    even: dict[str, Any] = {"class_weights": None} if tells_objects_apart(model) else {}
     sides = _sides_of(data, report)
     recipe = Recipe(**{**rate, **stage, **even, **sides, **given})
     pixels = choices.working_pixels(facts.thickness, facts.size)
@@ -113,7 +113,7 @@ def make_plan(model: keras.Model, data: Data, report: DataReport, wishes: Wishes
     check_recipe(model, data, recipe)
     counted = np.sum([report.pixels[name] for name in trained_splits(recipe)], axis=0)
     if "focus" not in given:
-        shown, apart = fit_inside(facts.size, recipe.size), tells_apart(model)
+        shown, apart = fit_inside(facts.size, recipe.size), tells_objects_apart(model)
         focus = choices.focus_for(crop_of(recipe, data), shown, counted, apart=apart)
         recipe = replace(recipe, focus=focus)
     speed = _timed(model, data, recipe, counted)
@@ -168,7 +168,9 @@ def _fit_machine(model, data, facts: Facts, recipe: Recipe, given, pixels: int) 
     """Chooses size, crop and batch."""
     size = recipe.size
     if "size" not in given:
-        size = choices.working_size(facts.size, facts.largest, pixels, apart=tells_apart(model))
+        size = choices.working_size(
+            facts.size, facts.largest, pixels, apart=tells_objects_apart(model)
+        )
     fixed = model.input_shape[1:3]
     crop = recipe.crop
     if "crop" not in given:

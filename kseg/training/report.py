@@ -17,12 +17,12 @@ import numpy as np
 from kseg.classes import Classes
 from kseg.data import Data
 from kseg.data.transforms import fit_inside, resize
-from kseg.instances import PanopticScores, evaluate_instances
+from kseg.instances import PanopticScores, evaluate_instances, tells_objects_apart
 from kseg.metrics import BoundaryCounts, Calibration, ConfusionMatrix, Scores, probabilities_of
 from kseg.training.checkpoints import read_checkpoint
 from kseg.training.evaluation import Judged, Look, judge
 from kseg.training.images import spread
-from kseg.training.outputs import semantic_part, tells_apart
+from kseg.training.outputs import semantic_part
 from kseg.training.run import Run
 from kseg.training.writing import write_atomically
 
@@ -208,7 +208,7 @@ def report_on_run(
     data = replace(data, pairs={**data.pairs, "val": spread(pairs)})
     judged = judge(semantic_part(model), data, Look(run.size), progress=progress)
     report = examine(_in_time(judged, until), data.classes)
-    if tells_apart(model):
+    if tells_objects_apart(model):
         some = data.files("val")[: report.scores.images]
         data = replace(data, pairs={**data.pairs, "val": some})
         objects = evaluate_instances(model, data, size=run.size, progress=progress)

@@ -5,10 +5,9 @@ from typing import Any
 import keras
 
 from kseg.data import Data
-from kseg.instances import evaluate_instances
+from kseg.instances import evaluate_instances, tells_objects_apart
 from kseg.metrics import Scores
 from kseg.training.evaluation import evaluate
-from kseg.training.outputs import tells_apart
 
 
 def score_columns(
@@ -25,7 +24,7 @@ def score_columns(
         "mean_iou", "pixel_accuracy" and "iou NAME" of each class. Of a network that tells objects
         apart, "pq" (panoptic quality), "mean_iou", "ap", "pixel_accuracy" (None) and "pq NAME".
     """
-    if not tells_apart(model):
+    if not tells_objects_apart(model):
         return _columns(evaluate(model, data, size=size))
     found = evaluate_instances(model, data, size=size)
     whole = {"pq": found.pq, "mean_iou": found.mean_iou, "ap": found.ap, "pixel_accuracy": None}

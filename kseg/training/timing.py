@@ -7,12 +7,11 @@ import numpy as np
 
 from kseg.data import Data
 from kseg.inference import predict
-from kseg.instances import predict_instances
+from kseg.instances import predict_instances, tells_objects_apart
 from kseg.training.callbacks import read, write
 from kseg.training.compile import compile_model
 from kseg.training.devices import alone
 from kseg.training.images import Stream, training_split
-from kseg.training.outputs import tells_apart
 from kseg.training.pace import Speed
 from kseg.training.recipe import Recipe
 
@@ -29,7 +28,7 @@ def measure(model: keras.Model, data: Data, recipe: Recipe, loss: keras.losses.L
         recipe: Whose steps are timed.
         loss: Takes label maps and logits.
     """
-    split = training_split(data, recipe, instances=tells_apart(model))
+    split = training_split(data, recipe, instances=tells_objects_apart(model))
     compile_model(model, recipe, len(split), loss)
     before = read(model.variables)
     clock = Clock()
@@ -46,7 +45,7 @@ def measure(model: keras.Model, data: Data, recipe: Recipe, loss: keras.losses.L
         with alone(model):
             begin = time.monotonic()
             image = np.asarray(data.read(pair)[0])
-            if tells_apart(model):
+            if tells_objects_apart(model):
                 predict_instances(model, image, things=data.things, size=recipe.size)
             else:
                 predict(model, image, size=recipe.size)

@@ -9,7 +9,7 @@ from kseg.data.transforms import fit_inside
 from kseg.instances import tells_objects_apart
 from kseg.training.checkpoints import has_checkpoints
 from kseg.training.evaluation import check_channels, check_classes
-from kseg.training.outputs import num_classes_of, output_shapes, semantic_part
+from kseg.training.outputs import num_classes_of, output_shapes
 
 # What may stand between a softmax and the output without undoing it.
 _PASSED_THROUGH = (
@@ -125,7 +125,8 @@ def check_logits(model: keras.Model) -> None:
     Raises:
         ValueError: If it ends in a softmax or a sigmoid.
     """
-    if (found := _ending(semantic_part(model))) is not None:
+    logits = model.output["semantic"] if tells_objects_apart(model) else model.outputs[0]
+    if (found := _ending(logits)) is not None:
         raise ValueError(
             f"model must end in logits, from which the loss is taken; it ends in {found}. Leave "
             'that out (an exported file has it with head="softmax"), or pass a loss= that takes '
@@ -138,14 +139,13 @@ def check_logits(model: keras.Model) -> None:
         )
 
 
-def _ending(model: keras.Model) -> str | None:
-    """Returns the softmax or sigmoid that a model ends in."""
-    if not getattr(model, "outputs", None):  # a subclassed model within another one
-        return None
-    operation, node, _ = model.outputs[0]._keras_history
+def _ending(output: keras.KerasTensor) -> str | None:
+    """Returns the softmax or sigmoid that makes an output."""
+    operation, node, _ = output._keras_history
     while True:
         if isinstance(operation, keras.Model):
-            return _ending(operation)
+            inner = getattr(operation, "outputs", None)  # a subclassed one has none
+            return _ending(inner[0]) if inner else None
         kind = type(operation).__name__
         activation = getattr(getattr(operation, "activation", None), "__name__", kind.lower())
         if activation in _SCORES:

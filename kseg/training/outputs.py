@@ -19,12 +19,3 @@ def output_shapes(model: keras.Model) -> dict[str, tuple[Any, ...]]:
 def num_classes_of(model: keras.Model) -> int:
     """Returns how many classes a model has logits for."""
     return next(iter(output_shapes(model).values()))[-1]
-
-
-def semantic_part(model: keras.Model) -> keras.Model:
-    """Returns the part of a model that gives logits, on the same weights; others as they are."""
-    if not tells_objects_apart(model):
-        return model
-    part = keras.Model(model.inputs, model.output["semantic"])
-    part.kseg_size = getattr(model, "kseg_size", None)
-    return part

@@ -22,7 +22,6 @@ from kseg.metrics import BoundaryCounts, Calibration, ConfusionMatrix, Scores, p
 from kseg.training.checkpoints import read_checkpoint
 from kseg.training.evaluation import Judged, Look, judge
 from kseg.training.images import spread
-from kseg.training.outputs import semantic_part
 from kseg.training.run import Run
 from kseg.training.writing import write_atomically
 
@@ -206,7 +205,7 @@ def report_on_run(
 
     pairs = data.files("val")
     data = replace(data, pairs={**data.pairs, "val": spread(pairs)})
-    judged = judge(semantic_part(model), data, Look(run.size), progress=progress)
+    judged = judge(model, data, Look(run.size), progress=progress)
     report = examine(_in_time(judged, until), data.classes)
     if tells_objects_apart(model):
         some = data.files("val")[: report.scores.images]

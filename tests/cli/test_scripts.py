@@ -76,7 +76,7 @@ def test_what_is_published_scores_as_its_record_and_reproduces(
     script("reproduce", "fcn8s_toys", data_yaml, "--out", tmp_path / "runs")
     told = rf"mean IoU ([\d.]+); the record has {record.mean_iou:.4f}"
     (score,) = re.findall(told, capfd.readouterr().out)
-    assert float(score) == pytest.approx(record.mean_iou, abs=2e-4)  # float16 weights in the record
+    assert float(score) == pytest.approx(record.mean_iou, abs=2e-3)  # rounded weights in the record
 
 
 def test_tables_picture_and_card_say_what_the_record_says(record, script, tmp_path, monkeypatch):

@@ -70,6 +70,8 @@ def test_crops_are_turned_where_nothing_tells_above_from_below(training_data, ow
     )  # fmt: skip
     turned, _, line = planned(training_data, turn=False)
     assert not turned and line == "turned: never (--recipe turn=true)"
+    turned, _, line = planned(training_data, epochs=49)
+    assert not turned and "as no image is seen 50 times" in line
     handed = replace(training_data.classes, names=("ground", "leftLane", "rightLane"))
     _, flip, line = planned(replace(training_data, classes=handed))
     assert not flip and line.endswith("; nor mirrored (--recipe flip=true)")

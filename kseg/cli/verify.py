@@ -124,6 +124,7 @@ def _asked(name: str, options: VerifyOptions) -> _Asked:
         ValueError: If one of them is not there, or they do not go together.
     """
     from export.graph.calibration import stand_ins
+    from export.graph.fixed import Original
     from export.proof.runtimes import Subject
     from export.tflite.runtime import load_tflite
     from kseg.cli.loading import find_model
@@ -158,7 +159,8 @@ def _asked(name: str, options: VerifyOptions) -> _Asked:
     found, _, own = find_model(model, network=options.network)
     if size is None and own is not None:
         subject = Subject(path, images, own, classes, given)
-    return _Asked(subject, found, model, label_maps)
+    # Smaller images go on for the model as they do for the file.
+    return _Asked(subject, Original(found, input_size), model, label_maps)
 
 
 def _range(given: str | None) -> Any:

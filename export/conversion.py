@@ -5,7 +5,7 @@ that the input's quantization is the scaling, and an app hands over the camera's
 """
 
 from collections.abc import Iterator
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -19,7 +19,7 @@ from export.graph.calibration import calibration, stand_ins
 from export.graph.comparison import check_fixed
 from export.graph.converter import to_tflite
 from export.graph.fixed import Original, fix_model
-from export.graph.rescue import NoisyLayers, fewest_in_float
+from export.graph.rescue import CalibratedModel, fewest_in_float
 from export.graph.rewrites import for_device
 from export.options import ExportOptions, ExportResult
 from export.proof.describing import Explanation, describe
@@ -82,12 +82,14 @@ def convert(
             check_preprocessing(original, validation, options.working_size)
         images = partial(calibration, recipe.images, size, fixed.scaling, options.working_size)
         head, added = heads_of(trace(model, size), options.head)
-        noisy = cache(partial(NoisyLayers, fixed, recipe, added, images))
-        content = for_device(to_tflite(fixed.model, recipe, added, images), TARGETS[target])
+        asked = fixed.model, recipe, added, images
+        calibrated = CalibratedModel(*asked) if recipe.activations == "int8" else None
+        content = calibrated.content if calibrated else to_tflite(*asked)
+        content = for_device(content, TARGETS[target])
         things = things_for(model, validation, options)
         passes, kept = partial(_passes, original, validation, options, things), list[str]()
-        if options.rescue and not passes(content):
-            content, kept = fewest_in_float(noisy(), passes)
+        if calibrated and options.rescue and not passes(content):
+            content, kept = fewest_in_float(calibrated, passes)
         names = options.classes if validation is None else validation.classes
         made = (recipe, TARGETS[target], head, fixed.stride, fixed.scaling, names)
         candidate = Candidate(folder / path.name, *made, tuple(kept), things)
@@ -96,7 +98,7 @@ def convert(
         judgement = judge(candidate, original, seen, options, advice=advice)
         explanation = Explanation()
         if options.explain:
-            noise = tuple(noisy().layers) if recipe.activations == "int8" else ()
+            noise = tuple(calibrated.layers) if calibrated else ()
             explanation = Explanation(alternatives(candidate, model, size, options), noise)
         report = describe(candidate, judgement, options, path.name, model, explanation)
         return write(report, path)

@@ -1,6 +1,5 @@
 """TensorFlow's converter: a fixed model, a recipe and a head to the content of a file."""
 
-import re
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
@@ -16,7 +15,6 @@ from export.tflite.maps import SEMANTIC, as_maps, logits_of
 
 Calibration = Callable[[], Iterator[list[np.ndarray]]]
 SIGNATURE = "serving_default"
-_SCOPE = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\\/>-]*")  # what TensorFlow takes as a name
 
 
 def serving(fixed: Any, head: str) -> Any:
@@ -75,14 +73,7 @@ def named_converter(
 
     It takes the arguments of `to_tflite`.
     """
-    serve = serving(fixed, head)
-    if all(_SCOPE.fullmatch(variable.path) for variable in fixed.variables):
-        archive = keras.export.ExportArchive()
-        archive.track(fixed)
-        archive.add_endpoint(SIGNATURE, serve)
-        archive.write_out(folder, verbose=False)
-    else:  # such as "größe 2/kernel", which TensorFlow saves no variable under
-        save_frozen(serve, folder)
+    save_frozen(serving(fixed, head), folder)
     converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[SIGNATURE])
     set_up(converter, recipe, calibration)
     return converter
@@ -90,6 +81,8 @@ def named_converter(
 
 def save_frozen(serve: Any, folder: str) -> None:
     """Saves a function of `serving` with constants in place of its variables.
+
+    Keras's own archive takes seconds more, and no variable with a name such as "größe 2/kernel".
 
     Args:
         serve: The function.
@@ -106,24 +99,13 @@ def save_frozen(serve: Any, folder: str) -> None:
     tf.saved_model.save(tf.Module(), folder, signatures={SIGNATURE: named})
 
 
-def draft_converter(
-    fixed: keras.Model, recipe: QuantizationRecipe, head: str, calibration: Calibration
-) -> tf.lite.TFLiteConverter:
-    """Returns a converter several times as fast as `to_tflite`, whose files lack names.
-
-    It takes the arguments of `to_tflite`.
-    """
-    frozen = convert_variables_to_constants_v2(serving(fixed, head).get_concrete_function())
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([frozen])
-    set_up(converter, recipe, calibration)
-    return converter
-
-
 def draft(
     fixed: keras.Model, recipe: QuantizationRecipe, head: str, calibration: Calibration
 ) -> bytes:
-    """Returns a file to look at and to time, not to hand over; see `to_tflite`."""
-    converter = draft_converter(fixed, recipe, head, calibration)
+    """Returns a file to time, not to hand over: it lacks names. See `to_tflite`."""
+    frozen = convert_variables_to_constants_v2(serving(fixed, head).get_concrete_function())
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([frozen])
+    set_up(converter, recipe, calibration)
     with warnings.catch_warnings():
         # "Statistics for quantized inputs were expected": a word about another way to quantize.
         warnings.simplefilter("ignore", UserWarning)

@@ -1,24 +1,24 @@
 """Which layers quantization harms most, and keeping them in float.
 
-TensorFlow's QuantizationDebugger sets a float twin beside every int8 op, both on the same input, so
-that the noise of a layer is its own and not that of the layers before it.
+TensorFlow can set a float twin beside every int8 op, both on the same input, so that the noise of a
+layer is its own and not that of the layers before it.
 """
 
 import tempfile
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 
+import keras
 import numpy as np
 import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
-from tensorflow.lite.python.util import modify_model_io_type
+from tensorflow.lite.python.convert import mlir_quantize
 
 from export.errors import GateError
-from export.graph.converter import Calibration, draft_converter, named_converter
-from export.graph.fixed import FixedModel
+from export.graph.converter import Calibration, named_converter
 from export.recipes import QuantizationRecipe
 from export.tflite.reader import ModelFile, read_model
 
@@ -43,52 +43,65 @@ class LayerNoise:
     signal_to_noise: float
 
 
-class NoisyLayers:
-    """A model calibrated once: its layers by noise, and int8 files with some of them in float.
+class CalibratedModel:
+    """A model calibrated once: its int8 file, its layers by noise, and files with some in float.
 
     Attributes:
-        layers: The noisiest first.
+        content: The file with all layers in int8, the same as `to_tflite` makes.
     """
 
     def __init__(
         self,
-        fixed: FixedModel,
+        fixed: keras.Model,
         recipe: QuantizationRecipe,
         head: str,
         calibration: Calibration,
         images: int = 4,
     ):
-        """Calibrates and measures.
+        """Calibrates.
 
         Args:
-            fixed: The model.
+            fixed: The model, with a batch of 1 and a fixed size.
             recipe: A recipe that `export.full_integer` made.
             head: One of `export.targets.HEADS`.
             calibration: Gives the images to take ranges from.
             images: How many of them to measure on.
         """
-        asked = fixed.model, recipe, head, calibration
-        with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
-            # "tf.lite.Interpreter is deprecated": the debugger knows no other.
-            warnings.simplefilter("ignore", UserWarning)
-            # Of several outputs, only their names tell which is which.
-            several = len(fixed.model.outputs) > 1
-            converter = named_converter(*asked, folder) if several else draft_converter(*asked)
-            self._debugger = tf.lite.experimental.QuantizationDebugger(converter=converter)
-        graph = _read(self._debugger.get_nondebug_quantized_model())
-        names = [graph.tensors[t].name for op in graph.ops for t in op.outputs]
+        with tempfile.TemporaryDirectory() as folder:
+            converter = named_converter(fixed, recipe, head, calibration, folder)
+            # TensorFlow's own debugger of quantization sets it too; then it quantizes as here.
+            converter._experimental_calibrate_only = True
+            self._calibrated = converter.convert()
+        self._recipe, self._inputs = recipe, [*islice(calibration(), images)]
+        self.content = self._quantized()
+        self._graph = _read(self.content)
+        self._readers = _readers(self._graph)
+
+    def _quantized(self, *, in_float: Sequence[str] = (), twins: bool = False) -> bytes:
+        ends = tf.float32 if twins else tf.as_dtype(self._recipe.ends)
+        content = mlir_quantize(
+            self._calibrated,
+            disable_per_channel=not self._recipe.per_channel,
+            input_data_type=ends,
+            output_data_type=ends,
+            enable_numeric_verify=twins,
+            denylisted_nodes=list(in_float),
+        )
+        return bytes(content)
+
+    @cached_property
+    def layers(self) -> list[LayerNoise]:
+        """All layers, the noisiest first."""
+        names = [self._graph.tensors[t].name for op in self._graph.ops for t in op.outputs]
         losses = {
             _plain(name, names): loss
-            for name, loss in _measure(
-                self._debugger.quant_model, [*islice(calibration(), images)]
-            ).items()
+            for name, loss in _measure(self._quantized(twins=True), self._inputs).items()
         }
-        self.layers = [
+        return [
             LayerNoise(tensor, layer_of(tensor), -10 * float(np.log10(loss)))
             for tensor, loss in sorted(losses.items(), key=lambda item: -item[1])
             if loss > _LEAST
         ]
-        self._readers = _readers(graph)
 
     @property
     def movable(self) -> list[LayerNoise]:
@@ -105,22 +118,18 @@ class NoisyLayers:
 
     def with_float(self, kept: Sequence[LayerNoise]) -> bytes:
         """Returns a file of bytes in and out that keeps the outputs of these layers in float."""
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)
-            self._debugger.options = tf.lite.experimental.QuantizationDebugOptions(
-                denylisted_nodes=self.in_float(kept)
-            )
-            content = self._debugger.get_nondebug_quantized_model()
-        return modify_model_io_type(bytes(content), tf.uint8, tf.uint8)
+        return self._quantized(in_float=self.in_float(kept))
 
 
-def fewest_in_float(noisy: NoisyLayers, passes: Callable[[bytes], bool]) -> tuple[bytes, list[str]]:
+def fewest_in_float(
+    calibrated: CalibratedModel, passes: Callable[[bytes], bool]
+) -> tuple[bytes, list[str]]:
     """Finds the fewest of the noisiest layers that must stay in float.
 
     Doubles their number until the gate holds, then halves the gap.
 
     Args:
-        noisy: The layers.
+        calibrated: The model.
         passes: Whether a file is good enough.
 
     Returns:
@@ -129,9 +138,9 @@ def fewest_in_float(noisy: NoisyLayers, passes: Callable[[bytes], bool]) -> tupl
     Raises:
         GateError: If not even all of them in float are enough.
     """
-    layers = noisy.movable
+    layers = calibrated.movable
     few, many = 0, min(1, len(layers))  # few: known to be too few
-    while not passes(content := noisy.with_float(layers[:many])):
+    while not passes(content := calibrated.with_float(layers[:many])):
         if many == len(layers):
             raise GateError(
                 f"Even with {many} layers in float the file loses too much mean IoU. Nothing was "
@@ -140,18 +149,18 @@ def fewest_in_float(noisy: NoisyLayers, passes: Callable[[bytes], bool]) -> tupl
         few, many = many, min(2 * many, len(layers))
     while many - few > 1:
         middle = (few + many) // 2
-        fewer = noisy.with_float(layers[:middle])
+        fewer = calibrated.with_float(layers[:middle])
         if passes(fewer):
             many, content = middle, fewer
         else:
             few = middle
-    return content, [layer_of(tensor) for tensor in noisy.in_float(layers[:many])]
+    return content, [layer_of(tensor) for tensor in calibrated.in_float(layers[:many])]
 
 
 def _measure(content: bytes, inputs: list[list[np.ndarray]]) -> dict[str, float]:
     """Runs a file with float twins and returns the loss of each quantized tensor, by name.
 
-    Not by the debugger's own run: it reads tensors whose memory other ops have used since.
+    TensorFlow's QuantizationDebugger reads tensors whose memory other ops have used since.
     """
     graph = _read(content)
     interpreter = Interpreter(

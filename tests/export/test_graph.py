@@ -7,7 +7,7 @@ import kseg
 from export import GateError
 from export.graph.comparison import check_fixed
 from export.graph.ends import strides
-from export.graph.fixed import fix_model
+from export.graph.fixed import Original, fix_model
 from export.graph.rewrites import unfuse_activations
 from kseg import build_atrous_fpn
 from kseg.analysis.graph import trace
@@ -141,3 +141,37 @@ def _doubled(layer, args):
 def test_files_without_transposed_convolutions_stay_as_they_are(int8):
     content = int8.path.read_bytes()
     assert unfuse_activations(content) == content
+
+
+class _Decides(keras.layers.Layer):
+    """Halves bright images, by a decision in Python, which cannot be compiled."""
+
+    def compute_output_spec(self, x):
+        return keras.KerasTensor(x.shape, x.dtype)
+
+    def call(self, x):
+        return x / 2 if float(np.asarray(x).max()) > 100 else x
+
+
+class _Counts(keras.layers.Layer):
+    """Gives something else each time."""
+
+    times = 0
+
+    def call(self, x):
+        self.times += 1
+        return x + self.times
+
+
+@pytest.mark.parametrize("layer", [layers.Rescaling(2.0), _Decides(), _Counts()])
+def test_the_original_is_compiled_only_where_that_changes_nothing(layer):
+    image = keras.Input((8, 8, 3))
+    model = keras.Model(image, layer(image))
+    original = Original(model, (8, 8))
+    dark, bright = (np.full((1, 8, 8, 3), value, "float32") for value in (40, 200))
+    found = [original.logits(image).max() for _ in range(6) for image in (dark, bright)]
+    if isinstance(layer, _Counts):
+        assert np.all(np.diff(found[::2]) > 0)
+    else:
+        expected = [80, 400] if isinstance(layer, layers.Rescaling) else [40, 100]
+        assert found == expected * 6

@@ -7,9 +7,11 @@ from keras import layers
 
 from export import ExportOptions, GateError, convert, dynamic_range
 from export.graph.calibration import calibration
+from export.graph.converter import to_tflite
 from export.graph.fixed import fix_model
-from export.graph.rescue import NoisyLayers, _lost, fewest_in_float
+from export.graph.rescue import CalibratedModel, _lost, fewest_in_float
 from export.tflite.reader import read_model
+from export.tflite.runtime import load_tflite
 
 COLORS = np.array([(90, 90, 90), (230, 40, 30), (40, 60, 220)], "float32")
 
@@ -76,14 +78,26 @@ def test_what_rescue_makes_is_held_against_the_model(loud, recipe, data, tmp_pat
     first.set_weights(loud.get_layer("last").get_weights())
     fixed = fix_model(swapped, (64, 64), keep_scaling=False)
     images = partial(calibration, recipe.images, (64, 64), fixed.scaling, None)
-    noisy = NoisyLayers(fixed, recipe, "logits", images)
-    content = noisy.with_float(noisy.movable)
+    calibrated = CalibratedModel(fixed.model, recipe, "logits", images)
+    content = calibrated.with_float(calibrated.movable)
     monkeypatch.setattr("export.conversion.fewest_in_float", lambda *_: (content, ["loud"]))
     with pytest.raises(GateError, match="Mean IoU falls"):
         convert(
             loud, recipe, input_size=(64, 64), path=tmp_path / "x.tflite", validation=data,
             options=ExportOptions(rescue=True),
         )  # fmt: skip
+
+
+def test_a_calibrated_model_is_what_tensorflow_makes(trained, recipe, tmp_path):
+    fixed = fix_model(trained, (64, 64), keep_scaling=False)
+    images = partial(calibration, recipe.images, (64, 64), fixed.scaling, None)
+    asked = fixed.model, recipe, "logits", images
+    paths = tmp_path / "calibrated.tflite", tmp_path / "tensorflow.tflite"
+    paths[0].write_bytes(CalibratedModel(*asked).content)
+    paths[1].write_bytes(to_tflite(*asked))
+    made, expected = (load_tflite(path)(recipe.images[0][None, :64, :64]) for path in paths)
+    np.testing.assert_array_equal(made, expected)
+    assert len(np.unique(made)) > 20
 
 
 def test_loss_is_taken_by_channel():
@@ -94,7 +108,7 @@ def test_loss_is_taken_by_channel():
 
 
 class _Fake:
-    """Stands in for NoisyLayers: a file is the number of layers kept."""
+    """Stands in for CalibratedModel: a file is the number of layers kept."""
 
     def __init__(self, count):
         self.movable = [f"net/layer{index}_1/x" for index in range(count)]

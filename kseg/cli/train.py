@@ -33,11 +33,13 @@ class TrainOptions:
     Attributes:
         out: The run folder to write.
         resume: Go on with the training in the run folder.
-        model: The network; `kseg models` lists them. Default: the one of --weights, or fcn8s.
+        model: The network: one that `kseg models` lists, or a .keras file of your own, which starts
+            from the weights in it. Default: the one of --weights, or fcn8s.
         weights: Where to start: imagenet, none, a run folder, hf://user/name or a trained model.
             Default: imagenet for networks with a backbone, none for the others.
-        teacher: A run folder or trained model with the same classes. Its scores are learnt as well
-            as the labels. May be repeated: then the mean of their probabilities is learnt.
+        teacher: A run folder, a trained model or a .keras file with the same classes. Its scores are
+            learnt as well as the labels. May be repeated: then the mean of their probabilities is
+            learnt.
         teacher_flip: Let teachers look at the mirror image too.
         freeze: Keep the backbone as it is up to this endpoint, c1 to c5. c2 makes a step a fifth
             faster.
@@ -91,18 +93,12 @@ def train(
     import keras
 
     from kseg.cli.opening import warn_if_val_was_seen
-    from kseg.models import build, copy_weights
     from kseg.training.planning import Wishes
     from kseg.training.report import report_on_run
     from kseg.training.tracking import Tracking
 
     tracking = Tracking(options.track, options.out) if options.track else None
     images = kseg.load_data(data)
-    source = None
-    if options.weights not in (None, "imagenet", "none"):
-        source = kseg.load(options.weights)
-    name, built_with = _network(options.model, network, source, images.classes.num_classes)
-    start = options.weights or built_with["weights"] or "none"
     given = _given(options)
     with_val = kseg.Recipe(**given).with_val  # wrong values are refused before a network is built
     keras.utils.set_random_seed(options.seed)
@@ -110,10 +106,7 @@ def train(
         if not with_val:
             warn_if_val_was_seen(seen, images)
     with kseg.on_devices(wanted):
-        model = build(name, {**built_with, "weights": "imagenet" if start == "imagenet" else None})
-    if source:
-        copied = copy_weights(source, model)
-        say_aside(f"{copied} of {len(model.weights)} weights taken over")
+        model, start = _network(options, network, images.classes.num_classes)
     teacher = _teacher(options, images)
     wishes = Wishes(given, start, say_aside, started)
     try:
@@ -141,41 +134,77 @@ def train(
             print_object_scores(report.objects)
         else:
             print_scores(report.scores)
+    network_file = f"--model {options.model} " if run.record["spec"] is None else ""
     say(
-        f"best weights are in {run.path}; next: kseg export {run.path} --data {data} "
+        f"best weights are in {run.path}; next: kseg export {run.path} {network_file}--data {data} "
         f"--out {run.path.name}.tflite"
     )
 
 
 def _network(
-    name: str | None, options: NetworkOptions, source: "keras.Model | None", num_classes: int
-) -> tuple[str, dict[str, Any]]:
-    """Returns the network's name and what it is built with; without a name as the source is."""
+    options: TrainOptions, network: NetworkOptions, num_classes: int
+) -> tuple["keras.Model", str]:
+    """Returns the network, and where its weights come from."""
+    from kseg.cli.loading import is_keras_file
     from kseg.cli.opening import network_arguments
+    from kseg.models import build, copy_weights
 
-    like: dict[str, Any] = {}
-    if name is None:
-        spec: Any = source.kseg_spec if source else {"builder": "fcn8s", "arguments": {}}
-        name, like = spec["builder"], spec["arguments"]
-    named = Namespace(model=name, backbone=options.backbone, set=options.set)
-    return name, like | network_arguments(named, num_classes)
+    name, source, like = options.model, None, dict[str, Any]()
+    if name and is_keras_file(name):
+        return _own(name, options.weights, network)
+    if options.weights not in (None, "imagenet", "none"):
+        if is_keras_file(options.weights):
+            raise ValueError(
+                f"--weights takes runs and trained models; to train on the network in "
+                f"{options.weights}, with its weights, name it with --model."
+            )
+        source = kseg.load(options.weights)
+        spec: Any = source.kseg_spec
+        if name in (None, spec["builder"]):
+            name, like = spec["builder"], spec["arguments"]
+    named = Namespace(model=name or "fcn8s", backbone=network.backbone, set=network.set)
+    built_with = like | network_arguments(named, num_classes)
+    start = options.weights or built_with["weights"] or "none"
+    model = build(
+        named.model, {**built_with, "weights": "imagenet" if start == "imagenet" else None}
+    )
+    if source:
+        copied = copy_weights(source, model)
+        say_aside(f"{copied} of {len(model.weights)} weights taken over")
+    return model, start
+
+
+def _own(name: str, weights: str | None, network: NetworkOptions) -> tuple["keras.Model", str]:
+    """Returns the network of a .keras file, with its weights or with those of a run of it."""
+    from kseg.cli.loading import load_own
+
+    if network.backbone or network.set:
+        raise ValueError(f"--backbone and --set are for kseg's networks; {name} is built already.")
+    if weights in ("imagenet", "none"):
+        raise ValueError(
+            f"--weights {weights} is for kseg's networks; {name} holds the weights to start from. "
+            "Leave it out, or name a run of this network."
+        )
+    model: Any = load_own(weights, Path(name)) if weights else load_own(name, None)
+    return model, weights or name
 
 
 def _teacher(options: TrainOptions, data: "Data") -> "keras.Model | None":
     """Returns the network that teaches, which may stand for several; None where there is none."""
     import keras
 
-    from kseg.cli.opening import open_model, warn_if_names_differ
+    from kseg.cli.loading import find_model
+    from kseg.cli.opening import warn_if_names_differ
     from kseg.models import ensemble
 
     if options.teacher_flip and not options.teacher:
         raise ValueError("--teacher-flip needs a --teacher.")
     networks = []
     for name in options.teacher:
-        network, classes, _ = open_model(name)
+        network, classes, _ = find_model(name)
         if not isinstance(network, keras.Model):
             raise ValueError(
-                f"--teacher takes run folders and trained models; got the file {name}."
+                f"--teacher takes run folders, trained models and .keras files; got {name}."
             )
         warn_if_names_differ(name, classes, data)
         networks.append(network)

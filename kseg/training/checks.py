@@ -51,8 +51,8 @@ def check_arguments(model: keras.Model, data: Data, teacher: keras.Model | None)
     for name, network in (("model", model), ("teacher", teacher)):
         if network is not None:
             check_graph(name, network)
-            check_classes(num_classes_of(network), data)
-            check_channels(network, data)
+            check_classes(num_classes_of(network), data, who=name)
+            check_channels(network, data, who=name)
     if tells_objects_apart(model):
         data.told_things()
         if teacher is not None:

@@ -133,22 +133,22 @@ def judge(
         yield Judged(pair.image.name, image, truth, logits, (seen.shape[0], seen.shape[1]))
 
 
-def check_classes(num_classes: int, data: Data) -> None:
-    """Refuses a model whose classes are not as many as those of the data.
+def check_classes(num_classes: int, data: Data, *, who: str = "model") -> None:
+    """Refuses a model or a teacher whose classes are not as many as those of the data.
 
     Raises:
         ValueError: If they are not.
     """
     if num_classes != data.classes.num_classes:
         raise ValueError(
-            f"The model has {num_classes} classes and {data.source} has "
-            f"{data.classes.num_classes} names; they must be as many. Take the data that the model "
-            f"is for, or build a model with num_classes={data.classes.num_classes}."
+            f"The {who} has {num_classes} classes and {data.source} has "
+            f"{data.classes.num_classes} names; they must be as many. Take the data that the {who} "
+            f"is for, or build a {who} with num_classes={data.classes.num_classes}."
         )
 
 
-def check_channels(model: Segmenter, data: Data) -> None:
-    """Refuses a model whose images have another number of channels than those of the data.
+def check_channels(model: Segmenter, data: Data, *, who: str = "model") -> None:
+    """Refuses a model or a teacher whose images have other channels than those of the data.
 
     Raises:
         ValueError: If they have.
@@ -156,8 +156,8 @@ def check_channels(model: Segmenter, data: Data) -> None:
     takes, has = channels_of(model), getattr(data, "channels", 3)
     if takes != has:
         raise ValueError(
-            f"The model takes images of {takes} channel{'s' * (takes > 1)} and those of "
-            f"{data.source} have {has}; build the model with input_shape=(None, None, {has})."
+            f"The {who} takes images of {takes} channel{'s' * (takes > 1)} and those of "
+            f"{data.source} have {has}; build the {who} with input_shape=(None, None, {has})."
         )
 
 

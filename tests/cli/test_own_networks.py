@@ -61,6 +61,28 @@ def test_predict_and_describe_take_them(own, tmp_path, capsys):
     assert facts["params"] == 251
 
 
+def test_train_takes_a_network_of_ones_own_and_goes_on_from_its_run(own, tmp_path, capsys):
+    folder, yaml = own
+    fixed = "--batch-size 4 --epochs 1 --learning-rate 1e-9 --recipe average=0".split()
+    start = folder / "trained.keras"
+    words = ["train", yaml, "--model", start, *fixed, "--out", tmp_path / "first"]
+    assert main([*map(str, words)]) == 0
+    said = f"kseg export {tmp_path / 'first'} --model {start} --data {yaml}"
+    assert said in capsys.readouterr().out
+    trained = keras.saving.load_model(start).get_weights()
+    _expect_weights(trained, tmp_path / "first")
+    words = ["train", yaml, "--model", folder / "net.keras", "--weights", folder / "run", *fixed]
+    words += ["--teacher", folder / "trained.keras", "--out", tmp_path / "on"]
+    assert main([*map(str, words)]) == 0
+    _expect_weights(trained, tmp_path / "on")
+
+
+def _expect_weights(expected, run):
+    found = kseg.load(run, model=_network()).get_weights()
+    for a, b in zip(expected, found, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-6)
+
+
 def test_export_names_the_classes_of_the_data(own, tmp_path, capsys):
     folder, yaml = own
     out = ["--out", tmp_path / "own.tflite", "--data", yaml, "--quick"]
@@ -75,6 +97,10 @@ def test_export_names_the_classes_of_the_data(own, tmp_path, capsys):
     [
         ("evaluate RUN DATA", 2, "name its file with --model FILE.keras"),
         ("describe RUN", 2, "name its file with --model FILE.keras"),
+        ("train DATA --weights NET --out OUT", 2, "name it with --model"),
+        ("train DATA --model NET --weights imagenet --out OUT", 2, "holds the weights to start"),
+        ("train DATA --model NET --backbone vgg16 --out OUT", 2, "is built already"),
+        ("train DATA --teacher FOUR --out OUT", 2, "The teacher has 4 classes"),
         ("evaluate NET DATA --model NET", 2, "leave it out for"),
         ("evaluate NET DATA --kernels plain", 2, "--kernels is for .tflite files"),
         ("predict NET IMAGE --delegate x.so", 2, "--delegate is for .tflite files"),
@@ -92,8 +118,10 @@ def test_refusals_are_one_sentence(own, tmp_path, capsys, words, code, said):
     (tmp_path / "text.keras").write_text("This is text.")
     both = keras.Input((8, 8, 3))
     keras.Model(both, [both, both]).save(tmp_path / "both.keras")
+    keras.Model(both, layers.Conv2D(4, 1)(both)).save(tmp_path / "four.keras")
     names = {"RUN": folder / "run", "NET": folder / "net.keras", "DATA": yaml}
     names |= {"TEXT": tmp_path / "text.keras", "BOTH": tmp_path / "both.keras"}
+    names |= {"FOUR": tmp_path / "four.keras", "OUT": tmp_path / "out"}
     names |= {"IMAGE": yaml.parent / "images/0.png"}
     assert main([str(names.get(word, word)) for word in words.split()]) == code
     output = capsys.readouterr()

@@ -37,9 +37,9 @@ class TrainOptions:
             from the weights in it. Default: the one of --weights, or fcn8s.
         weights: Where to start: imagenet, none, a run folder, hf://user/name or a trained model.
             Default: imagenet for networks with a backbone, none for the others.
-        teacher: A run folder, a trained model or a .keras file with the same classes. Its scores are
-            learnt as well as the labels. May be repeated: then the mean of their probabilities is
-            learnt.
+        teacher: A run folder, a trained model or a .keras file with the same classes. Its scores
+            are learnt as well as the labels. May be repeated: then the mean of their probabilities
+            is learnt.
         teacher_flip: Let teachers look at the mirror image too.
         freeze: Keep the backbone as it is up to this endpoint, c1 to c5. c2 makes a step a fifth
             faster.

@@ -3,8 +3,8 @@
     python scripts/dense_stages.py --rounds 3
 
 A block of EfficientNet-Lite0 widens, filters each channel by itself and narrows. "Fused" makes the
-first two one dense 3 x 3 convolution (EfficientNet-EdgeTPU's and EfficientNetV2's block); "plain" is
-a single dense 3 x 3 convolution. The networks are not trained: the time of an int8 file does not
+first two one dense 3 x 3 convolution (EfficientNet-EdgeTPU's and EfficientNetV2's block); "plain"
+is a single dense 3 x 3 convolution. The networks are not trained: the time of an int8 file does not
 depend on its weights. All files are timed in turn on one thread; read the ratios.
 """
 

@@ -245,6 +245,17 @@ def inverted_mask(folder):
     change(label(folder), lambda ids: 1 - ids)
 
 
+def exchanged_classes(folder):
+    tint = np.array([(60, 60, 60), (150, 30, 30), (30, 30, 150), (30, 150, 30), (150, 150, 30)])
+    for file in labels(folder):
+        classes = np.asarray(Image.open(file)) % 255  # ignored pixels as the background
+        picture = file.parent.parent / "images" / file.name
+        change(picture, lambda rgb, c=classes: (rgb // 4 + tint[c]).astype("uint8"))
+    change(
+        label(folder), lambda ids: np.where(ids == 0, 2, np.where(ids == 2, 0, ids)).astype("uint8")
+    )
+
+
 def negative(folder):
     for file in labels(folder):
         bright = 30 * np.asarray(Image.open(file))[..., None]
@@ -358,6 +369,7 @@ TRAPS = {
     shifted_masks: "labels of most images lie 6 % lower and 8 % further right than the edges",
     shifted_mask: r"labels/004\.png: its borders lie 1[46] % higher and 9 % further right than",
     inverted_mask: r"labels/004\.png: its rim is of the other class than that of most",
+    exchanged_classes: r"labels/004\.png: what is 'background' looks like '\w+' in the other images",
     negative: r"images/004\.png: its classes are bright where .* is it a negative",
     one_unlabelled_of_few: r"labels/004\.png: all of it is 'background'",
     mirrored_copy: r"val/images/002\.png: it looks like .*004\.png, mirrored left to right",
@@ -429,5 +441,5 @@ def test_shares_and_holders_are_counted(tmp_path):
 @pytest.mark.data
 @pytest.mark.slow
 def test_little_is_said_of_real_data(nuclei):
-    odd = ("borders", "alike", "looks like", "lie", "colours, as", "rim", "alone among")
+    odd = ("borders", "alike", "looks like", "images lie", "colours, as", "rim", "alone among")
     assert not [line for line in said(review(nuclei)) if any(word in line for word in odd)]

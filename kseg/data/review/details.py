@@ -8,6 +8,7 @@ from PIL import Image
 from kseg.classes import IGNORE_CLASS
 from kseg.data.duplicates import looks
 from kseg.data.lists import Pair
+from kseg.data.review.exchanged import class_looks
 
 # The seven ways to lay an image on itself, beside leaving it as it is.
 TURNS = {
@@ -37,6 +38,7 @@ class Details:
         specks: Share of its labels' pixels that have no neighbour of their class.
         rim: Share of class 1 in the outermost pixels of its labels.
         light: How much brighter each class is than the image, and its share, float32 (2, 255).
+        looks: As `class_looks` returns them.
         lost: Names of its shapes that lie outside the image or have no area.
     """
 
@@ -48,6 +50,7 @@ class Details:
     specks: float
     rim: float
     light: np.ndarray
+    looks: dict[int, np.ndarray]
     lost: tuple[str, ...]
 
 
@@ -68,6 +71,7 @@ def details_of(pair: Pair, pixels: np.ndarray, classes: np.ndarray) -> Details:
         _specks(classes[:_LARGEST, :_LARGEST]),
         float(np.mean(rim == 1)),
         _light(part.mean(-1), classes[::rows, ::columns].ravel()),
+        class_looks(pixels[::rows, ::columns], classes[::rows, ::columns]),
         _lost(pair, classes.shape),
     )
 

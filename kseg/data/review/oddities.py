@@ -10,6 +10,7 @@ import numpy as np
 from kseg.data.dataset import Data
 from kseg.data.duplicates import alike, alike_to
 from kseg.data.review.details import TURNS
+from kseg.data.review.exchanged import exchanged_classes
 from kseg.data.review.parts import parts_of_others
 from kseg.data.review.placing import shift_of_all, shifted_labels, turned_labels
 from kseg.data.review.problems import Problem
@@ -31,7 +32,9 @@ _NEGATIVE, _LIKE, _MOST_LIKE = -0.5, 0.3, 0.9
 
 def odd_ones(data: Data, good: Sequence[Sight]) -> Iterator[Problem]:
     """Yields what sets few images apart from the others."""
-    yield from _one_each(data, good)
+    alone = [*_one_each(data, good)]
+    yield from alone
+    yield from _exchanged(data, good, {problem.file for problem in alone})
     yield from _lost(good)
     yield from _negatives(good)
     edges, borders = (np.array([getattr(s, name) for s in good]) for name in ("edges", "borders"))
@@ -82,6 +85,20 @@ def _negatives(good: Sequence[Sight]) -> Iterator[Problem]:
             "its classes are bright where those of the others are dark: is it a negative?",
             "invert its colours, if so",
         )
+
+
+def _exchanged(data: Data, good: Sequence[Sight], told: set[str]) -> Iterator[Problem]:
+    """Yields label files with two classes that look like each other elsewhere."""
+    for index, pair in exchanged_classes([sight.details.looks for sight in good]).items():
+        file = str(good[index].pair.label_file)
+        first, second = (data.classes.names[number] for number in pair)
+        if file not in told:
+            yield Problem(
+                file,
+                f"what is {first!r} looks like {second!r} in the other images, and {second!r} like "
+                f"{first!r}: are the two exchanged?",
+                "exchange them in this file, if so",
+            )
 
 
 def _one_each(data: Data, good: Sequence[Sight]) -> Iterator[Problem]:

@@ -26,6 +26,7 @@ _NO_DETAILS = Details(
     0.0,
     0.0,
     np.zeros((2, 255), "float32"),
+    {},
     (),
 )
 _GRAY_MODES = ("1", "L", "LA", "I", "I;16", "I;16B")

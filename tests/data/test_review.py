@@ -248,7 +248,7 @@ def inverted_mask(folder):
 def exchanged_classes(folder):
     tint = np.array([(60, 60, 60), (150, 30, 30), (30, 30, 150), (30, 150, 30), (150, 150, 30)])
     for file in labels(folder):
-        classes = np.asarray(Image.open(file)) % 255  # ignored pixels as the background
+        classes = np.asarray(Image.open(file)) % 255  # what is ignored as background
         picture = file.parent.parent / "images" / file.name
         change(picture, lambda rgb, c=classes: (rgb // 4 + tint[c]).astype("uint8"))
     change(
@@ -369,7 +369,7 @@ TRAPS = {
     shifted_masks: "labels of most images lie 6 % lower and 8 % further right than the edges",
     shifted_mask: r"labels/004\.png: its borders lie 1[46] % higher and 9 % further right than",
     inverted_mask: r"labels/004\.png: its rim is of the other class than that of most",
-    exchanged_classes: r"labels/004\.png: what is 'background' looks like '\w+' in the other images",
+    exchanged_classes: r"labels/004\.png: what is 'background' looks like '\w+' in the other",
     negative: r"images/004\.png: its classes are bright where .* is it a negative",
     one_unlabelled_of_few: r"labels/004\.png: all of it is 'background'",
     mirrored_copy: r"val/images/002\.png: it looks like .*004\.png, mirrored left to right",

@@ -30,8 +30,7 @@ def _shuffle(model):
 
 
 def _outputs(model, images):
-    made = model(images, training=False)
-    return [np.asarray(value) for value in (made if isinstance(made, list | tuple) else [made])]
+    return [np.asarray(value) for value in keras.tree.flatten(model(images, training=False))]
 
 
 def _assert_crosses(model, images):

@@ -133,10 +133,15 @@ def test_without_vela_the_report_says_so(int8, tmp_path, monkeypatch):
     assert "pip install kseg[ethos]" in summary["sentence"]
 
 
-def _conforms(path, images, least=0.998, most=5):
-    """Runs a file on tflite-micro and on LiteRT with its reference and its default kernels."""
+def _conforms(path, images):
+    """Runs a file on tflite-micro and on LiteRT with its reference and its default kernels.
+
+    Returns:
+        The share of equal labels of LiteRT's two kinds, and the mean and the largest difference of
+        their values, in steps of the output.
+    """
     micro = pytest.importorskip("tflite_micro").runtime.Interpreter.from_file(str(path))
-    same = []
+    same, apart = [], []
     with load_tflite(path, kernels="reference") as reference, load_tflite(path) as default:
         for image in images:
             array = default.quantize(image[None])
@@ -145,13 +150,14 @@ def _conforms(path, images, least=0.998, most=5):
             expected = reference.run(array)[0]
             np.testing.assert_array_equal(micro.get_output(0), expected)
             got = default.run(array)[0].astype(int)
-            assert np.abs(got - expected).max() <= most
+            apart.append(np.abs(got - expected))
             same.append((got.argmax(-1) == expected.argmax(-1)).mean())
-    assert np.mean(same) >= least
+    return np.mean(same), np.mean(apart), np.max(apart)
 
 
 def test_other_runtimes_give_the_same_labels(int8, data):
-    _conforms(int8.path, data.images("train", 16))
+    same, _, most = _conforms(int8.path, data.images("train", 16))
+    assert same >= 0.998 and most <= 5
 
 
 @pytest.mark.slow
@@ -166,5 +172,6 @@ def test_other_runtimes_give_the_same_labels_of_every_network(
     kseg.fit(model, data, run, run_dir=tmp_path / "run")
     path = tmp_path / f"{name}.tflite"
     convert(model, recipe, target="ethos-u55-128", input_size=(64, 64), path=path)
-    # A short training leaves close calls, and where SegNet's switches move, values do.
-    _conforms(path, data.images("train", 16), 0.99, 255)
+    # A short training leaves close calls, so labels say little.
+    _, mean, _ = _conforms(path, data.images("train", 16))
+    assert mean <= 3

@@ -44,7 +44,7 @@ def main() -> None:
 
 def _train(command: str, arguments: argparse.Namespace) -> Path:
     """Runs `kseg train` and returns the run folder."""
-    program, verb, _, *options = shlex.split(command)
+    program, verb, _, *options = shlex.split(command, comments=True)
     options = [
         str(arguments.out / word.removeprefix("runs/")) if word.startswith("runs/") else word
         for word in options

@@ -145,7 +145,7 @@ def _network(
     options: TrainOptions, network: NetworkOptions, num_classes: int
 ) -> tuple["keras.Model", str]:
     """Returns the network, and where its weights come from."""
-    from kseg.cli.loading import is_keras_file
+    from kseg.cli.loading import is_keras_file, load_own
     from kseg.cli.opening import network_arguments
     from kseg.models import build, copy_weights
 
@@ -158,6 +158,7 @@ def _network(
                 f"--weights takes runs and trained models; to train on the network in "
                 f"{options.weights}, with its weights, name it with --model."
             )
+        load_own(options.weights, None)  # refuses a run of a network that kseg did not build
         source = kseg.load(options.weights)
         spec: Any = source.kseg_spec
         if name in (None, spec["builder"]):

@@ -97,6 +97,7 @@ def test_export_names_the_classes_of_the_data(own, tmp_path, capsys):
     [
         ("evaluate RUN DATA", 2, "name its file with --model FILE.keras"),
         ("describe RUN", 2, "name its file with --model FILE.keras"),
+        ("train DATA --weights RUN --out OUT", 2, "name its file with --model FILE.keras"),
         ("train DATA --weights NET --out OUT", 2, "name it with --model"),
         ("train DATA --model NET --weights imagenet --out OUT", 2, "holds the weights to start"),
         ("train DATA --model NET --backbone vgg16 --out OUT", 2, "is built already"),

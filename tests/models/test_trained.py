@@ -108,14 +108,14 @@ def test_shipped_weights_load_and_their_record_is_whole(name):
 def test_commands_start_from_runs_made_before_and_only_the_last_one_sees_val(name):
     record, made = TRAINED[name], {None, "imagenet", "none"}
     for command in filter(None, (*record.commands, record.final_command)):
-        program, *words = shlex.split(command)
+        program, *words = shlex.split(command, comments=True)
         verb, bound = parse(words)
         options = bound.arguments["options"]
         assert (program, verb, str(bound.args[0])) == ("kseg", "train", f"{record.data}.yaml")
         assert {options.weights, *options.teacher} <= made
         assert options.with_val == (command == record.final_command)
         made.add(str(options.out))
-    _, last = parse(shlex.split(record.commands[-1])[1:])
+    _, last = parse(shlex.split(record.commands[-1], comments=True)[1:])
     assert last.arguments["options"].model == record.builder
 
 

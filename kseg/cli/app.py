@@ -22,6 +22,7 @@ from cyclopts import App, CycloptsError, Group, Parameter
 from cyclopts.help import DefaultFormatter, PanelSpec
 from rich.box import Box
 
+import kseg
 from kseg.cli.output import say_aside
 from kseg.cli.usage import sentence
 
@@ -149,12 +150,13 @@ def _app() -> App:
         help_format="plaintext",
         help_formatter=_formatter(),
         help_flags=["--help", "-h"],
-        version_flags=[],
+        version=f"kseg {kseg.__version__}",
+        version_flags=["--version"],
         default_parameter=Parameter(negative=(), consume_multiple=False),
         group_parameters=_OPTIONS,
         suppress_keyboard_interrupt=False,
     )
-    app["--help"].group = _OPTIONS
+    app["--help"].group = app["--version"].group = _OPTIONS
     for place, (name, verb) in enumerate(VERBS.items()):
         target = f"kseg.cli.{name}:{name}"
         app.command(target, name=name, help=verb.help, group=verb.panel, sort_key=place)

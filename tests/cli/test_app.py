@@ -16,6 +16,7 @@ import pytest
 import kseg.cli
 from export.options import HEADS
 from export.targets import TARGETS
+import kseg
 from kseg.cli import main
 from kseg.cli.app import VERBS, join_pairs
 from kseg.cli.output import clean, print_table, say, say_aside
@@ -62,6 +63,14 @@ def test_help_loads_nothing_heavy(verb):
         "assert not heavy, heavy\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, timeout=60)
+
+
+def test_version_is_told_by_both_ways_in(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"kseg {kseg.__version__}\n"
+    command = [sys.executable, "-m", "kseg", "--version"]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
+    assert done.stdout == f"kseg {kseg.__version__}\n"
 
 
 def test_choices_are_those_of_the_tables(capsys):

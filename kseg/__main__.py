@@ -1,0 +1,5 @@
+"""`python -m kseg`: the command line, where its script is not on the path."""
+
+from kseg.cli import run
+
+run()

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
+import kseg
 import kseg.cli
 from export.options import HEADS
 from export.targets import TARGETS
-import kseg
 from kseg.cli import main
 from kseg.cli.app import VERBS, join_pairs
 from kseg.cli.output import clean, print_table, say, say_aside

@@ -71,7 +71,7 @@ def test_a_student_comes_near_its_teacher_and_resumes(rectangles_yaml, tmp_path)
 
 def test_a_teacher_of_other_classes_is_refused(rectangles_yaml, tmp_path):
     data = kseg.load_data(rectangles_yaml)
-    with pytest.raises(ValueError, match="The model has 5 classes"):
+    with pytest.raises(ValueError, match="The teacher has 5 classes"):
         kseg.fit(_network(), data, _recipe(), run_dir=tmp_path / "x", teacher=_network(classes=5))
 
 

@@ -128,6 +128,12 @@ def _remove_old(path: Path) -> None:
     found, _ = _manifests(path)
     scored = [(score_of(manifest) or 0.0, step) for step, manifest in found]
     keep = {step for step, _ in found[-2:]} | {max(scored)[1]}
-    for step, _ in found:
+    # Checkpoints appear whole, so an old one without a manifest is what a kill left of a removal.
+    rests = [
+        int(folder.name)
+        for folder in _folders(path)
+        if int(folder.name) < found[-1][0] and not (folder / "manifest.json").exists()
+    ]
+    for step in (*rests, *(step for step, _ in found)):
         if step not in keep:
             shutil.rmtree(path / "checkpoints" / f"{step:08d}", ignore_errors=True)

@@ -248,4 +248,6 @@ def test_the_command_line_trains_and_exports(trained, data, tmp_path, capsys):
 @pytest.mark.slow
 def test_a_diverging_training_says_so(trained, data):
     with pytest.raises(TrainingDivergedError, match="The loss is nan"):
-        quantization_aware(trained, data, replace(RECIPE, learning_rate=1e30, clip_norm=None))
+        quantization_aware(
+            trained, data, replace(RECIPE, learning_rate=1000, weight_decay=1000, clip_norm=None)
+        )

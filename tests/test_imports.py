@@ -109,4 +109,4 @@ print(json.dumps(sorted(sys.modules)))
 """
     modules = set(json.loads(python(code).stdout))
     assert not {"torch", "tf_keras", "tensorflow_model_optimization", "ai_edge_litert"} & modules
-    assert "export" not in modules and "kseg.training._tensorflow" not in modules
+    assert "export" not in modules

@@ -8,6 +8,7 @@ import numpy as np
 
 from kseg.instances import tells_objects_apart
 from kseg.losses import LOSSES, HeatmapError, OffsetError, balanced_class_weights
+from kseg.training.backends import part_of_backend
 from kseg.training.devices import Spread
 from kseg.training.recipe import Recipe
 from kseg.training.schedule import WarmupDecay
@@ -55,11 +56,9 @@ def compile_model(model: keras.Model, recipe: Recipe, steps: int, loss: keras.lo
     losses, weights = loss, None
     if tells_objects_apart(model):
         losses, weights = losses_of_objects(recipe, loss)
-    if spread.what is not None and keras.backend.backend() == "tensorflow":
-        from kseg.training._tensorflow import OfAllReplicas, clip_whole_gradients
-
-        losses = keras.tree.map_structure(OfAllReplicas, losses)
-        clip_whole_gradients(chosen)
+    if spread.what is not None and (backend_part := part_of_backend()):
+        losses = keras.tree.map_structure(backend_part.OfAllReplicas, losses)
+        backend_part.clip_whole_gradients(chosen)
     with spread.scope():
         model.compile(optimizer=chosen, loss=losses, loss_weights=weights, jit_compile=jit)
         model.optimizer.build(model.trainable_variables)
@@ -121,11 +120,10 @@ def frozen(model: keras.Model, level: str | None) -> Iterator[None]:
 
 def quick_norms(model: keras.Model) -> contextlib.AbstractContextManager[None]:
     """Computes batch norms the quick way, for a while, where the backend has one."""
-    if keras.backend.backend() != "tensorflow":
+    if (backend_part := part_of_backend()) is None:
         return contextlib.nullcontext()
-    from kseg.training._tensorflow import fused_norms, synchronized_norms
-
-    return fused_norms(model) if Spread.of(model).what is None else synchronized_norms(model)
+    spread = Spread.of(model).what is not None
+    return backend_part.synchronized_norms(model) if spread else backend_part.fused_norms(model)
 
 
 def _stage(model: keras.Model, level: str) -> list[keras.layers.Layer]:

@@ -20,6 +20,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from kseg.training.backends import part_of_backend
 from kseg.training.recipe import Recipe
 
 # What tells a process that it is one of several: Keras's own variable, and those of clusters that
@@ -53,15 +54,13 @@ def on_devices(devices: int | str = "all") -> Iterator[None]:
         return
     several = _several_hosts()
     backend = keras.backend.backend()
-    if backend == "tensorflow":
+    if (backend_part := part_of_backend()) is not None:
         if several:
             raise ValueError(
                 "TensorFlow trains on one host: its MultiWorkerMirroredStrategy does not work "
                 "with Keras 3 (keras#20585); on several hosts train with JAX, KERAS_BACKEND=jax."
             )
-        from kseg.training._tensorflow import mirrored
-
-        with mirrored(devices):
+        with backend_part.mirrored(devices):
             yield
         return
     if backend != "jax":

@@ -13,6 +13,7 @@ import numpy as np
 from kseg.data import Data, Split, check_data
 from kseg.instances import tells_objects_apart
 from kseg.losses import loss_on_label_maps
+from kseg.training.backends import part_of_backend
 from kseg.training.beginning import begin, locked, restore
 from kseg.training.callbacks import Keeper, WeightAverage
 from kseg.training.checkpoints import read_checkpoint
@@ -118,10 +119,8 @@ def fit(
     if isinstance(loss, str):
         asked, loss = replace(asked, loss=loss), None
         wishes = replace(wishes, settings={**wishes.settings, "loss": asked.loss})
-    if asked.deterministic and keras.backend.backend() == "tensorflow":
-        from kseg.training._tensorflow import enable_determinism
-
-        enable_determinism()
+    if asked.deterministic and (backend_part := part_of_backend()):
+        backend_part.enable_determinism()
     if not resume:
         check_folder(path)
     check_arguments(model, data, teacher)

@@ -26,7 +26,7 @@ def _train(model):
 
 
 def _fused(model):
-    from kseg.training._tensorflow import fused_norms
+    from export.tensorflow_training import fused_norms
 
     return fused_norms(model)
 

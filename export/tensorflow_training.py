@@ -1,4 +1,7 @@
-"""What Keras has no switch for and TensorFlow has."""
+"""What training with TensorFlow takes and Keras has no switch for.
+
+`kseg.training.backends` loads it by name, so that nothing in kseg imports TensorFlow.
+"""
 
 import contextlib
 import itertools

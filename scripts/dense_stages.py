@@ -75,15 +75,8 @@ def _build(fused: tuple[int, ...], plain: tuple[int, ...], tiny: bool) -> keras.
     def block(x, filters, kernel_size, *, expansion, strides, dilation_rate, name):
         number = int(name.removeprefix("block"))
         if number not in (*fused, *plain):
-            return inverted_residual(
-                x,
-                filters,
-                kernel_size,
-                expansion=expansion,
-                strides=strides,
-                dilation_rate=dilation_rate,
-                name=name,
-            )
+            more = {"strides": strides, "dilation_rate": dilation_rate, "name": name}
+            return inverted_residual(x, filters, kernel_size, expansion=expansion, **more)
         shortcut = x
         if number in fused and expansion > 1:
             x = conv_norm_act(x, x.shape[-1] * expansion, 3, strides=strides, name=f"{name}_fused")

@@ -8,7 +8,6 @@ from PIL import Image
 from kseg.classes import IGNORE_CLASS
 from kseg.data.duplicates import looks
 from kseg.data.lists import Pair
-from kseg.data.review.exchanged import class_looks
 
 # The seven ways to lay an image on itself, beside leaving it as it is.
 TURNS = {
@@ -23,6 +22,7 @@ TURNS = {
 _LOOKED_AT = 256  # rows and columns of an image whose colours are counted
 _LARGEST = 1024  # rows and columns of a label map in which specks are counted
 _LEAST_AREA = 0.5  # pixels
+_LEAST_SHARE = 0.003  # of an image, in which a class can be told by its looks
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,9 @@ class Details:
         tail: Share of the rows at its bottom that are all of one colour.
         specks: Share of its labels' pixels that have no neighbour of their class.
         rim: Share of class 1 in the outermost pixels of its labels.
-        light: How much brighter each class is than the image, and its share, float32 (2, 255).
-        looks: As `class_looks` returns them.
+        looks: From each class that is not too rare to five numbers by which it may be told from
+            others: how much brighter it is than the image, how its channels differ likewise (two
+            numbers), how much lower it lies, and the logarithm of its share.
         lost: Names of its shapes that lie outside the image or have no area.
     """
 
@@ -49,7 +50,6 @@ class Details:
     tail: float
     specks: float
     rim: float
-    light: np.ndarray
     looks: dict[int, np.ndarray]
     lost: tuple[str, ...]
 
@@ -70,10 +70,22 @@ def details_of(pair: Pair, pixels: np.ndarray, classes: np.ndarray) -> Details:
         _tail(pixels[:, ::columns]),
         _specks(classes[:_LARGEST, :_LARGEST]),
         float(np.mean(rim == 1)),
-        _light(part.mean(-1), classes[::rows, ::columns].ravel()),
-        class_looks(pixels[::rows, ::columns], classes[::rows, ::columns]),
+        _looks_of_classes(pixels[::rows, ::columns], classes[::rows, ::columns]),
         _lost(pair, classes.shape),
     )
+
+
+def table_of_looks(looks: list[dict[int, np.ndarray]]) -> tuple[list[int], np.ndarray]:
+    """Returns the classes that occur, and their `Details.looks` in each image, (N, classes, 5).
+
+    Where an image does not have a class, they are NaN.
+    """
+    known = sorted({index for each in looks for index in each})
+    numbers = np.full((len(looks), len(known), 5), np.nan, "float32")
+    for row, each in enumerate(looks):
+        for index, own in each.items():
+            numbers[row, known.index(index)] = own
+    return known, numbers
 
 
 def _tail(pixels: np.ndarray) -> float:
@@ -92,11 +104,22 @@ def _specks(classes: np.ndarray) -> float:
     return float(alone.mean())
 
 
-def _light(gray: np.ndarray, classes: np.ndarray) -> np.ndarray:
-    count = np.bincount(classes, minlength=256)[:IGNORE_CLASS]
-    mean = np.bincount(classes, gray, minlength=256)[:IGNORE_CLASS] / np.maximum(1, count)
-    share = count / max(1, count.sum())
-    return np.stack([np.where(count > 0, mean - mean @ share, 0), share]).astype("float32")
+def _looks_of_classes(pixels: np.ndarray, classes: np.ndarray) -> dict[int, np.ndarray]:
+    """Returns `Details.looks` of an image, (H, W, channels), and its label map, uint8 (H, W)."""
+    pixels = pixels[..., :3].astype("float32")
+    if pixels.shape[-1] < 3:
+        pixels = np.repeat(pixels[..., :1], 3, axis=-1)
+    red, green, blue = np.moveaxis(pixels, -1, 0)
+    height = np.linspace(0, 255, len(classes))[:, None] + np.zeros_like(red)
+    values = np.stack([(red + green + blue) / 3, red - blue, green - (red + blue) / 2, height], -1)
+    used = classes != IGNORE_CLASS
+    usual = values[used].mean(0) if used.any() else 0
+    found = {}
+    for index, count in enumerate(np.bincount(classes[used], minlength=1)):
+        if count >= max(1, _LEAST_SHARE * classes.size):
+            share = np.log(count / classes.size)
+            found[index] = np.append(values[classes == index].mean(0) - usual, share)
+    return found
 
 
 def _lost(pair: Pair, size: tuple[int, ...]) -> tuple[str, ...]:

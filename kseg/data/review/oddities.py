@@ -9,7 +9,7 @@ import numpy as np
 
 from kseg.data.dataset import Data
 from kseg.data.duplicates import alike, alike_to
-from kseg.data.review.details import TURNS
+from kseg.data.review.details import TURNS, table_of_looks
 from kseg.data.review.exchanged import exchanged_classes
 from kseg.data.review.parts import parts_of_others
 from kseg.data.review.placing import shift_of_all, shifted_labels, turned_labels
@@ -70,8 +70,9 @@ def _negatives(good: Sequence[Sight]) -> Iterator[Problem]:
     """Yields images whose bright classes are dark and whose dark ones are bright."""
     if len(good) < _FEWEST:
         return
-    light, share = np.stack([sight.details.light for sight in good], 1)
-    present = share > 0
+    _, numbers = table_of_looks([sight.details.looks for sight in good])
+    present = ~np.isnan(numbers[..., 0])
+    light, share = np.nan_to_num(numbers[..., 0]), np.nan_to_num(np.exp(numbers[..., 4]))
     usual = np.ma.median(np.ma.array(light, mask=~present), axis=0).filled(0)
     both = (share * light * usual).sum(1)
     alone = (share * light**2).sum(1) * (share * usual**2).sum(1)

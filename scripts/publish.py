@@ -6,7 +6,9 @@
 
 The scores are those of RUN, which has not seen the validation images: one of its float16 weights,
 one of its .tflite file. If there is a final run, its weights and its file go into the package, and
-else those of RUN. The last part of NAME, after "_", becomes the word to pass as `weights=`.
+else those of RUN. If there are several, of which all went on from the same weights, the mean of
+theirs does (Wortsman et al., ICML 2022, https://arxiv.org/abs/2203.05482). The last part of NAME,
+after "_", becomes the word to pass as `weights=`.
 """
 
 import argparse
@@ -19,6 +21,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import keras
+import numpy as np
 
 import kseg
 from export import ExportOptions, ExportResult, convert, full_integer
@@ -39,24 +42,29 @@ def main() -> None:
     parser.add_argument("--command", action="append", required=True)
     parser.add_argument("--licence", required=True)
     parser.add_argument(
-        "--final", type=Path, help="run folder that went on with the validation images"
+        "--final",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="RUN",
+        help="run folder that went on with the validation images; several give their mean",
     )
-    parser.add_argument("--final-command")
+    parser.add_argument("--final-command", action="append", default=[])
     parser.add_argument(
         "--native",
         action="store_true",
         help="the network works at the images' own size; --size is that of the .tflite file",
     )
     arguments = parser.parse_args()
-    if bool(arguments.final) != bool(arguments.final_command):
-        parser.error("--final and --final-command go together")
-    for command in filter(None, [*arguments.command, arguments.final_command]):
+    if len(arguments.final) != len(arguments.final_command):
+        parser.error("each --final needs its --final-command")
+    for command in [*arguments.command, *arguments.final_command]:
         for name in TRAINED.keys() & shlex.split(command):
             parser.error(f"{name} changes with every publication; name the run it came from")
 
     data, size = kseg.load_data(arguments.data), tuple(arguments.size)
     with tempfile.TemporaryDirectory() as folder:
-        model, scores, result = final = _measure(arguments.run, data, size, Path(folder) / "run")
+        model, scores, result = final = _measure([arguments.run], data, size, Path(folder) / "run")
         if arguments.final:
             final = _measure(arguments.final, data, size, Path(folder) / "final")
         weights = shutil.copyfile(
@@ -75,7 +83,7 @@ def main() -> None:
         "iou_per_class": {name: round(iou, 4) for name, iou in scores.iou_per_class.items()},
         "commands": arguments.command,
         "licence": arguments.licence,
-        "final_command": arguments.final_command,
+        "final_commands": arguments.final_command,
         "final_mean_iou": round(final[1].mean_iou, 4),
         "int8_file": int8_file.name,
         "int8_sha256": _digest(int8_file),
@@ -102,11 +110,13 @@ def _objects(model: keras.Model, result: ExportResult) -> dict:
 
 
 def _measure(
-    run: Path, data: kseg.Data, size: tuple[int, int], folder: Path
+    runs: list[Path], data: kseg.Data, size: tuple[int, int], folder: Path
 ) -> tuple[keras.Model, kseg.Scores, ExportResult]:
-    """Scores a run's weights as float16 and as an int8 file, and leaves both in a folder."""
+    """Scores the mean of runs' weights as float16 and as an int8 file; leaves both in a folder."""
     folder.mkdir()
-    model = kseg.load(run)
+    model, *others = [kseg.load(run) for run in runs]
+    each = zip(*(network.get_weights() for network in (model, *others)), strict=True)
+    model.set_weights([np.mean(values, axis=0) for values in each])
     save_weights_npz(model, folder / "model.npz")
     load_weights_npz(model, folder / "model.npz")
     result = convert(

@@ -31,15 +31,15 @@ def main() -> None:
     parser.add_argument(
         "--final",
         action="store_true",
-        help="also run the last command, which adds the validation images",
+        help="also run the commands that add the validation images",
     )
     arguments = parser.parse_args()
     record = TRAINED[arguments.name]
     last = [_train(command, arguments) for command in record.commands][-1]
     score = kseg.evaluate(kseg.load(last), kseg.load_data(arguments.data)).mean_iou
     print(f"{arguments.name}: mean IoU {score:.4f}; the record has {record.mean_iou:.4f}")
-    if arguments.final and record.final_command:
-        _train(record.final_command, arguments)
+    for command in record.final_commands if arguments.final else ():
+        _train(command, arguments)
 
 
 def _train(command: str, arguments: argparse.Namespace) -> Path:

@@ -25,7 +25,6 @@ import h5py
 import keras
 import numpy as np
 from PIL import Image
-from scipy.linalg import qr
 
 import kseg
 from kseg.backbones.keras_file import rescaled_from_caffe
@@ -188,7 +187,9 @@ def _solve(
     kernel, bias = _least_squares(patches, targets)
     given = patches @ kernel
     reached = np.maximum(given + bias, 0)
-    scale = 4 / np.maximum(np.quantile(reached, 0.999, axis=0), 1e-3) if fill else 1.0
+    # What is hardly ever above 0 would get a scale that no integer kernel takes.
+    usual = np.maximum(np.quantile(reached, 0.999, axis=0), given.std(0))
+    scale = 4 / usual if fill else 1.0
     error = ((reached - np.maximum(targets, 0)) ** 2).sum(0)
     explained = 1 - error / (np.maximum(targets, 0).var(0) * len(targets))
     print(f"{name}: {kernel.shape[1]} channels, {explained.mean():.3f} of the variance", flush=True)
@@ -212,7 +213,12 @@ def _least_squares(patches: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray
 
 def _spanning(features: np.ndarray, count: int) -> np.ndarray:
     """Returns the sorted channels of (positions, channels) that span the others best."""
-    return np.sort(qr(features[:_PIVOTED], mode="economic", pivoting=True)[2][:count])
+    rest, kept = features[:_PIVOTED].astype("float64"), []
+    for _ in range(count):
+        kept.append((rest**2).sum(0).argmax())
+        direction = rest[:, kept[-1]] / np.linalg.norm(rest[:, kept[-1]])
+        rest -= np.outer(direction, direction @ rest)
+    return np.sort(kept)
 
 
 def _positions(shape: tuple[int, ...], rng: np.random.Generator) -> _Positions:

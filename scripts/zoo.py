@@ -165,10 +165,14 @@ def _write_plot(facts: dict[str, dict]) -> None:
 def _card(name: str, record: TrainedRecord, fact: dict) -> str:
     height, width = record.size
     final = last = ""
-    if record.final_command:
-        last = ", the last one with `--final`"
+    if record.final_commands:
+        last = ", those with `--with-val` if `--final` is given"
+        mean = ""
+        if len(record.final_commands) > 1:
+            mean = " (they are the mean of those of the commands with `--with-val`)"
         final = f"""
-The weights and the int8 file in the package were then trained on with the validation images too.
+The weights and the int8 file in the package were then trained on with the validation images \
+too{mean}.
 On these images, which they have seen, they score {record.final_mean_iou:.4f} and \
 {record.final_int8_mean_iou:.4f}. That does not measure the network; it only shows that a file is \
 intact.
@@ -179,7 +183,7 @@ intact.
         test = f"\n| mean IoU, test, the int8 file in the package | {score:.3f} ({note}) |"
     classes = [[key, f"{iou:.3f}"] for key, iou in record.iou_per_class.items()]
     arguments = ", ".join(f"{key}={value!r}" for key, value in record.arguments.items())
-    commands = "\n".join([*record.commands, *filter(None, [record.final_command])])
+    commands = "\n".join([*record.commands, *record.final_commands])
     return f"""# {name}
 
 {record.builder}({arguments}), trained by kseg on CamVid: 11 classes of street scenes.

@@ -36,10 +36,10 @@ class TrainedRecord:
         iou_per_class: The same score for each class, name to IoU.
         commands: The commands that trained it, in order; each starts from those before.
         licence: How the weights may be used.
-        final_command: The command that went on from there with the validation images too, and so
-            made the weights in the file; None if `commands` made them.
+        final_commands: The commands that went on from these runs with the validation images too.
+            The weights in the file are the mean of theirs; () if `commands` made them.
         final_mean_iou: Score of the weights in the file on the validation images. If there is a
-            final_command, this does not measure the network: it shows whether a file is whole.
+            final command, this does not measure the network: it shows whether a file is whole.
         int8_file: Name of the verified full-integer .tflite file of size `size` in
             `kseg/weights`, or None.
         int8_sha256: Hash of int8_file.
@@ -65,7 +65,7 @@ class TrainedRecord:
     iou_per_class: dict[str, float]
     commands: tuple[str, ...]
     licence: str
-    final_command: str | None = None
+    final_commands: tuple[str, ...] = ()
     final_mean_iou: float | None = None
     int8_file: str | None = None
     int8_sha256: str | None = None
@@ -84,13 +84,13 @@ class TrainedRecord:
     @property
     def splits(self) -> tuple[str, ...]:
         """Names of the splits that the weights in the file were trained on."""
-        return ("train", "val") if self.final_command else ("train",)
+        return ("train", "val") if self.final_commands else ("train",)
 
 
 def _read_record(file: Traversable) -> TrainedRecord:
     facts = json.loads(file.read_text(encoding="utf-8"))
     facts["classes"] = Classes.from_json(facts["classes"])
-    for name in ("size", "commands", "things"):
+    for name in ("size", "commands", "final_commands", "things"):
         facts[name] = tuple(facts.get(name, ()))
     return TrainedRecord(**facts)
 
@@ -197,6 +197,8 @@ def packaged(file: str, sha256: str) -> Traversable:
 def save_weights_npz(model: keras.Model, path) -> None:
     """Writes the weights of a model as float16, under their variable paths.
 
+    Weights with a number above 65,504, such as the variances of large features, stay float32.
+
     Of dense kernels, 6 bits of the fraction are kept, which is finer than the int8 of a file and
     makes the file a fifth smaller. Depthwise kernels are few and delicate, and keep all 10.
 
@@ -213,6 +215,8 @@ def save_weights_npz(model: keras.Model, path) -> None:
 
 def _compact(values: np.ndarray) -> np.ndarray:
     """Returns weights as float16, those of dense kernels rounded to 6 bits of the fraction."""
+    if np.abs(values).max(initial=0) > np.finfo("float16").max:
+        return values
     values = values.astype("float16")
     if values.ndim < 2 or values.shape[-1] == 1:
         return values

@@ -13,7 +13,7 @@ def test_evaluate_says_when_a_trained_model_has_seen_the_images(
     run, data_yaml, monkeypatch, capsys
 ):
     data = kseg.load_data(data_yaml)
-    record = replace(TRAINED["fcn8s_camvid"], classes=data.classes, final_command="kseg train")
+    record = replace(TRAINED["fcn8s_camvid"], classes=data.classes, final_commands=("kseg train",))
     monkeypatch.setitem(TRAINED, "seen", record)
     opened = kseg.load(run), data.classes, None
     monkeypatch.setattr("kseg.cli.loading.open_model", lambda name: opened)

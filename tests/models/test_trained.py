@@ -1,5 +1,6 @@
 import hashlib
 import shlex
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -13,6 +14,7 @@ from kseg.models import trained as trained_module
 from kseg.models.trained import load_weights_npz, save_weights_npz
 from kseg.training.outputs import num_classes_of
 
+ROOT = Path(__file__).parents[2]
 ARGUMENTS = {"num_classes": 3, "backbone": "separable", "upsampling": "transposed"}
 
 
@@ -107,13 +109,18 @@ def test_shipped_weights_load_and_their_record_is_whole(name):
 @pytest.mark.parametrize("name", TRAINED)
 def test_commands_start_from_runs_made_before_and_only_the_last_one_sees_val(name):
     record, made = TRAINED[name], {None, "imagenet", "none"}
-    for command in filter(None, (*record.commands, record.final_command)):
+    for command in (*record.commands, *record.final_commands):
         program, *words = shlex.split(command, comments=True)
+        if program == "python":  # a script of this repository, which trains too
+            assert (ROOT / words[0]).is_file()
+            assert words[words.index("--teacher") + 1] in made
+            made.add(words[words.index("--out") + 1])
+            continue
         verb, bound = parse(words)
         options = bound.arguments["options"]
         assert (program, verb, str(bound.args[0])) == ("kseg", "train", f"{record.data}.yaml")
         assert {options.weights, *options.teacher} <= made
-        assert options.with_val == (command == record.final_command)
+        assert options.with_val == (command in record.final_commands)
         made.add(str(options.out))
     _, last = parse(shlex.split(record.commands[-1], comments=True)[1:])
     assert last.arguments["options"].model == record.builder
@@ -163,3 +170,15 @@ def test_dense_kernels_are_rounded_to_six_bits_of_the_fraction(tmp_path):
     kernel, bias = model.get_layer("score").get_weights()
     assert kernel.ravel().tolist() == [1 + 1 / 64, -3 - 2 / 32]
     np.testing.assert_array_equal(bias, np.float16([1 / 3, 1.01]))
+
+
+def test_numbers_that_float16_cannot_hold_stay_as_they_are(tmp_path):
+    image = keras.Input((8, 8, 1))
+    model = keras.Model(image, keras.layers.BatchNormalization(name="norm")(image))
+    values = [np.float32([x]) for x in (1 / 3, 0.0, -1e3, 123_456.7)]
+    model.get_layer("norm").set_weights(values)
+    save_weights_npz(model, tmp_path / "w.npz")
+    load_weights_npz(model, tmp_path / "w.npz")
+    gamma, _, mean, variance = model.get_layer("norm").get_weights()
+    assert (gamma[0], mean[0]) == (np.float16(1 / 3), -1e3)
+    assert variance[0] == values[3][0]

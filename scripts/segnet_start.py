@@ -186,12 +186,12 @@ def _solve(
     patches = _patches(thin, at)
     kernel, bias = _least_squares(patches, targets)
     given = patches @ kernel
-    reached = np.maximum(given + bias, 0)
+    reached, wanted = np.maximum(given + bias, 0), np.maximum(targets, 0)
     # What is hardly ever above 0 would get a scale that no integer kernel takes.
     usual = np.maximum(np.quantile(reached, 0.999, axis=0), given.std(0))
-    scale = 4 / usual if fill else 1.0
-    error = ((reached - np.maximum(targets, 0)) ** 2).sum(0)
-    explained = 1 - error / (np.maximum(targets, 0).var(0) * len(targets))
+    scale = 4 / np.maximum(usual, 1e-3) if fill else 1.0
+    error, spread = ((reached - wanted) ** 2).mean(0), wanted.var(0)
+    explained = 1 - error[spread > 0] / spread[spread > 0]
     print(f"{name}: {kernel.shape[1]} channels, {explained.mean():.3f} of the variance", flush=True)
     mean, variance = given.mean(0), given.var(0)
     conv.set_weights([kernel.reshape(conv.kernel.shape)])

@@ -119,3 +119,28 @@ def test_a_published_command_names_runs_and_not_what_publishing_changes(
         script("publish", run, "fcn8s_toys", *about, "--command", command)
     assert "fcn8s_camvid changes with every publication" in capsys.readouterr().err
     assert not list(weights.iterdir())
+
+
+def test_several_final_runs_are_published_as_the_mean_of_their_weights(
+    run, data_yaml, weights, script, monkeypatch
+):
+    load, finals = kseg.load, [f"{COMMAND}{n} --with-val" for n in (1, 2)]
+
+    def loaded(source):
+        model = load(run)
+        if str(source) == "other":
+            model.set_weights([1.2 * weight for weight in model.get_weights()])
+        return model
+
+    monkeypatch.setattr(kseg, "load", loaded)
+    about = ["--data", data_yaml, "--size", 64, 64, "--licence", "Apache-2.0", "--command", COMMAND]
+    about += ["--final", run, "--final-command", finals[0]]
+    with pytest.raises(SystemExit):  # a run without its command
+        script("publish", run, "fcn8s_toys", *about, "--final", "other")
+    script("publish", run, "fcn8s_toys", *about, "--final", "other", "--final-command", finals[1])
+    record = _read_record(weights / "fcn8s_toys.json")
+    assert record.final_commands == tuple(finals) and record.splits == ("train", "val")
+    model = kseg.build_fcn8s(3, backbone="separable", weights=None)
+    load_weights_npz(model, weights / record.file)
+    for weight, first in zip(model.get_weights(), load(run).get_weights(), strict=True):
+        np.testing.assert_allclose(weight, 1.1 * first, rtol=0.01, atol=1e-6)

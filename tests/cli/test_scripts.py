@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import export
 import kseg
 from export import load_tflite
 from kseg.models import TRAINED
@@ -119,6 +120,25 @@ def test_a_published_command_names_runs_and_not_what_publishing_changes(
         script("publish", run, "fcn8s_toys", *about, "--command", command)
     assert "fcn8s_camvid changes with every publication" in capsys.readouterr().err
     assert not list(weights.iterdir())
+
+
+def test_a_file_of_quantization_aware_training_is_published(
+    run, data_yaml, weights, script, monkeypatch
+):
+    recipes, train = [], export.quantization_aware
+
+    def trained(model, data, recipe):
+        recipes.append(recipe)
+        return train(model, data, recipe)
+
+    monkeypatch.setattr(export, "quantization_aware", trained)
+    about = ["--data", data_yaml, "--size", 64, 64, "--licence", "Apache-2.0", "--command", COMMAND]
+    script("publish", run, "fcn8s_toys", *about, "--qat-epochs", 1)
+    record = _read_record(weights / "fcn8s_toys.json")
+    assert record.qat_epochs == 1 and [recipe.epochs for recipe in recipes] == [1]
+    with load_tflite(weights / record.int8_file) as file:
+        score = kseg.evaluate(file, kseg.load_data(data_yaml)).mean_iou
+    assert score == pytest.approx(record.int8_mean_iou, abs=1e-4)
 
 
 def test_several_final_runs_are_published_as_the_mean_of_their_weights(

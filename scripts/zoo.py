@@ -179,10 +179,11 @@ intact.
 """
     test = aware = ""
     if record.qat_epochs:
+        val = " --with-val" * bool(record.final_commands)
         aware = f"""
 The int8 file comes from quantization-aware training, as `kseg export {name} --data camvid.yaml
---size {height} {width} --qat-epochs {record.qat_epochs}` does it. The val score is that of a file
-made in the same way from weights that have not seen these images.
+--size {height} {width} --qat-epochs {record.qat_epochs}{val}` does it. The val score is that of a
+file made so of weights, and in epochs, that have not seen these images.
 """
     if record.test:
         score, note = record.test["mean_iou"], record.test["note"]

@@ -49,8 +49,7 @@ from kseg.training import Recipe
 from kseg.training.scoring import score_of
 
 KEPT = ("sparsity", "clusters")
-# with_val: the best epoch is chosen by the validation images.
-_UNUSED = ("minutes", "freeze", "with_val")
+_UNUSED = ("minutes", "freeze")
 
 
 @dataclass(frozen=True)
@@ -60,8 +59,8 @@ class QuantizedModel:
     Attributes:
         model: The float network that it came from, unchanged.
         state: Trained weights and ranges.
-        mean_iou_float: Mean IoU of the float network on the split "val".
-        pq_float: Its panoptic quality; None where no objects are told apart.
+        mean_iou_float: Mean IoU of the float network on the split "val"; None with `with_val`.
+        pq_float: Its panoptic quality; None where no objects are told apart, or with `with_val`.
         history: A row for each epoch: "epoch", "loss", "seconds" of its steps and, where it was
             scored, "mean_iou" (and "pq") of the rounded network. Epoch 0 is before training, with
             calibrated ranges.
@@ -69,7 +68,7 @@ class QuantizedModel:
 
     model: keras.Model
     state: State = field(repr=False)
-    mean_iou_float: float
+    mean_iou_float: float | None
     history: list[dict[str, Any]] = field(repr=False)
     pq_float: float | None = None
 
@@ -185,7 +184,9 @@ def quantization_aware(
 
     Batch norms are folded first and stay as they are. Ranges are calibrated before the first
     step. The epoch with the best mean IoU on "val" is kept, or the best panoptic quality where
-    objects are told apart, the calibrated start included.
+    objects are told apart, the calibrated start included. Images that the network was trained on
+    cannot judge that: where "val" was among them, take the recipe's `with_val`. It trains on "val"
+    too, scores nothing and keeps the last epoch.
 
     Args:
         model: A trained functional model from images (N, H, W, channels), 0..255, to logits, or
@@ -234,11 +235,12 @@ def quantization_aware(
     return QuantizedModel(model, state, before["mean_iou"], history, before.get("pq"))
 
 
-def _run(folder: Path) -> tuple[dict[str, float], list[dict[str, Any]]]:
+def _run(folder: Path) -> tuple[dict[str, float | None], list[dict[str, Any]]]:
     """Runs the training process; returns the float network's scores and the history."""
     root = str(Path(__file__).parents[1])
     path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
-    before, history = {"mean_iou": 0.0}, []
+    before: dict[str, float | None] = {"mean_iou": None}
+    history: list[dict[str, Any]] = []
     with tempfile.TemporaryFile() as errors, contextlib.ExitStack() as stack:
         process = subprocess.Popen(
             [sys.executable, "-m", "export.compression.qat_training", str(folder)],

@@ -44,7 +44,7 @@ _BETWEEN_NEWS = 0.2  # seconds
 
 @dataclass
 class _Judge:
-    """Scores the averaged, rounded network and keeps the best state.
+    """Scores the averaged, rounded network and keeps the best state, or with `with_val` the last.
 
     Attributes:
         trained: The network.
@@ -66,18 +66,26 @@ class _Judge:
         """Returns the row of an epoch; seconds is what its steps took."""
         row: dict[str, Any] = {"epoch": epoch, "loss": loss, "mean_iou": None}
         row["seconds"] = round(seconds, 2)
-        if epoch % self.recipe.validate_every == 0 or epoch == self.recipe.epochs:
-            variables = self.trained.network.variables
-            current = read(variables)
-            write(variables, self.average.values)
-            state = self.trained.state()
-            write(variables, current)
+        last = epoch == self.recipe.epochs
+        if self.recipe.with_val:
+            if last:
+                self.best = (0.0, self._averaged())
+        elif epoch % self.recipe.validate_every == 0 or last:
+            state = self._averaged()
             self.emulation.set_state(state)
             row |= _scores(self.emulation, self.data, self.recipe.size)
             score = score_of(row) or 0.0
             if score > self.best[0]:
                 self.best = (score, state)
         return row
+
+    def _averaged(self) -> State:
+        variables = self.trained.network.variables
+        current = read(variables)
+        write(variables, self.average.values)
+        state = self.trained.state()
+        write(variables, current)
+        return state
 
 
 def _scores(model: Segmenter, data: Data, size: tuple[int, int] | None) -> dict[str, float]:
@@ -110,7 +118,8 @@ def train(model: keras.Model, job: dict[str, Any], say: Callable[..., None]) -> 
     state = trained.state()
     emulation = Emulation(model, state, _largest_image(data, recipe.size))
     judge = _Judge(trained, average, emulation, data, recipe, (-1.0, state))
-    say(float=_scores(model, data, recipe.size))
+    if not recipe.with_val:
+        say(float=_scores(model, data, recipe.size))
     say(row=judge.score(0, None))
     keepers = _keepers(graph, job["keep"])
     _loop(trained, keepers, split, judge, _stepper(trained, job, scaling, len(split)), say)

@@ -41,6 +41,8 @@ class ExportOptions:
         per_tensor: Give each kernel one scale, for accelerators that need that. int8 only.
         qat_epochs: First train this many epochs more with int8's rounding (quantization-aware
             training). 0: none.
+        with_val: Train on the val images too in these epochs, for a network whose last training
+            did so. Else its best epoch is chosen by images that it knows.
         rescue: Where int8 loses too much, keep the layers with the most noise in float. android
             only.
         runtimes: all: before it is written, run the file in every runtime that is installed, as
@@ -61,6 +63,7 @@ class ExportOptions:
     quantization: Annotated[str, Parameter(choices=tuple(RECIPES), group=_QUANTIZATION)] = "int8"
     per_tensor: Annotated[Flag, Parameter(group=_QUANTIZATION)] = False
     qat_epochs: Annotated[int, Parameter(metavar="N", group=_QUANTIZATION)] = 0
+    with_val: Annotated[Flag, Parameter(group=_QUANTIZATION)] = False
     rescue: Annotated[Flag, Parameter(group=_QUANTIZATION)] = False
     runtimes: Annotated[Literal["quick", "all"], Parameter(group=_REPORT)] = "quick"
     quick: Annotated[Flag, Parameter(group=_REPORT)] = False
@@ -90,7 +93,9 @@ def export(
     if is_keras_file(run) and data is not None:
         classes = data.classes  # the file has no names
     if data is not None:
-        warn_if_val_was_seen(run, data)
+        chooses = options.qat_epochs and not options.with_val
+        advice = "--qat-epochs would choose its best epoch by them: add --with-val."
+        warn_if_val_was_seen(run, data, advice if chooses else "")
         warn_if_names_differ(run, classes, data)
     input_size = options.size or size or _input_size(model, data)
     working_size = input_size if size is not None else None
@@ -131,6 +136,8 @@ def _check(options: ExportOptions) -> None:
             f"{options.quantization} needs images to take ranges from: name a data set with "
             "--data, or pass --quantization float16."
         )
+    if options.with_val and not options.qat_epochs:
+        raise ValueError("--with-val is for --qat-epochs N; without them nothing is trained.")
     for flag in ("qat_epochs", "per_tensor"):
         if getattr(options, flag) and options.quantization != "int8":
             name = flag.replace("_", "-")
@@ -208,7 +215,7 @@ def _quantization_aware(
         learning_rate=rate,
         minutes=None,
         freeze=None,
-        with_val=False,
+        with_val=options.with_val,
     )
     return quantization_aware(model, data, recipe, per_channel=not options.per_tensor)
 

@@ -70,12 +70,13 @@ def open_model(
     return kseg.load(run), run.classes, run.size
 
 
-def warn_if_val_was_seen(name: str, data: Data) -> None:
+def warn_if_val_was_seen(name: str, data: Data, advice: str = "") -> None:
     """Warns where a model was trained on images that are to judge it, or what comes of it.
 
     Args:
         name: As for `open_model`.
         data: The data set whose validation images judge.
+        advice: A sentence to add.
     """
     if is_run(name):
         seen = (open_run(name).record["recipe"] or {}).get("with_val", False)
@@ -85,7 +86,7 @@ def warn_if_val_was_seen(name: str, data: Data) -> None:
     if seen:
         warnings.warn(
             f"{name} was trained on validation images too (--with-val); if they are those of "
-            f"{data.source}, scores on them are no measure.",
+            f"{data.source}, scores on them are no measure. {advice}".rstrip(),
             stacklevel=2,
         )
 

@@ -46,8 +46,8 @@ class TrainedRecord:
         int8_mean_iou: Like mean_iou, measured with a full-integer file made of the same weights in
             the same way as int8_file.
         final_int8_mean_iou: Like final_mean_iou, measured with int8_file.
-        qat_epochs: How many epochs of quantization-aware training on the training images int8_file
-            had after these weights; 0 if it was quantized after training.
+        qat_epochs: How many epochs of quantization-aware training int8_file had after these
+            weights, on the images of `splits`; 0 if it was quantized after training.
         test: Score of int8_file on the data set's test images, as {"mean_iou": 0..1, "note": who
             graded it and how}; None where nobody has.
         native: Whether the network works at the images' own size, and size is int8_file's alone.

@@ -59,6 +59,17 @@ def test_the_best_epoch_is_kept_and_this_process_left_alone(quantized, calibrate
     assert "TF_USE_LEGACY_KERAS" not in os.environ
 
 
+def test_with_the_validation_images_nothing_is_scored_and_the_last_epoch_kept(
+    trained, calibrated, data
+):
+    found = quantization_aware(trained, data, replace(RECIPE, epochs=1, with_val=True))
+    assert found.mean_iou_float is None
+    assert [(row["epoch"], row["mean_iou"]) for row in found.history] == [(0, None), (1, None)]
+    kernels = [network.state.weights["k_stem_conv"][0] for network in (found, calibrated)]
+    assert not np.array_equal(*kernels)
+    assert kseg.evaluate(found.at((64, 64)), data).mean_iou > 0.5
+
+
 def test_the_file_is_certified_and_computes_what_was_trained(quantized, data, tmp_path):
     path = tmp_path / "q.tflite"
     result = quantized.convert(path, input_size=(64, 64), validation=data)
@@ -125,7 +136,6 @@ def test_another_network_is_refused(calibrated):
     [
         (RECIPE, "zeros", "keep must be None or one of sparsity, clusters; got 'zeros'"),
         (replace(RECIPE, minutes=1.0), None, "no use for the recipe's minutes"),
-        (replace(RECIPE, with_val=True), None, "no use for the recipe's with_val"),
         (replace(RECIPE, freeze="c2"), None, "no use for the recipe's freeze"),
     ],
 )
@@ -231,6 +241,31 @@ def test_the_command_line_checks_all_it_can_before_it_trains(
         sides = ["--size", str(size), str(size)]
         assert main(["export", str(run), *arguments, "--out", str(out), *sides]) == 5
         assert (recipes[-1].size, recipes[-1].crop) == ((size, size), crop)
+        assert not recipes[-1].with_val
+    assert main(["export", str(run), *arguments, "--out", str(out), "--with-val"]) == 5
+    assert recipes[-1].with_val
+    assert main(["export", str(run), *arguments[2:], "--out", str(out), "--with-val"]) == 2
+    assert "--with-val is for --qat-epochs N" in capsys.readouterr().err
+
+
+@pytest.mark.filterwarnings("default")  # printed, as at the command line
+def test_images_that_the_network_knows_cannot_choose_an_epoch(
+    trained, data, monkeypatch, tmp_path, capsys
+):
+    run = tmp_path / "run"
+    recipe = replace(RECIPE, epochs=1, learning_rate=1e-9, with_val=True)
+    kseg.fit(trained, data, recipe, run_dir=run)
+
+    def train(*arguments, **options):
+        raise TrainingProcessError("stopped")
+
+    monkeypatch.setattr(export, "quantization_aware", train)
+    arguments = ["export", str(run), "--qat-epochs", "9", "--data", str(data.source)]
+    for more, told in ([], True), (["--with-val"], False):
+        assert main([*arguments, "--out", str(tmp_path / "x.tflite"), *more]) == 5
+        said = capsys.readouterr().err
+        assert "scores on them are no measure" in said
+        assert ("would choose its best epoch by them: add --with-val" in said) == told
 
 
 @pytest.mark.slow

@@ -67,7 +67,7 @@ def main() -> None:
     if len(arguments.final) != len(arguments.final_command):
         parser.error("each --final needs its --final-command")
     for command in [*arguments.command, *arguments.final_command]:
-        for name in TRAINED.keys() & shlex.split(command):
+        for name in TRAINED.keys() & shlex.split(command, comments=True):
             parser.error(f"{name} changes with every publication; name the run it came from")
 
     data, size = kseg.load_data(arguments.data), tuple(arguments.size)

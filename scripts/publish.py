@@ -61,7 +61,7 @@ def main() -> None:
         type=int,
         default=0,
         metavar="N",
-        help="the .tflite file is that of kseg export --qat-epochs N, made from the name",
+        help="epochs of quantization-aware training for the .tflite file; 0: none",
     )
     arguments = parser.parse_args()
     if len(arguments.final) != len(arguments.final_command):

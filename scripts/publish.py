@@ -135,11 +135,12 @@ def _measure(
     model.set_weights([np.mean(values, axis=0) for values in each])
     save_weights_npz(model, folder / "model.npz")
     load_weights_npz(model, folder / "model.npz")
-    make = partial(convert, model, full_integer(data.images("train", 100)))
     if qat_epochs:
         rate = kseg.Recipe().learning_rate / 10  # as `kseg export` does
         recipe = kseg.Recipe(epochs=qat_epochs, size=size, learning_rate=rate, with_val=with_val)
         make = quantization_aware(model, data, recipe).convert
+    else:
+        make = partial(convert, model, full_integer(data.images("train", 100)))
     result = make(
         input_size=size,
         path=folder / "model.tflite",

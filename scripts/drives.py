@@ -38,7 +38,7 @@ def main() -> None:
     arguments = parser.parse_args()
     data = kseg.load_data(arguments.data)
     drives = arguments.drives or sorted({_drive(pair) for pair in data.pairs["train"]})
-    parts = {drive: _without(data, drive) for drive in drives}
+    parts = {drive: without(data, drive) for drive in drives}
     rows = []
     for name in arguments.networks:
         scores = [_score(name, drive, part, arguments) for drive, part in parts.items()]
@@ -51,7 +51,7 @@ def _drive(pair) -> str:
     return pair.image.name.partition("_")[0]
 
 
-def _without(data: kseg.Data, drive: str) -> kseg.Data:
+def without(data: kseg.Data, drive: str) -> kseg.Data:
     """Returns the training images of the other drives, with those of the drive to validate on."""
     pairs = data.pairs["train"]
     left_out = tuple(pair for pair in pairs if _drive(pair) == drive)

@@ -93,7 +93,7 @@ def _steps(arguments: argparse.Namespace) -> list[float]:
         on_train_batch_end=lambda batch, logs: ends.append(time.monotonic())
     )
     with (
-        frozen(model, recipe.freeze),
+        frozen(model, recipe),
         contextlib.nullcontext() if plain_norms else parts.quick_norms(model),
     ):
         loss = make_loss(recipe, check_data(data).pixels["train"])

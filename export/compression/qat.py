@@ -194,8 +194,8 @@ def quantization_aware(
             `export.compression.bridge_layers` knows.
         data: Has the splits "train" and "val".
         recipe: How to train, as `kseg.fit` takes it; a tenth of the learning rate of the
-            training, or less, is right. All layers learn at `learning_rate`; `backbone_rate` and
-            `norm_momentum` do not apply.
+            training, or less, is right. All layers learn at `learning_rate`; `backbone_rate`,
+            `norm_momentum` and `freeze_norms` do not apply.
         keep: "sparsity" keeps weights that are 0 at 0, "clusters" the shared values.
         per_channel: Whether each output channel of a kernel has a scale of its own; transposed
             convolutions always have them.

@@ -92,22 +92,26 @@ def make_loss(recipe: Recipe, pixels: np.ndarray) -> keras.losses.Loss:
 
 
 @contextlib.contextmanager
-def frozen(model: keras.Model, level: str | None) -> Iterator[None]:
-    """Freezes the backbone up to an endpoint, weights and norms, and thaws it afterwards.
+def frozen(model: keras.Model, recipe: Recipe) -> Iterator[None]:
+    """Freezes what a recipe's `freeze` and `freeze_norms` name, and thaws it afterwards.
 
     Args:
         model: The network.
-        level: "c1".."c5", or None to freeze nothing.
+        recipe: The recipe.
 
     Raises:
         ValueError: If the stages of the model are not known.
     """
+    level = recipe.freeze
     stage = _stage(model, level) if level else []
     if level and not stage:
         raise ValueError(
             f"freeze={level!r} needs a model that kseg built with such a stage; this one has "
             f"{', '.join(getattr(model, 'kseg_endpoints', {})) or 'no known stages'}."
         )
+    if recipe.freeze_norms:
+        layers = model._flatten_layers(include_self=False)  # those of networks within it, too
+        stage += [each for each in layers if isinstance(each, keras.layers.BatchNormalization)]
     thawed = [layer for layer in stage if layer.trainable]
     try:
         for layer in thawed:

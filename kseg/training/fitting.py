@@ -145,7 +145,7 @@ def fit(
         job = _Job(data, asked, made, path, tuple(callbacks), interruption, wishes.started)
         with (
             spread.training(model),
-            frozen(model, asked.freeze),
+            frozen(model, asked),
             taught(model, teacher, asked.distillation, asked.temperature),
             quick_norms(model),
             telling_of_memory(crop_of(asked, data), asked.batch_size),

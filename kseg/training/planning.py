@@ -194,7 +194,7 @@ def _fit_machine(model, data, facts: Facts, recipe: Recipe, given, pixels: int) 
 
 def _timed(model, data, recipe, counted) -> Speed:
     timed = replace(recipe, minutes=None)
-    with frozen(model, recipe.freeze), quick_norms(model):
+    with frozen(model, recipe), quick_norms(model):
         return measure(model, data, timed, make_loss(recipe, counted))
 
 
@@ -249,6 +249,8 @@ def _about_training(
     how = "--batch-size, --crop H W" + (", --recipe focus=0" if where else "")
     yield f"a step: {recipe.batch_size} crops of {_sides(crop)}{where} ({how})"
     yield f"frozen: {f'up to {recipe.freeze}' if recipe.freeze else 'nothing'} (--freeze)"
+    if recipe.freeze_norms:
+        yield "frozen: all batch norms (--recipe freeze_norms=false)"
     weights = "the rarer the higher" if recipe.class_weights else "all alike"
     yield f"class weights: {weights} (--class-weights)"
     train = facts.counts[0] + facts.counts[1] * recipe.with_val

@@ -47,6 +47,7 @@ _RULES: dict[str, _Rule] = {
     "schedule": _one_of("cosine", "poly"),
     "warmup": _FRACTION,
     "freeze": _one_of("c1", "c2", "c3", "c4", "c5"),
+    "freeze_norms": _YES_OR_NO,
     "average": _FRACTION,
     "norm_momentum": _FRACTION,
     "class_weights": _one_of("auto"),
@@ -120,6 +121,9 @@ class Recipe:
         schedule: "cosine" or "poly" (power 0.9), both down to 0.
         warmup: Fraction of the steps in which the rate rises from 0.
         freeze: Endpoint up to which the backbone keeps its weights and norms; None trains all.
+        freeze_norms: Whether all batch norms keep their statistics, scales and offsets, and
+            normalize by those statistics in training too, as they do afterwards. For a short last
+            stage of a trained network, at a tenth of the rate.
         average: Largest decay of the running average of all weights, batch-norm statistics
             included, which is what is evaluated and kept; 0 for none. Short runs take a smaller
             one, so that the average spans about a twentieth of the steps.
@@ -173,6 +177,7 @@ class Recipe:
     schedule: str = "cosine"
     warmup: float = 0.03
     freeze: str | None = None
+    freeze_norms: bool = False
     average: float = 0.99
     norm_momentum: float = 0.97
     class_weights: str | None = "auto"

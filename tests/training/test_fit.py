@@ -174,6 +174,37 @@ def test_whole_backbone_can_be_frozen(tmp_path, training_data, build_small):
     assert all(layer.trainable for layer in model.layers)
 
 
+def test_frozen_norms_keep_all_their_weights_and_are_thawed(tmp_path, training_data, build_small):
+    small = build_small()
+    image = keras.Input((None, None, 3))
+    model = keras.Model(image, small(image))  # also those of a network within a network
+    norms = [x for x in small.layers if isinstance(x, keras.layers.BatchNormalization)]
+    assert norms
+    before = {layer.name: layer.get_weights() for layer in small.layers}
+    kseg.fit(model, training_data, replace(QUICK, freeze_norms=True), run_dir=tmp_path)
+    for layer in small.layers:
+        for old, new in zip(before[layer.name], layer.get_weights(), strict=True):
+            assert (old == new).all() == (layer in norms), layer.name
+    assert all(layer.trainable for layer in small.layers)
+
+
+def test_frozen_norms_normalize_in_training_as_they_do_afterwards(
+    tmp_path, training_data, build_small
+):
+    model = build_small()
+    outputs = []
+
+    def record(*unused):
+        images = np.full((2, 32, 32, 3), 60.0, np.float32)
+        images[1] += 90
+        outputs.append([np.asarray(model(images, training=x)) for x in (True, False)])
+
+    watch = keras.callbacks.LambdaCallback(on_train_begin=record)
+    recipe = replace(QUICK, freeze_norms=True)
+    kseg.fit(model, training_data, recipe, run_dir=tmp_path, callbacks=[watch])
+    np.testing.assert_allclose(*outputs[0], atol=1e-4)
+
+
 def test_norm_momentum_is_that_of_the_recipe(tmp_path, training_data, own_model):
     model = own_model()
     kseg.fit(model, training_data, replace(QUICK, norm_momentum=0.5), run_dir=tmp_path)

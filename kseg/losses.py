@@ -20,6 +20,7 @@ class SparseCrossEntropy(keras.losses.Loss):
         self,
         class_weights: Sequence[float] | None = None,
         ignore_class: int = IGNORE_CLASS,
+        logit_adjustment: float = 0.0,
         name: str = "sparse_cross_entropy",
     ):
         """Makes the loss.
@@ -28,11 +29,23 @@ class SparseCrossEntropy(keras.losses.Loss):
             class_weights: Factor of each class's pixels; None for 1. With weights whose mean
                 over the pixels is 1 (`balanced_class_weights`) the loss keeps its scale.
             ignore_class: Label of the pixels that do not count.
+            logit_adjustment: How much of the logarithm of its weight is added to each class's
+                logit here, so that the model has no need to. With class weights alone, rare
+                classes are found where they are not: a model learns scores in proportion to
+                weight times likelihood. 1 takes the weight out of them again, 0 leaves it in.
             name: The name of the loss.
+
+        Raises:
+            ValueError: If logits are to be adjusted by a weight of 0.
+
+        Source: Menon et al., Long-tail learning via logit adjustment, ICLR 2021,
+        https://arxiv.org/abs/2007.07314 (there by how frequent a class is, without weights).
         """
         super().__init__(name=name, reduction="sum")  # of one number: the mean is taken here
         self.class_weights = None if class_weights is None else [float(w) for w in class_weights]
-        self.ignore_class = ignore_class
+        self.ignore_class, self.logit_adjustment = ignore_class, float(logit_adjustment)
+        if self.logit_adjustment and class_weights is not None and min(class_weights) <= 0:
+            raise ValueError("logit_adjustment needs class_weights above 0.")
 
     def call(self, y_true, y_pred):
         """Returns the loss.
@@ -42,6 +55,7 @@ class SparseCrossEntropy(keras.losses.Loss):
             y_pred: Logits (N, H, W, num_classes).
         """
         labels, valid = _labels(y_true, self.ignore_class)
+        y_pred = self.adjusted(y_pred)
         loss = ops.sparse_categorical_crossentropy(labels, y_pred, from_logits=True)
         weights = ops.cast(valid, loss.dtype)
         count = ops.maximum(ops.sum(weights), 1.0)
@@ -50,11 +64,19 @@ class SparseCrossEntropy(keras.losses.Loss):
             weights = weights * ops.take(table, labels)
         return ops.sum(loss * weights) / count
 
+    def adjusted(self, logits):
+        """Returns the logits (N, H, W, num_classes) as the loss sees them."""
+        if self.class_weights is None or not self.logit_adjustment:
+            return logits
+        added = self.logit_adjustment * np.log(self.class_weights)
+        return logits + ops.convert_to_tensor(added, logits.dtype)
+
     def get_config(self):
         """Returns the arguments that make this loss."""
         return {
             "class_weights": self.class_weights,
             "ignore_class": self.ignore_class,
+            "logit_adjustment": self.logit_adjustment,
             "name": self.name,
         }
 
@@ -111,6 +133,7 @@ class CrossEntropyDice(keras.losses.Loss):
         class_weights: Sequence[float] | None = None,
         dice: float = 0.5,
         ignore_class: int = IGNORE_CLASS,
+        logit_adjustment: float = 0.0,
         name: str = "cross_entropy_dice",
     ):
         """Makes the loss.
@@ -119,16 +142,19 @@ class CrossEntropyDice(keras.losses.Loss):
             class_weights: As for `SparseCrossEntropy`.
             dice: Factor of the Dice loss; 0 leaves it out.
             ignore_class: Label of the pixels that do not count.
+            logit_adjustment: As for `SparseCrossEntropy`; the Dice loss sees the same logits.
             name: The name of the loss.
         """
         super().__init__(name=name, reduction="sum")
-        self.cross_entropy = SparseCrossEntropy(class_weights, ignore_class)
+        self.cross_entropy = SparseCrossEntropy(class_weights, ignore_class, logit_adjustment)
         self.soft_dice, self.dice = SoftDice(ignore_class), float(dice)
 
     def call(self, y_true, y_pred):
         """Returns the loss; arguments as `SparseCrossEntropy.call`."""
         loss = self.cross_entropy.call(y_true, y_pred)
-        return loss + self.dice * self.soft_dice.call(y_true, y_pred) if self.dice else loss
+        if not self.dice:
+            return loss
+        return loss + self.dice * self.soft_dice.call(y_true, self.cross_entropy.adjusted(y_pred))
 
     def get_config(self):
         """Returns the arguments that make this loss."""
@@ -223,13 +249,17 @@ class OnLabelMaps(keras.losses.Loss):
         return ops.sum(values * valid) / ops.maximum(ops.sum(valid), 1.0)
 
 
-LOSSES: dict[str, Callable[[Sequence[float] | None, float], keras.losses.Loss]] = {
-    "cross_entropy_dice": CrossEntropyDice,
-    "cross_entropy": lambda class_weights, dice: SparseCrossEntropy(class_weights),
-    "dice": lambda class_weights, dice: SoftDice(),
+LOSSES: dict[str, Callable[[Sequence[float] | None, float, float], keras.losses.Loss]] = {
+    "cross_entropy_dice": lambda class_weights, dice, logit_adjustment: CrossEntropyDice(
+        class_weights, dice, logit_adjustment=logit_adjustment
+    ),
+    "cross_entropy": lambda class_weights, dice, logit_adjustment: SparseCrossEntropy(
+        class_weights, logit_adjustment=logit_adjustment
+    ),
+    "dice": lambda class_weights, dice, logit_adjustment: SoftDice(),
 }
-"""Name to a function of class weights and the weight of the Dice part, each of which a loss may
-pass over."""
+"""Name to a function of class weights, the weight of the Dice part and the adjustment of logits,
+each of which a loss may pass over."""
 
 
 def loss_on_label_maps(loss: keras.losses.Loss) -> keras.losses.Loss:

@@ -30,7 +30,13 @@ from kseg.data import check_data
 from kseg.data.augmentation import AUGMENTATIONS
 from kseg.training.compile import make_loss
 
-_BASE: dict[str, Any] = {"epochs": 6, "crop": (192, 256), "freeze": "c2", "color": 0.1}
+_BASE: dict[str, Any] = {
+    "epochs": 6,
+    "crop": (192, 256),
+    "freeze": "c2",
+    "color": 0.1,
+    "logit_adjustment": 0.0,
+}
 
 
 def _gamma(image, rng):
@@ -91,6 +97,7 @@ class _Smoothed(keras.losses.Loss):
 # "forgetting", how often the running average is renewed within a training.
 _ROWS: dict[str, dict[str, Any]] = {
     "the recipe": {},
+    "logit adjustment 0.5": {"logit_adjustment": 0.5},
     "no colour jitter": {"color": 0.0},
     "gamma and white balance": {"vary": _gamma},
     "blur and noise": {"vary": _blur},

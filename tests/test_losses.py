@@ -19,6 +19,7 @@ LOSSES = [
     SparseCrossEntropy([1, 2, 3, 4]),
     SoftDice(),
     CrossEntropyDice([1, 2, 3, 4]),
+    CrossEntropyDice([1, 2, 3, 4], logit_adjustment=0.5),
 ]
 
 
@@ -82,6 +83,38 @@ def test_weighted_cross_entropy_equals_numpy():
     per_pixel = -np.log(softmax(logits))[valid, labels[valid]] * weights[labels[valid]]
     ours = float(SparseCrossEntropy(weights)(labels, logits))
     assert ours == pytest.approx(per_pixel.sum() / valid.sum(), rel=1e-5)
+
+
+def test_adjusted_logits_by_hand():
+    # The odds 2, 1, 1 become 2 * 3, 1 and 1 / 2 where all of the weights is added, 6 of 7.5.
+    loss = SparseCrossEntropy([3, 1, 0.5], logit_adjustment=1)
+    assert float(loss([[[0, 255]]], LOGITS)) == pytest.approx(3 * np.log(7.5 / 6), rel=1e-6)
+
+
+@pytest.mark.parametrize("adjustment", [0, 0.5, 1])
+def test_adjusted_logits_take_weights_out_of_what_is_learned(adjustment):
+    """The least loss is at scores in proportion to likelihood times weight ** (1 - adjustment)."""
+    weights, labels = np.array([0.5, 3, 1]), np.array([[[0] * 6 + [1] + [2] * 3]])
+    likelihood = np.array([0.6, 0.1, 0.3])
+    best = np.log(likelihood * weights ** (1 - adjustment)).astype("float32")
+    loss = SparseCrossEntropy(weights, logit_adjustment=adjustment)
+    slopes = gradient(loss, labels, np.tile(best, (1, 1, 10, 1)))
+    np.testing.assert_allclose(slopes.sum((0, 1, 2)), 0, atol=1e-6)
+
+
+def test_dice_sees_the_same_adjusted_logits():
+    labels, logits = batch(4)
+    weights = np.array([0.2, 5, 1, 1.5])
+    loss = CrossEntropyDice(weights, 0.5, logit_adjustment=0.5)
+    shifted = (logits + 0.5 * np.log(weights)).astype("float32")
+    expected = CrossEntropyDice(weights, 0.5)(labels, shifted)
+    assert float(loss(labels, logits)) == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_logits_are_not_adjusted_by_a_weight_of_0():
+    with pytest.raises(ValueError, match="logit_adjustment needs class_weights above 0"):
+        SparseCrossEntropy([1, 0], logit_adjustment=0.5)
+    assert SparseCrossEntropy([1, 0]).class_weights == [1, 0]
 
 
 def test_weights_of_one_change_nothing():
@@ -170,7 +203,7 @@ def test_both_losses_are_added():
         SparseCrossEntropy([0.5, 2, 1, 1], ignore_class=3, name="mine"),
         SparseCrossEntropy(),
         SoftDice(ignore_class=3),
-        CrossEntropyDice([0.5, 2, 1, 1], 0.7, ignore_class=3, name="both"),
+        CrossEntropyDice([0.5, 2, 1, 1], 0.7, ignore_class=3, logit_adjustment=0.5, name="both"),
     ],
 )
 def test_loss_survives_its_config(loss):
@@ -250,7 +283,7 @@ def test_every_named_loss_takes_label_maps_and_logits():
     good, bad = np.zeros((1, 2, 2, 3)), np.zeros((1, 2, 2, 3))
     good[..., 1], bad[..., 0] = 5, 5
     for name, make in losses.LOSSES.items():
-        loss = make([1.0, 1.0, 1.0], 0.5)
+        loss = make([1.0, 1.0, 1.0], 0.5, 0.5)
         assert float(loss(labels, good)) < float(loss(labels, bad)), name
 
 

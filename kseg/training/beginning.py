@@ -85,7 +85,8 @@ def _earlier(path: Path, record: dict[str, Any]) -> dict[str, Any] | None:
     if not (path / "run.json").exists():
         return None
     earlier = open_run(path).record
-    # A run of an older kseg lacks options that came since; what it did is their default.
+    # A run of an older kseg lacks options that came since; what it did is their default, or
+    # `open_run` says what it did.
     earlier["asked"] = {**to_json(asdict(Recipe())), **(earlier["asked"] or {})}
     # As JSON gives them back: tuples are lists there.
     now = to_json(record)

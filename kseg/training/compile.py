@@ -88,7 +88,8 @@ def make_loss(recipe: Recipe, pixels: np.ndarray) -> keras.losses.Loss:
         pixels: How many pixels of each class the training label maps have, (num_classes,).
     """
     balanced = recipe.class_weights == "auto"
-    return LOSSES[recipe.loss](balanced_class_weights(pixels) if balanced else None, recipe.dice)
+    weights = balanced_class_weights(pixels) if balanced else None
+    return LOSSES[recipe.loss](weights, recipe.dice, recipe.logit_adjustment)
 
 
 @contextlib.contextmanager

@@ -51,6 +51,7 @@ _RULES: dict[str, _Rule] = {
     "average": _FRACTION,
     "norm_momentum": _FRACTION,
     "class_weights": _one_of("auto"),
+    "logit_adjustment": (lambda value: 0 <= value <= 1, "from 0 to 1"),
     "loss": _one_of(*LOSSES),
     "dice": _NOT_NEGATIVE,
     "center": _NOT_NEGATIVE,
@@ -131,6 +132,9 @@ class Recipe:
             Keras's 0.99 statistics need a thousand steps, and a run of a hundred scores nothing.
         class_weights: "auto" raises rare classes (`kseg.losses.balanced_class_weights`); None
             weighs pixels alike.
+        logit_adjustment: How far a network leaves out of its logits what class weights put into
+            them, 0 to 1 (`kseg.losses.SparseCrossEntropy`). Rare classes are learned as fast, but
+            no longer found where they are not.
         loss: Name of a loss in `kseg.losses.LOSSES`; `kseg.fit(..., loss=)` takes any other.
         dice: Weight of the soft Dice loss beside cross entropy in "cross_entropy_dice".
         center: Weight of the squared error of centres, beside a weight of 1 of `loss`, in a
@@ -181,6 +185,7 @@ class Recipe:
     average: float = 0.99
     norm_momentum: float = 0.97
     class_weights: str | None = "auto"
+    logit_adjustment: float = 0.5
     loss: str = "cross_entropy_dice"
     dice: float = 0.5
     center: float = 200.0

@@ -15,6 +15,8 @@ FORMAT = 1
 MANIFEST_FORMAT = 2
 _RUN_LIMIT, _MANIFEST_LIMIT = 1_000_000, 32_000_000  # bytes; a manifest has a row for each epoch
 _LARGEST_NUMBER = 4096  # of what a network is built with: VGG's fully connected layers have that
+# Settings that came to be with another default than what trainings had done before.
+_BEFORE = {"logit_adjustment": 0.0}
 _NONE_YET = "0" * 64
 _DIGEST = r"^[0-9a-f]{64}$"
 
@@ -156,6 +158,8 @@ def read_run_record(path: Path) -> dict[str, Any]:
             f"{MOST_PIXELS:,} pixels."
         )
     checked["recipe"] = checked["recipe"] or {}
+    if checked["asked"] is not None:
+        checked["asked"] = {**_BEFORE, **checked["asked"]}
     return checked
 
 

@@ -169,6 +169,21 @@ def test_run_from_before_an_option_was_added_resumes(own_run, tmp_path, training
     kseg.fit(own_model(), training_data, QUICK, run_dir=tmp_path / "older", resume=True)
 
 
+def test_run_from_before_logits_were_adjusted_goes_on_without(
+    own_run, tmp_path, training_data, own_model
+):
+    older = shutil.copytree(own_run, tmp_path / "older")
+    record = json.loads((older / "run.json").read_text())
+    del record["asked"]["logit_adjustment"], record["recipe"]["logit_adjustment"]
+    del record["checksum"]
+    (older / "run.json").write_text(json.dumps(record))
+    with pytest.raises(ValueError, match=r"begun with another recipe \(logit_adjustment\)"):
+        kseg.fit(own_model(), training_data, QUICK, run_dir=older, resume=True)
+    recipe = replace(QUICK, logit_adjustment=0.0)
+    run = kseg.fit(own_model(), training_data, recipe, run_dir=older, resume=True)
+    assert run.record["asked"]["logit_adjustment"] == 0
+
+
 def test_refused_resume_changes_nothing(own_run, training_data, own_model):
     before = {path: path.stat().st_mtime_ns for path in own_run.rglob("*") if path.is_file()}
     before.pop(own_run / "run.lock")

@@ -25,7 +25,7 @@ RECORD = {
     "size": [64, 96],
     "recipe": {"epochs": 3, "size": [64, 96]},
     "pace": {"steps": 7, "parts": 3, "validate_every": 2, "final": 1.5},
-    "asked": {"epochs": 3, "minutes": None},
+    "asked": {"epochs": 3, "minutes": None, "logit_adjustment": 0.5},
     "data": {"source": "data.yaml", "fingerprint": "ab" * 32},
     "backend": "tensorflow",
     "versions": {"kseg": "0.2.0"},

@@ -39,6 +39,6 @@ def test_minutes_with_val_need_no_validation(training_data, own_model, monkeypat
     monkeypatch.setattr(timing.Clock, "step_seconds", lambda clock: 0.5)
     monkeypatch.setattr(timing, "predict", None)
     recipe = kseg.Recipe(minutes=0.75, batch_size=4, with_val=True)
-    loss = LOSSES["cross_entropy"](None, 0.0)
+    loss = LOSSES["cross_entropy"](None, 0.0, 0.0)
     speed = timing.measure(own_model(), training_data, recipe, loss)
     assert (speed.step, speed.image) == (0.5, 0.0)

@@ -26,7 +26,9 @@ import numpy as np
 
 import kseg
 from export import ExportOptions, ExportResult, convert, full_integer, quantization_aware
+from kseg.data import check_data
 from kseg.instances import tells_objects_apart
+from kseg.losses import balanced_class_weights
 from kseg.models import TRAINED
 from kseg.models.trained import load_weights_npz, save_weights_npz
 
@@ -63,7 +65,17 @@ def main() -> None:
         metavar="N",
         help="epochs of quantization-aware training for the .tflite file; 0: none",
     )
+    parser.add_argument(
+        "--logit-adjustment",
+        type=float,
+        default=0.0,
+        metavar="X",
+        help="for runs from before kseg adjusted logits: takes that out of the last biases "
+        "(default of a recipe: 0.5)",
+    )
     arguments = parser.parse_args()
+    if arguments.qat_epochs < 0:
+        parser.error("--qat-epochs must be 0 or more")
     if len(arguments.final) != len(arguments.final_command):
         parser.error("each --final needs its --final-command")
     for command in [*arguments.command, *arguments.final_command]:
@@ -72,7 +84,7 @@ def main() -> None:
 
     data, size = kseg.load_data(arguments.data), tuple(arguments.size)
     with tempfile.TemporaryDirectory() as folder:
-        measure = partial(_measure, data=data, size=size, qat_epochs=arguments.qat_epochs)
+        measure = partial(_measure, data=data, size=size, options=arguments)
         model, scores, result = final = measure([arguments.run], folder=Path(folder) / "run")
         if arguments.final:
             final = measure(arguments.final, folder=Path(folder) / "final", with_val=True)
@@ -125,7 +137,7 @@ def _measure(
     data: kseg.Data,
     size: tuple[int, int],
     folder: Path,
-    qat_epochs: int,
+    options: argparse.Namespace,
     with_val: bool = False,
 ) -> tuple[keras.Model, kseg.Scores, ExportResult]:
     """Scores the mean of runs' weights as float16 and as an int8 file; leaves both in a folder."""
@@ -133,11 +145,17 @@ def _measure(
     model, *others = [kseg.load(run) for run in runs]
     each = zip(*(network.get_weights() for network in (model, *others)), strict=True)
     model.set_weights([np.mean(values, axis=0) for values in each])
+    if options.logit_adjustment:
+        pixels = check_data(data).pixels
+        counts = pixels["train"] + pixels["val"] if with_val else pixels["train"]
+        adjust(model, options.logit_adjustment * np.log(balanced_class_weights(counts)))
     save_weights_npz(model, folder / "model.npz")
     load_weights_npz(model, folder / "model.npz")
-    if qat_epochs:
+    if options.qat_epochs:
         rate = kseg.Recipe().learning_rate / 10  # as `kseg export` does
-        recipe = kseg.Recipe(epochs=qat_epochs, size=size, learning_rate=rate, with_val=with_val)
+        recipe = kseg.Recipe(
+            epochs=options.qat_epochs, size=size, learning_rate=rate, with_val=with_val
+        )
         make = quantization_aware(model, data, recipe).convert
     else:
         make = partial(convert, model, full_integer(data.images("train", 100)))
@@ -148,6 +166,16 @@ def _measure(
         options=ExportOptions(classes=data.classes),
     )
     return model, kseg.evaluate(model, data), result
+
+
+def adjust(model: keras.Model, amounts: np.ndarray) -> None:
+    """Subtracts from the logits of each class, in the bias of the last convolution that has one.
+
+    What follows it, an enlargement or a sum, leaves constants as they are.
+    """
+    convolutions = [layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D)]
+    last = [layer for layer in convolutions if layer.use_bias][-1]
+    last.bias.assign(np.asarray(last.bias) - amounts)
 
 
 def _digest(path: Path) -> str:

@@ -46,7 +46,8 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=250)
     parser.add_argument("--data", nargs="+", default=["surfaces", "shapes"])
-    parser.add_argument("--ways", nargs="+", default=[*_WAYS])
+    parser.add_argument("--ways", nargs="+", choices=_WAYS, default=[*_WAYS])
+    parser.add_argument("--logit-adjustment", type=float, default=0.5)
     options = parser.parse_args()
     kinds = {"surfaces": (_SURFACES, draw_surfaces), "shapes": (SHAPES.names, draw_unbalanced)}
     kinds = {kind: kinds[kind] for kind in options.data}
@@ -57,7 +58,7 @@ def main() -> None:
         for seed in range(options.seeds):
             for kind, way in product(sets, options.ways):
                 run_dir = Path(made, f"{kind} {way} {seed}")
-                found = train(sets[kind], way, seed, options.steps, run_dir, pixels[kind])
+                found = train(sets[kind], way, seed, options, run_dir, pixels[kind])
                 scores[kind, way].append(found)
                 print(kind, way, seed, np.round(found, 3), flush=True)
     for kind, (names, _) in kinds.items():
@@ -69,14 +70,14 @@ def main() -> None:
             print(f"| {way} | {mean[0]:.3f} ({each}) | {rest} |")
 
 
-def train(data, way, seed, steps, run_dir, pixels) -> list[float]:
+def train(data, way, seed, options, run_dir, pixels) -> list[float]:
     """Returns mean IoU and the IoU of each class of one training."""
     power, focus = _WAYS[way]
     seen = repeated(data, power, seed)
-    epochs = max(1, round(steps / -(-len(seen.files("train")) // 8)))
+    epochs = max(1, round(options.steps / -(-len(seen.files("train")) // 8)))
     recipe = kseg.Recipe(
         epochs=epochs, batch_size=8, crop=(_CROP, _CROP), seed=seed, freeze="c2",
-        focus=focus, validate_every=epochs,
+        focus=focus, validate_every=epochs, logit_adjustment=options.logit_adjustment,
     )  # fmt: skip
     keras.utils.set_random_seed(seed)
     model = kseg.build_atrous_fpn(

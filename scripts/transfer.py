@@ -149,7 +149,7 @@ def main() -> None:
 
 def _score(name: str, seed: int, data: kseg.Data, arguments: argparse.Namespace) -> float:
     path = arguments.out / f"{name.replace(' ', '_')}-{seed}"
-    kept = path.with_suffix(".json")
+    kept = path.with_name(f"{path.name}.json")  # a name may have a point
     if not kept.exists():
         kept.write_text(json.dumps(_train(path, seed, data, arguments, **_ROWS[name])))
         print(kept.stem, kept.read_text(), flush=True)

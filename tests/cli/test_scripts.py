@@ -15,6 +15,8 @@ from PIL import Image
 import export
 import kseg
 from export import load_tflite
+from kseg.data import check_data
+from kseg.losses import balanced_class_weights
 from kseg.models import TRAINED
 from kseg.models import trained as trained_module
 from kseg.models.trained import _read_record, load_weights_npz
@@ -139,6 +141,27 @@ def test_a_file_of_quantization_aware_training_is_published(
     with load_tflite(weights / record.int8_file) as file:
         score = kseg.evaluate(file, kseg.load_data(data_yaml)).mean_iou
     assert score == pytest.approx(record.int8_mean_iou, abs=1e-4)
+
+
+def test_logits_of_an_older_run_are_adjusted(run, data_yaml, weights, script):
+    about = ["--data", data_yaml, "--size", 64, 64, "--licence", "Apache-2.0", "--command", COMMAND]
+    script("publish", run, "fcn8s_toys", *about, "--logit-adjustment", 0.5)
+    record = _read_record(weights / "fcn8s_toys.json")
+    before, after = kseg.load(run), kseg.build_fcn8s(3, backbone="separable", weights=None)
+    load_weights_npz(after, weights / record.file)
+    data = kseg.load_data(data_yaml)
+    amounts = 0.5 * np.log(balanced_class_weights(check_data(data).pixels["train"]))
+    images = np.random.default_rng(0).uniform(0, 255, (1, 64, 64, 3)).astype("float32")
+    taken = np.asarray(before(images)) - np.asarray(after(images))
+    np.testing.assert_allclose(taken, np.broadcast_to(amounts, taken.shape), atol=0.03)  # float16
+    assert np.abs(amounts).min() > 0.05
+
+
+def test_a_negative_number_of_epochs_is_refused(run, data_yaml, weights, script, capsys):
+    about = ["--data", data_yaml, "--size", 64, 64, "--licence", "Apache-2.0", "--command", COMMAND]
+    with pytest.raises(SystemExit):
+        script("publish", run, "fcn8s_toys", *about, "--qat-epochs", -1)
+    assert "--qat-epochs must be 0 or more" in capsys.readouterr().err
 
 
 def test_several_final_runs_are_published_as_the_mean_of_their_weights(

@@ -21,7 +21,12 @@ from tabulate import tabulate
 import kseg
 from kseg.models import copy_weights
 
-_BASE: dict[str, Any] = {"epochs": 12, "crop": (192, 256), "freeze": "c2"}
+_BASE: dict[str, Any] = {
+    "epochs": 12,
+    "crop": (192, 256),
+    "freeze": "c2",
+    "logit_adjustment": 0.0,  # as when the table was measured
+}
 _SEEDS = ("the recipe", "seed 1", "seed 2")  # points are counted from their mean
 _ROWS: dict[str, dict[str, Any]] = {
     "the recipe": {},

@@ -70,6 +70,7 @@ def _score(name: str, drive: str, data: kseg.Data, arguments: argparse.Namespace
         color=0.1,
         freeze="c2" if from_imagenet else None,
         backbone_rate=0.2 if from_imagenet else 1.0,
+        logit_adjustment=0.0,  # `scripts/adjusting.py` shows what it does to these
         validate_every=_EPOCHS,
         seed=arguments.seed,
     )

@@ -1,4 +1,4 @@
-"""The atrous FPN decoder: context at stride 16, then a light pyramid up to stride 4 or 2."""
+"""The atrous FPN decoder: context at stride 16, then a light feature pyramid up to stride 4."""
 
 from keras import KerasTensor, layers
 
@@ -14,7 +14,6 @@ def atrous_fpn_decoder(
     output_stride: int,
     filters: int = 128,
     upsampling: str = "bilinear",
-    finest_stride: int = 4,
 ) -> KerasTensor:
     """Turns endpoints into logits on the grid of the backbone's padded input.
 
@@ -24,19 +23,12 @@ def atrous_fpn_decoder(
         output_stride: Stride of c5, 16 or 32.
         filters: Channels at stride 16, as for `atrous_fpn_features`.
         upsampling: How features grow, as for `atrous_fpn_features`; logits are interpolated.
-        finest_stride: Stride of the finest features, 4 or 2.
 
     Returns:
         Logits (N, H, W, num_classes), with the height and width of the padded input.
     """
-    x = atrous_fpn_features(endpoints, output_stride, filters, upsampling)
-    if finest_stride == 4:
-        return atrous_fpn_scores(x, num_classes)
-    x, coarse = _score(x, num_classes, "c2")
-    x = _grow(x, endpoints.c1, filters // 4, upsampling, "c1")
-    _, fine = _score(x, num_classes, "c1")
-    x = layers.Add(name="fuse_scores")([Resize(2, name="upsample_scores")(coarse), fine])
-    return Resize(2, name="upsample_image")(x)
+    features = atrous_fpn_features(endpoints, output_stride, filters, upsampling)
+    return atrous_fpn_scores(features, num_classes)
 
 
 def atrous_fpn_features(
@@ -78,14 +70,9 @@ def atrous_fpn_scores(x: KerasTensor, num_classes: int) -> KerasTensor:
     Returns:
         Logits (N, 4 * h, 4 * w, num_classes).
     """
-    _, scores = _score(x, num_classes, "c2")
-    return Resize(4, name="upsample_image")(scores)
-
-
-def _score(x, num_classes, level):
-    """Returns smoothed features, and their scores."""
-    x = separable_norm_act(x, x.shape[-1], name=f"smooth_{level}")
-    return x, layers.Conv2D(num_classes, 1, name=f"score_{level}")(x)
+    x = separable_norm_act(x, x.shape[-1], name="smooth_c2")
+    x = layers.Conv2D(num_classes, 1, name="score_c2")(x)
+    return Resize(4, name="upsample_image")(x)
 
 
 def _grow(x, skip, width, upsampling, level):

@@ -5,8 +5,8 @@ kseg's own, made of two published ideas. Context: parallel atrous separable conv
 8 and without its image-pooling branch, which the Edge TPU compiler does not take. Detail: a
 top-down pyramid with skip adds, as in Feature Pyramid Networks (Lin et al., CVPR 2017,
 https://arxiv.org/abs/1612.03144), that narrows as it grows. Stride 8, where FCN-8s and DeepLabv3
-stop, cannot draw a pole of three pixels; stride 4 can, and one step further, stride 2, does it
-better. ReLU6, batch norm, add and bilinear resize throughout, so that int8 stays close to float.
+stop, cannot draw a pole of three pixels; stride 4 can. ReLU6, batch norm, add and bilinear resize
+throughout, so that int8 stays close to float.
 """
 
 import keras
@@ -25,7 +25,6 @@ def build_atrous_fpn(
     output_stride: int = 32,
     filters: int = 128,
     upsampling: str = "bilinear",
-    finest_stride: int = 4,
 ) -> keras.Model:
     """Builds the atrous FPN.
 
@@ -45,9 +44,6 @@ def build_atrous_fpn(
         upsampling: How features grow: "bilinear" interpolates; "nearest" repeats each value, for
             chips that cannot interpolate large maps, such as the Coral NPU. The weights are of the
             same names and shapes, so that one can start the other. Logits are interpolated in both.
-        finest_stride: Stride at which the thinnest things are seen, 4 or 2. With 2 the pyramid has
-            one more step, of a quarter of the filters, and adds its scores to those of stride 4;
-            the other weights are of the same names and shapes.
 
     Returns:
         A functional model from images (N, H, W, channels), 0..255, RGB where there are three
@@ -62,13 +58,9 @@ def build_atrous_fpn(
     image = start(num_classes, input_shape, backbone)
     if output_stride not in (16, 32):
         raise ValueError(f"output_stride must be 16 or 32; got {output_stride!r}.")
-    if finest_stride not in (2, 4):
-        raise ValueError(f"finest_stride must be 2 or 4; got {finest_stride!r}.")
     check_choice("upsampling", upsampling, ("bilinear", "nearest"))
     endpoints = BACKBONES[backbone](image, output_stride=output_stride)
-    logits = atrous_fpn_decoder(
-        endpoints, num_classes, output_stride, filters, upsampling, finest_stride
-    )
+    logits = atrous_fpn_decoder(endpoints, num_classes, output_stride, filters, upsampling)
     arguments = {
         "num_classes": num_classes,
         "backbone": backbone,
@@ -77,6 +69,4 @@ def build_atrous_fpn(
     }
     if upsampling != "bilinear":  # left out of the rest, as it is of the records of trained ones
         arguments["upsampling"] = upsampling
-    if finest_stride != 4:
-        arguments["finest_stride"] = finest_stride
     return finish("atrous_fpn", image, endpoints._asdict(), logits, arguments, weights)

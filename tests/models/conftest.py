@@ -16,7 +16,6 @@ VARIANTS = {
     "unet-backbone": ("unet", {"backbone": "separable"}),
     "deeplab_v3-8": ("deeplab_v3", {"output_stride": 8}),
     "atrous_fpn-16": ("atrous_fpn", {"output_stride": 16}),
-    "atrous_fpn-2": ("atrous_fpn", {"finest_stride": 2}),
     "atrous_fpn-nearest": ("atrous_fpn", {"upsampling": "nearest"}),
     "menu-max_unpooling": (
         "encoder_decoder",

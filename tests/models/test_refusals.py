@@ -46,7 +46,6 @@ OF_ONE = [
     ("deeplab_v3", {"output_stride": 32}, r"output_stride must be 8 or 16; got 32\."),
     ("deeplab_v3_plus", {"output_stride": "16"}, "output_stride must be 8 or 16; got '16'"),
     ("atrous_fpn", {"output_stride": 8}, r"output_stride must be 16 or 32; got 8\."),
-    ("atrous_fpn", {"finest_stride": 8}, r"finest_stride must be 2 or 4; got 8\."),
     ("atrous_fpn", {"upsampling": "linear"}, "upsampling must be one of bilinear, nearest; got 'l"),
     ("panoptic_deeplab", {"output_stride": 8}, r"output_stride must be 16 or 32; got 8\."),
     ("linknet", {"backbone": "efficientnet_lite0_cut"}, "ends at stride 16, so output_stride must"),

@@ -52,7 +52,12 @@ def main() -> None:
         metavar="RUN",
         help="run folder that went on with the validation images; several give their mean",
     )
-    parser.add_argument("--final-command", action="append", default=[])
+    parser.add_argument(
+        "--final-command",
+        action="append",
+        default=[],
+        help="what made the final runs, in order; a run may have taken several",
+    )
     parser.add_argument(
         "--native",
         action="store_true",
@@ -76,7 +81,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.qat_epochs < 0:
         parser.error("--qat-epochs must be 0 or more")
-    if len(arguments.final) != len(arguments.final_command):
+    if len(arguments.final) > len(arguments.final_command):
         parser.error("each --final needs its --final-command")
     for command in [*arguments.command, *arguments.final_command]:
         for name in TRAINED.keys() & shlex.split(command, comments=True):

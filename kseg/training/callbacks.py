@@ -115,8 +115,11 @@ class Keeper(keras.callbacks.Callback):
         return len(self.history) >= self.length[0] or out_of_patience(self.history, self.patience)
 
     def on_train_begin(self, logs=None):
-        """Shows the progress."""
+        """Shows the progress; that of parts which were added at the end goes on in time."""
+        before = getattr(self, "bar", None)
         self.bar = progress(total=self.length[0] * self.length[1], initial=self.steps_done)
+        if before is not None:
+            self.bar.start_t, self.bar.initial = before.start_t, before.initial
 
     def on_train_end(self, logs=None):
         """Ends the progress."""

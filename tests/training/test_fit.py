@@ -301,3 +301,15 @@ def test_preview_is_drawn_after_every_validation(training_data, own_model, tmp_p
     kseg.fit(own_model(), training_data, recipe, run_dir=tmp_path)
     # After the second and the last epoch; at the end of the best weights.
     assert drawn == [tmp_path / "preview.png"] * 3
+
+
+def test_time_of_parts_that_are_added_at_the_end_counts_on(tmp_path):
+    keeper = Keeper(tmp_path, None, None, (1, 3), 1, str, None)
+    keeper.on_train_begin()
+    first = keeper.bar
+    keeper.on_train_end()
+    keeper.length = (2, 3)  # as by minutes, where steps were quicker than expected
+    keeper.on_train_begin()
+    keeper.on_train_end()
+    assert keeper.bar is not first and keeper.bar.total == 6
+    assert (keeper.bar.start_t, keeper.bar.initial) == (first.start_t, first.initial)

@@ -148,6 +148,7 @@ def _measure(
     """Scores the mean of runs' weights as float16 and as an int8 file; leaves both in a folder."""
     folder.mkdir()
     model, *others = [kseg.load(run) for run in runs]
+    model.kseg_size = None if options.native else size  # at which users will use it
     each = zip(*(network.get_weights() for network in (model, *others)), strict=True)
     model.set_weights([np.mean(values, axis=0) for values in each])
     if options.logit_adjustment:
@@ -168,7 +169,7 @@ def _measure(
         input_size=size,
         path=folder / "model.tflite",
         validation=data,
-        options=ExportOptions(classes=data.classes),
+        options=ExportOptions(classes=data.classes, working_size=model.kseg_size),
     )
     return model, kseg.evaluate(model, data), result
 

@@ -84,13 +84,15 @@ def _write(page: str, *parts: str) -> None:
 
 def _short_table(facts: dict[str, dict], cards: str) -> str:
     first = next(iter(facts))
-    headers = ["network", "params", "val mIoU", "test mIoU", "size", "latency", f"/ `{first}`"]
+    headers = ["network", "params", "image", "val mIoU", "test mIoU", "size", "latency"]
+    headers += [f"/ `{first}`"]
     return _table(
         headers,
         [
             [
                 f"[`{name}`]({cards}/{name}.md)",
                 f"{fact['params']:.2f} M",
+                _image(TRAINED[name]),
                 f"{TRAINED[name].int8_mean_iou:.3f}",
                 _test(TRAINED[name]),
                 f"{fact['megabytes']:.1f} MB",
@@ -103,7 +105,7 @@ def _short_table(facts: dict[str, dict], cards: str) -> str:
 
 
 def _full_table(facts: dict[str, dict]) -> str:
-    headers = ["network", "GMACs", "val mIoU, float", "val mIoU, int8", "test mIoU, int8"]
+    headers = ["network", "image", "GMACs", "val mIoU, float", "val mIoU, int8", "test mIoU, int8"]
     headers += ["latency", f"/ `{next(iter(facts))}`"]
     headers += ["ops off the Edge TPU, predicted (?: not sure)", "trained on"]
     return _table(
@@ -111,6 +113,7 @@ def _full_table(facts: dict[str, dict]) -> str:
         [
             [
                 f"[`{name}`](models/{name}.md)",
+                _image(TRAINED[name]),
                 f"{fact['gmacs']:.2f}",
                 f"{TRAINED[name].mean_iou:.3f}",
                 f"{TRAINED[name].int8_mean_iou:.3f}",
@@ -123,6 +126,11 @@ def _full_table(facts: dict[str, dict]) -> str:
             for name, fact in facts.items()
         ],
     )
+
+
+def _image(record: TrainedRecord) -> str:
+    height, width = record.size
+    return f"{height} x {width}"
 
 
 def _published_table() -> str:

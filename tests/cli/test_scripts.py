@@ -103,9 +103,9 @@ def test_tables_picture_and_card_say_what_the_record_says(record, script, tmp_pa
     parameters = kseg.load("fcn8s_toys").count_params() / 1e6
     scores = [f"{record.mean_iou:.3f}", f"{record.int8_mean_iou:.3f}", "0.432"]
     short, korean, full = rows
-    assert short == korean and short[1] == f"{parameters:.2f} M" and short[2:4] == scores[1:]
-    assert full[2:5] == scores and short[6] == full[6] == "1.00" and full[8] == "train"
-    assert float(short[5].removesuffix(" ms")) >= 0
+    assert short == korean and short[1] == f"{parameters:.2f} M" and short[3:5] == scores[1:]
+    assert full[3:6] == scores and short[7] == full[7] == "1.00" and full[9] == "train"
+    assert short[2] == full[1] == "64 x 64" and float(short[6].removesuffix(" ms")) >= 0
     card = (tmp_path / "docs/models/fcn8s_toys.md").read_text()
     assert COMMAND in card and f"| {record.int8_mean_iou:.4f} |" in card
     assert "0.432 (graded by hand)" in card

@@ -15,6 +15,7 @@ from PIL import Image
 import export
 import kseg
 from export import load_tflite
+from export.tflite.metadata import read_metadata
 from kseg.data import check_data
 from kseg.losses import balanced_class_weights
 from kseg.models import TRAINED
@@ -153,6 +154,8 @@ def test_logits_of_an_older_run_are_adjusted(run, data_yaml, weights, script):
     taken = before.get_layer("score_c3").bias - after.get_layer("score_c3").bias
     expected = 0.5 * np.log(balanced_class_weights(pixels))
     np.testing.assert_allclose(taken, expected, atol=1e-3)  # in float16
+    _, size = read_metadata(weights / record.int8_file)
+    assert size == (64, 64)  # so that `kseg evaluate` enlarges smaller images, as for the model
 
 
 @pytest.mark.parametrize("name", ["fcn8s", "lraspp", "deeplab_v3_plus", "segnet", "atrous_fpn"])

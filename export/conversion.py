@@ -29,7 +29,7 @@ from export.proof.verification import check_gate, check_model, verify
 from export.proof.workshop import workshop
 from export.proof.writing import write
 from export.recipes import QuantizationRecipe
-from export.refusals import check_options, check_request, things_for
+from export.refusals import check_options, check_request, sized_options, things_for
 from export.targets import TARGETS
 from export.tflite.runtime import load_tflite
 from kseg.analysis.graph import trace
@@ -70,9 +70,10 @@ def convert(
         GateError: If what is converted differs from the model, or the file has ops that the target
             does not take, or fails the gate. Nothing is written then, and what was there stays.
     """
-    options, path = options or ExportOptions(), Path(path)
+    path = Path(path)
     model = check_request(model, recipe, target, input_size, path)
     size = (input_size[0], input_size[1])
+    options = sized_options(options, model, size)
     check_options(model, recipe, target, size, path, validation, options)
     with workshop(path, room_for(model)) as folder:
         original = Original(model, size)

@@ -28,7 +28,9 @@ class ExportOptions:
             layers quantization harms most. Takes several conversions more.
         classes: Names for labels.txt where there is no validation data to take them from.
         working_size: (height, width) that images are fitted into before the file sees them, for
-            calibration, scores and the report; None leaves images that fit as they are.
+            calibration, scores and the report. None takes the file's input size where the model
+            carries a working size, `model.kseg_size`, and leaves images that fit as they are where
+            it does not.
         recorded: Mean IoU that the training recorded for the validation images at this size; a
             model far below it is not exported.
         things: Ids of the classes whose objects are told apart, for a model of three outputs;

@@ -1,6 +1,7 @@
 """What cannot be converted is refused before anything is done, in a sentence."""
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import keras
@@ -9,13 +10,13 @@ from export.graph.acceptance import as_network
 from export.graph.ends import end_at
 from export.options import ExportOptions
 from export.proof.workshop import check_free
-from export.recipes import QuantizationRecipe
+from export.recipes import INT8, QuantizationRecipe
 from export.targets import TARGETS
 from kseg.analysis.graph import trace
 from kseg.data import Data
 from kseg.instances import tells_objects_apart
 from kseg.instances.predicting import things_of
-from kseg.seeing import channels_of
+from kseg.seeing import channels_of, working_size
 from kseg.training.evaluation import check_channels, check_classes
 from kseg.training.outputs import num_classes_of
 
@@ -130,6 +131,27 @@ def check_options(
         raise ValueError("rescue needs labelled images to know how many layers are enough.")
 
 
+def check_qat_request(
+    model: keras.Model,
+    target: str,
+    input_size: tuple[int, int],
+    path: Path,
+    validation: Data | None,
+    options: ExportOptions,
+) -> keras.Model:
+    """Refuses, before hours of training, what `QuantizedModel.convert` would refuse after them.
+
+    Arguments and errors as there; returns as `check_request`.
+    """
+    model = check_request(model, INT8, target, input_size, path)
+    check_options(model, INT8, target, input_size, path, validation, options)
+    if options.rescue or options.explain:
+        raise ValueError(
+            "rescue and explain are for networks quantized after training; leave them off."
+        )
+    return model
+
+
 def things_for(
     model: keras.Model, validation: Data | None, options: ExportOptions
 ) -> tuple[int, ...]:
@@ -173,3 +195,19 @@ def things_for(
             "under `instances`."
         )
     return things
+
+
+def sized_options(
+    options: ExportOptions | None, model: keras.Model, input_size: tuple[int, int]
+) -> ExportOptions:
+    """Returns options that say the working size where the model carries one and they do not.
+
+    Args:
+        options: As for `export.convert`.
+        model: The model that is handed in.
+        input_size: (height, width) of the file's input, to which images are brought then.
+    """
+    options = options or ExportOptions()
+    if options.working_size is None and working_size(model) is not None:
+        return replace(options, working_size=input_size)
+    return options

@@ -40,11 +40,12 @@ from export.proof.verification import verify
 from export.proof.workshop import workshop
 from export.proof.writing import write
 from export.recipes import INT8
-from export.refusals import check_backend, check_options, check_request, things_for
+from export.refusals import check_backend, check_qat_request, sized_options, things_for
 from export.targets import TARGETS
 from export.tflite.runtime import load_tflite
 from kseg.analysis.graph import trace
 from kseg.data import Data, check_data
+from kseg.seeing import working_size
 from kseg.training import Recipe
 from kseg.training.scoring import score_of
 
@@ -96,9 +97,9 @@ class QuantizedModel:
         file is held against the float network. Its report says how it compares with the rounded
         network, too.
         """
-        options, path = options or ExportOptions(), Path(path)
-        size = (input_size[0], input_size[1])
-        check_conversion(self.model, target, size, path, validation, options)
+        path, size = Path(path), (input_size[0], input_size[1])
+        options = sized_options(options, self.model, size)
+        check_qat_request(self.model, target, size, path, validation, options)
         original = Original(self.model, size)
         if validation is not None:
             check_preprocessing(original, validation, options.working_size)
@@ -126,8 +127,7 @@ class QuantizedModel:
             advice = "Train for more epochs."
             judgement = judge(candidate, original, images, options, advice=advice)
             with load_tflite(candidate.path) as file:
-                seen, things = options.working_size, candidate.things
-                found = verify(file, emulation, images, size=seen, things=things)
+                found = verify(file, emulation, images, things=candidate.things)
             training = {
                 "agreement": found.agreement,
                 "history": self.history,
@@ -138,27 +138,6 @@ class QuantizedModel:
             explanation = Explanation(training=training)
             report = describe(candidate, judgement, options, path.name, self.model, explanation)
             return write(report, path)
-
-
-def check_conversion(
-    model: keras.Model,
-    target: str,
-    input_size: tuple[int, int],
-    path: Path,
-    validation: Data | None,
-    options: ExportOptions,
-) -> keras.Model:
-    """Refuses, before hours of training, what `QuantizedModel.convert` would refuse after them.
-
-    Arguments and errors as there.
-    """
-    model = check_request(model, INT8, target, input_size, path)
-    check_options(model, INT8, target, input_size, path, validation, options)
-    if options.rescue or options.explain:
-        raise ValueError(
-            "rescue and explain are for networks quantized after training; leave them off."
-        )
-    return model
 
 
 def _to_tflite(network: tf_keras.Model, head: str) -> bytes:
@@ -195,7 +174,8 @@ def quantization_aware(
         data: Has the splits "train" and "val".
         recipe: How to train, as `kseg.fit` takes it; a tenth of the learning rate of the
             training, or less, is right. All layers learn at `learning_rate`; `backbone_rate`,
-            `norm_momentum` and `freeze_norms` do not apply.
+            `norm_momentum` and `freeze_norms` do not apply. A size of None is that which the model
+            carries, `model.kseg_size`.
         keep: "sparsity" keeps weights that are 0 at 0, "clusters" the shared values.
         per_channel: Whether each output channel of a kernel has a scale of its own; transposed
             convolutions always have them.
@@ -216,6 +196,7 @@ def quantization_aware(
                 f"quantization_aware has no use for the recipe's {name}; leave it out."
             )
     check_backend("quantization_aware")
+    recipe = replace(recipe, size=recipe.size or working_size(model))
     # At the size of a stride, for an error before any image is read.
     read_graph(model, (64, 64))
     pixels = check_data(data).pixels["train"]

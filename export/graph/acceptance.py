@@ -73,7 +73,8 @@ def _wrapped(model: keras.Model, size: tuple[int, int]) -> keras.Model:
     image = keras.Input((*size, channels))
     try:
         network = keras.Model(image, model(image), name=model.name)
-        network.kseg_things = getattr(model, "kseg_things", None)
+        for carried in ("kseg_size", "kseg_things"):
+            setattr(network, carried, getattr(model, carried, None))
         return network
     except Exception as error:
         raise ValueError(

@@ -21,7 +21,7 @@ from kseg.data import Data
 from kseg.instances import tells_objects_apart
 from kseg.instances.predicting import things_of
 from kseg.metrics import Scores
-from kseg.seeing import Segmenter
+from kseg.seeing import Segmenter, working_size
 
 # A model no better than naming one class everywhere agrees with any quantization of itself.
 _ABOVE_MAJORITY = 0.05
@@ -89,13 +89,15 @@ def verify(
         images: A data set, whose split is also scored, or images (H, W, channels), 0..255. Images
             larger than the file's input are fitted into it.
         split: The split of the data set that is looked at.
-        size: Working size, as for `kseg.predict`.
+        size: Working size, as for `kseg.predict`. None takes what the file carries, or else what
+            the model carries, so that both see an image alike.
         things: Ids of the classes whose objects are told apart; None takes those of the data set,
             or else of the file.
 
     Returns:
         The comparison.
     """
+    size = size or working_size(file) or working_size(model)
     data = images if isinstance(images, Data) else None
     names = data.classes.names if data is not None else ()
     if tells_objects_apart(file):

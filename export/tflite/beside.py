@@ -2,11 +2,17 @@
 
 import hashlib
 import json
+import warnings
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from export.tflite.metadata import check_things, read_things
+from export.tflite.metadata import (
+    check_things,
+    check_working_size,
+    read_metadata,
+    read_things,
+)
 from export.tflite.process import Endpoint
 from export.tflite.reader import ModelFile
 
@@ -101,6 +107,47 @@ def told_things(path: Path, ends: tuple[Endpoint, Endpoint]) -> tuple[int, ...] 
         return None
     try:
         return check_things(report.get("things"))
+    except ValueError:
+        return None
+
+
+def told_size(
+    path: Path, ends: tuple[Endpoint, Endpoint], input_size: tuple[int, int]
+) -> tuple[int, int] | None:
+    """Returns the size that images are fitted into for a file, by its report or its metadata.
+
+    A size that the file is too small for is not used, with a warning.
+
+    Args:
+        path: The file.
+        ends: Its input, and the output that labels the image.
+        input_size: (height, width) of its input.
+
+    Returns:
+        (height, width); None if neither says it.
+
+    Raises:
+        ModelFileError: If the metadata are damaged.
+    """
+    source, size = "the report beside it", _reported_size(path, ends)
+    if size is None and (told := read_metadata(path)) is not None:
+        source, size = "its metadata", told[1]
+    if size is not None and any(a > b for a, b in zip(size, input_size, strict=True)):
+        warnings.warn(
+            f"{path} takes images up to {input_size[0]} x {input_size[1]}, and {source} has a "
+            f"working size of {size[0]} x {size[1]}; that is not used.",
+            stacklevel=4,
+        )
+        return None
+    return size
+
+
+def _reported_size(path: Path, ends: tuple[Endpoint, Endpoint]) -> tuple[int, int] | None:
+    report = read_report(path)
+    if report is None or not is_about(report, path, ends):
+        return None
+    try:
+        return check_working_size(report.get("working_size"))
     except ValueError:
         return None
 

@@ -130,7 +130,7 @@ def read_metadata(path: str | Path) -> tuple[Classes, tuple[int, int] | None] | 
         if facts is None:
             return _classes_of_others(names)
         colors = tuple(tuple(color) for color in facts["colors"])
-        return Classes(names, colors), _size(facts["working_size"])
+        return Classes(names, colors), check_working_size(facts["working_size"])
 
     return _read_archive(path, read)
 
@@ -169,6 +169,22 @@ def check_things(things: Any) -> tuple[int, ...]:
     return tuple(things)
 
 
+def check_working_size(size: Any) -> tuple[int, int] | None:
+    """Returns the (height, width) that metadata or a report of unknown origin name, or None.
+
+    Raises:
+        ValueError: If they are no size.
+    """
+    if size is None:
+        return None
+    whole = isinstance(size, list) and len(size) == 2 and all(type(side) is int for side in size)
+    if not whole or not all(0 < side <= _LARGEST_SIDE for side in size):
+        raise ValueError(
+            f"working_size must be two sizes from 1 to {_LARGEST_SIDE}; got {str(size)[:80]}"
+        )
+    return size[0], size[1]
+
+
 def _read_archive(path: str | Path, read: Callable[[zipfile.ZipFile], Read]) -> Read | None:
     try:
         files = zipfile.ZipFile(path)
@@ -191,17 +207,6 @@ def _classes_of_others(names: tuple[str, ...]) -> tuple[Classes, None] | None:
         return Classes(tuple(name.strip() for name in names)), None
     except ValueError:  # one name alone, or one twice
         return None
-
-
-def _size(size: Any) -> tuple[int, int] | None:
-    if size is None:
-        return None
-    whole = isinstance(size, list) and len(size) == 2 and all(type(side) is int for side in size)
-    if not whole or not all(0 < side <= _LARGEST_SIDE for side in size):
-        raise ValueError(
-            f"working_size must be two sizes from 1 to {_LARGEST_SIDE}; got {str(size)[:80]}"
-        )
-    return size[0], size[1]
 
 
 def _stored(files: zipfile.ZipFile, name: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from export.errors import ModelFileError
-from export.tflite.beside import told_things
+from export.tflite.beside import told_size, told_things
 from export.tflite.fixed_size import FixedSize, whole_stride
 from export.tflite.inputs import check_input, image_size
 from export.tflite.instructions import read_instructions
@@ -36,8 +36,9 @@ class TFLiteModel(FixedSize):
         num_classes: How many classes the output tells apart; None for a class map that does not
             say.
         normalization: What the input's numbers are made of; None if nothing says so.
-        kseg_things: Ids of the classes whose objects it tells apart, as its metadata or the report
-            beside it say; None where neither does.
+        kseg_size: (height, width) that `kseg.predict` and `kseg.evaluate` fit images into before
+            the file sees them, as the report beside it or its metadata say; or None.
+        kseg_things: Ids of the classes whose objects it tells apart, said likewise.
         kernels: What runs the file: "default", "plain" or "reference".
         load_ms: Milliseconds that loading took.
     """
@@ -72,6 +73,9 @@ class TFLiteModel(FixedSize):
                 given.check_channels(self.channels)
             self.normalization = given or told.normalization
             self._meanings = self._read_meanings(graph, told.activation, num_classes)
+            ends = self.input, self.output
+            self.kseg_size = told_size(self.path, ends, self.input_size)
+            self.kseg_things = told_things(self.path, ends) if len(self.outputs) > 1 else None
         except ValueError as error:  # of the normalization
             self.close()
             raise ValueError(f"{self.path}: {error}.") from None
@@ -80,8 +84,6 @@ class TFLiteModel(FixedSize):
             raise
         self.num_classes = next(iter(self._meanings.values())).num_classes
         self.kernels, self.load_ms = self._process.kernels, self._process.load_ms
-        several = len(self.outputs) > 1
-        self.kseg_things = told_things(self.path, (self.input, self.output)) if several else None
         self._ends, self._values = Counter[str](), Counter[str]()
 
     @property
@@ -263,10 +265,12 @@ def load_tflite(
         A callable from images (N, h, w, channels), 0..255, no larger than the file's input, to
         logits float32 (N, h, w, num_classes). A file with outputs named semantic, center and
         offset gives a dict of the three, as `kseg.build_panoptic_deeplab` says; its `kseg_things`
-        are the classes whose objects it tells apart.
+        are the classes whose objects it tells apart. `kseg_size` is the size that images are
+        fitted into, where the file or the report beside it says one.
 
     Raises:
-        ModelFileError: If the file is missing, damaged, no segmentation model, or crashes LiteRT.
+        ModelFileError: If the file is missing, damaged, no segmentation model, or crashes LiteRT,
+            or if its metadata are damaged.
         ValueError: If the delegate cannot be loaded, or another argument does not fit the file.
     """
     return TFLiteModel(

@@ -24,8 +24,8 @@ class WebModel:
     Attributes:
         path: The file.
         classes: Names and colours.
-        working_size: (height, width) that images are fitted into; None leaves images that fit
-            into the file's input as they are.
+        working_size: (height, width) that images are fitted into; None takes what the file carries.
+            Where that is none either, images that fit into the file's input stay as they are.
         title: What the page calls it; the file's name without ending where it is empty.
         licence: How the weights may be used; empty where nothing is said.
     """
@@ -66,6 +66,7 @@ def read_facts(model: WebModel, runtime: str) -> dict[str, Any]:
     """
     graph = read_model(model.path)
     with load_tflite(model.path) as file:
+        size = model.working_size or file.kseg_size
         facts = {
             "title": model.title or model.path.stem,
             "file": model.path.name,
@@ -82,7 +83,7 @@ def read_facts(model: WebModel, runtime: str) -> dict[str, Any]:
             # A float32 input takes (x - mean) / std of pixels x, 0..255, channel by channel.
             "mean": _of_each_channel(file.normalization.mean if file.normalization else (0.0,)),
             "std": _of_each_channel(file.normalization.std if file.normalization else (1.0,)),
-            "workingSize": model.working_size and list(model.working_size),
+            "workingSize": size and list(size),
             "outputSize": list(file.output.shape[1:3]),
             "outputScale": file.output.scale,
             "outputZeroPoint": file.output.zero_point,

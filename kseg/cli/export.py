@@ -102,9 +102,9 @@ def export(
     recorded = _recorded(run, data, size) if options.size in (None, size) else None
     choices = _choices(options, classes, working_size, recorded)
     if options.qat_epochs and data is not None:
-        from export.compression.qat import check_conversion
+        from export.refusals import check_qat_request
 
-        check_conversion(model, options.target, input_size, options.out, data, choices)
+        check_qat_request(model, options.target, input_size, options.out, data, choices)
         make = _quantization_aware(run, options, model, data, input_size).convert
     else:
         from export import convert

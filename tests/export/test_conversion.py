@@ -122,6 +122,21 @@ def test_without_labelled_pictures_nothing_is_certified(trained, recipe, tmp_pat
     assert result.agreement > 0.98
 
 
+def test_the_size_that_a_model_carries_goes_into_the_file(
+    trained, recipe, data, tmp_path, monkeypatch
+):
+    """Else images smaller than the file's input are padded in place of enlarged, unseen by all."""
+    monkeypatch.setattr(trained, "kseg_size", (96, 96))
+    options = ExportOptions(min_ratio=0, max_drop=1)
+    path, size = tmp_path / "sized.tflite", (96, 96)
+    result = convert(trained, recipe, input_size=size, path=path, validation=data, options=options)
+    assert result.report["working_size"] == size
+    assert result.mean_iou_float == pytest.approx(kseg.evaluate(trained, data).mean_iou, abs=1e-6)
+    with load_tflite(path) as file:
+        assert file.kseg_size == size
+        assert kseg.evaluate(file, data).mean_iou == result.mean_iou
+
+
 def test_same_model_gives_the_same_bytes(int8, trained, recipe, data, tmp_path):
     path = tmp_path / "again.tflite"
     convert(trained, recipe, input_size=(64, 64), path=path, validation=data)

@@ -84,11 +84,16 @@ def test_the_file_is_certified_and_computes_what_was_trained(quantized, data, tm
     assert (image.dtype, image.scales, image.zero_points) == ("uint8", (1 / 128,), (127,))
 
 
-def test_kernels_may_have_one_scale_only(trained, data, tmp_path):
+def test_kernels_may_have_one_scale_and_a_model_keeps_its_size(
+    trained, data, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(trained, "kseg_size", (48, 48))
     recipe = replace(RECIPE, epochs=1)
     quantized = quantization_aware(trained, data, recipe, per_channel=False)
+    assert quantized.mean_iou_float == kseg.evaluate(trained, data, size=(48, 48)).mean_iou
     path = tmp_path / "q.tflite"
-    result = quantized.convert(path, input_size=(64, 64), validation=data)
+    result = quantized.convert(path, input_size=(48, 48), validation=data)
+    assert result.report["working_size"] == (48, 48)
     assert result.certified and not result.report["recipe"]["per_channel"]
     assert result.report["quantization_aware"]["agreement"] >= 0.995
     graph = read_model(path)

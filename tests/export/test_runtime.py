@@ -1,6 +1,8 @@
+import json
 import os
 import shutil
 import subprocess
+import zipfile
 from importlib.metadata import version
 
 import numpy as np
@@ -28,6 +30,45 @@ def test_large_images_are_fitted_in_by_predict_and_refused_by_the_file(int8, dat
         assert kseg.predict(file, image).shape == (128, 128)
         with pytest.raises(ValueError, match="takes images up to 64 x 64; got 128 x 128"):
             file(np.float32(image[None]))
+
+
+def _sized(path, folder, size):
+    """Copies a file, with a working size in its metadata and no report beside it."""
+    content = path.read_bytes()
+    with zipfile.ZipFile(path) as files:
+        names, facts = files.read("labels.txt"), json.loads(files.read("kseg.json"))
+        length = min(info.header_offset for info in files.infolist())
+    copy = folder / "sized.tflite"
+    copy.write_bytes(content[:length])
+    with zipfile.ZipFile(copy, "a") as files:
+        files.writestr("labels.txt", names)
+        files.writestr("kseg.json", json.dumps(facts | {"working_size": size}))
+    return copy
+
+
+def test_a_file_carries_the_size_that_images_are_fitted_into(int8, data, tmp_path):
+    image = data.images("val", 1)[0][:32, :32]
+    with (
+        load_tflite(int8.path) as plain,
+        load_tflite(_sized(int8.path, tmp_path, [64, 64])) as file,
+    ):
+        assert plain.kseg_size is None
+        assert file.kseg_size == (64, 64)
+        enlarged = kseg.predict(plain, image, size=(64, 64))
+        assert (kseg.predict(file, image) == enlarged).all()
+        assert (kseg.predict(plain, image) != enlarged).any()  # it was padded in place of that
+        scores = kseg.evaluate(file, data, size=(48, 48)).mean_iou  # another size still wins
+        assert scores == kseg.evaluate(plain, data, size=(48, 48)).mean_iou
+
+
+def test_a_size_that_a_file_is_too_small_for_is_warned_of(int8, tmp_path):
+    with pytest.warns(UserWarning, match="its metadata has a working size of 64 x 65; that is not"):
+        load_tflite(_sized(int8.path, tmp_path, [64, 65])).close()
+
+
+def test_damaged_metadata_are_refused(int8, tmp_path):
+    with pytest.raises(ModelFileError, match="working_size must be two sizes"):
+        load_tflite(_sized(int8.path, tmp_path, [64]))
 
 
 def test_argmax_file_labels_like_the_logits_file(int8, int8_argmax, data):

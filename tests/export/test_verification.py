@@ -28,6 +28,22 @@ def test_agreement_is_the_share_of_equal_labels():
     assert result.scores is None
 
 
+def test_model_and_file_see_an_image_at_the_size_that_the_file_carries():
+    """A label map says how many rows were seen."""
+
+    class Rows(_File):
+        def __init__(self, size=None):
+            self.kseg_size = size
+
+        def __call__(self, images):
+            return np.eye(65, dtype="float32")[np.full(images.shape[1:3], images.shape[1])][None]
+
+    pictures = [np.zeros((8, 8, 3), "uint8")]
+    for file, model, size in ((32, 16, None), (None, 16, None), (32, None, None), (32, 16, (4, 4))):
+        sizes = [side and (side, side) for side in (file, model)]
+        assert verify(Rows(sizes[0]), Rows(sizes[1]), pictures, size=size).agreement == 1
+
+
 def test_the_pictures_that_differ_most_are_kept():
     """Picture k, one grey level k everywhere, differs in k of its 8 pixels."""
 

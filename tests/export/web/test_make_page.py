@@ -1,5 +1,6 @@
 """Filling the folder, without a browser: what is written, what is refused, and the verb."""
 
+import dataclasses
 import json
 import re
 import signal
@@ -63,6 +64,8 @@ def test_what_the_page_reads(tiny, tmp_path):
         "outputSize": [360, 480],
     }.items():  # fmt: skip
         assert facts[key] == value, key
+    unsaid = dataclasses.replace(tiny, working_size=None)  # the file says it, too
+    assert read_facts(unsaid, "litert")["workingSize"] == [360, 480]
     assert (folder / facts["file"]).read_bytes() == tiny.path.read_bytes()
     assert {p.name for p in folder.iterdir()} == {
         "app.js", "index.html", "models.json", "objects.js", "pixels.js", "png.js", "style.css",

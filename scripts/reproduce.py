@@ -36,7 +36,8 @@ def main() -> None:
     arguments = parser.parse_args()
     record = TRAINED[arguments.name]
     last = [_train(command, arguments) for command in record.commands][-1]
-    score = kseg.evaluate(kseg.load(last), kseg.load_data(arguments.data)).mean_iou
+    data, size = kseg.load_data(arguments.data), record.working_size
+    score = kseg.evaluate(kseg.load(last), data, size=size).mean_iou
     print(f"{arguments.name}: mean IoU {score:.4f}; the record has {record.mean_iou:.4f}")
     for command in record.final_commands if arguments.final else ():
         _train(command, arguments)

@@ -128,6 +128,8 @@ def load_hub_weights(model: "keras.Model", address: str) -> None:
         variable.assign(array)
     if record.get("size"):
         model.kseg_size = tuple(record["size"])
+    if record.get("things"):
+        model.kseg_things = tuple(record["things"])
 
 
 def _arrays(file: Path) -> list[np.ndarray]:

@@ -10,7 +10,7 @@ from export.compression.qat_graph import has_one_scale, lower, rounded
 from export.compression.qat_state import State
 from export.tflite.maps import Maps, as_maps
 from export.tflite.runtime import FixedSize
-from kseg.seeing import channels_of
+from kseg.seeing import channels_of, working_size
 
 
 class Emulation(FixedSize):
@@ -20,12 +20,16 @@ class Emulation(FixedSize):
         network: tf_keras model from scaled images (1, H, W, channels) to logits, or to three maps.
         scaling: (factor, offset) of the scaling that it lacks.
         output_names: The names of the maps, where it gives a dict.
+        kseg_size: Its input size where the model carries a working size, or else None.
+        kseg_things: Ids of the classes whose objects the model tells apart, or None.
     """
 
     def __init__(self, model: keras.Model, state: State, input_size: tuple[int, int]):
         """Builds the network at `input_size`, (height, width), from what was trained."""
         self.input_size = (input_size[0], input_size[1])
         self.channels = channels_of(model)
+        self.kseg_size = self.input_size if working_size(model) is not None else None
+        self.kseg_things = getattr(model, "kseg_things", None)
         self._graph, self.scaling = lower(read_graph(model, self.input_size))
         graph = rounded(self._graph, state, self.scaling)
         self.output_names = graph.names

@@ -19,6 +19,7 @@ import numpy as np
 
 from export.compression.bridge import CHANNEL_AXES
 from kseg.data import Data
+from kseg.seeing import working_size
 from kseg.training import Recipe, Run, fit
 from kseg.training.callbacks import synchronize
 
@@ -49,7 +50,8 @@ def prune(
     Args:
         model: A trained network; it is left pruned.
         data: A data set with the splits "train" and "val".
-        recipe: How to train, as `kseg.fit` takes it.
+        recipe: How to train, as `kseg.fit` takes it; a size of None is that which the model
+            carries, `model.kseg_size`.
         run_dir: The run folder to write; `kseg.load` gives the pruned network from it.
         sparsity: Share of the weights of each kernel that end as 0.
         exclude: Names of layers that are left whole; "score_*" stands for all that begin so.
@@ -65,7 +67,7 @@ def prune(
     """
     pruning = Pruning(sparsity, exclude)
     list(_kernels(model, exclude))  # refuses a pattern that matches nothing before training
-    recipe = replace(recipe, validate_every=_NEVER)
+    recipe = replace(recipe, validate_every=_NEVER, size=recipe.size or working_size(model))
     return fit(model, data, recipe, run_dir=run_dir, callbacks=[pruning])
 
 
@@ -117,7 +119,8 @@ def cluster(model: keras.Model, clusters: int = 16, exclude: Sequence[str] = ())
 
     Weights are first divided by the largest of their output channel, as int8 does, so the values
     are shared in the integer file, across channels. -1, 0 and 1 are always among them; zeros of a
-    pruned network stay. Train on with `kseg.fit(..., callbacks=[KeepClusters()])` to heal.
+    pruned network stay. Train on with `kseg.fit(..., callbacks=[KeepClusters()])` to heal, with
+    the size at which the network was trained, `Recipe(size=model.kseg_size)`.
 
     Args:
         model: A trained network; its kernels are changed.

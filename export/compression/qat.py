@@ -127,7 +127,8 @@ class QuantizedModel:
             advice = "Train for more epochs."
             judgement = judge(candidate, original, images, options, advice=advice)
             with load_tflite(candidate.path) as file:
-                found = verify(file, emulation, images, things=candidate.things)
+                seen, things = options.working_size, candidate.things
+                found = verify(file, emulation, images, size=seen, things=things)
             training = {
                 "agreement": found.agreement,
                 "history": self.history,

@@ -21,7 +21,7 @@ from kseg.data import Data
 from kseg.instances import tells_objects_apart
 from kseg.instances.predicting import things_of
 from kseg.metrics import Scores
-from kseg.seeing import Segmenter, working_size
+from kseg.seeing import Segmenter, input_size, working_size
 
 # A model no better than naming one class everywhere agrees with any quantization of itself.
 _ABOVE_MAJORITY = 0.05
@@ -89,15 +89,14 @@ def verify(
         images: A data set, whose split is also scored, or images (H, W, channels), 0..255. Images
             larger than the file's input are fitted into it.
         split: The split of the data set that is looked at.
-        size: Working size, as for `kseg.predict`. None takes what the file carries, or else what
-            the model carries, so that both see an image alike.
+        size: Working size, as for `kseg.predict`; None takes that of `shared_size`.
         things: Ids of the classes whose objects are told apart; None takes those of the data set,
             or else of the file.
 
     Returns:
         The comparison.
     """
-    size = size or working_size(file) or working_size(model)
+    size = size or shared_size(file, model)
     data = images if isinstance(images, Data) else None
     names = data.classes.names if data is not None else ()
     if tells_objects_apart(file):
@@ -119,6 +118,17 @@ def verify(
         worst=compared.worst,
         objects=compared.objects(file),
     )
+
+
+def shared_size(file: TFLiteModel, model: Segmenter) -> tuple[int, int] | None:
+    """Returns the size at which a file and its model see images alike, or None for their own.
+
+    It is what the file carries; or else what the model does, as far as the file takes it.
+    """
+    size, limit = working_size(file) or working_size(model), input_size(file)
+    if size is not None and limit is not None and (size[0] > limit[0] or size[1] > limit[1]):
+        return limit
+    return size
 
 
 def _looked_at(

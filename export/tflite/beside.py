@@ -10,8 +10,8 @@ from typing import Any
 from export.tflite.metadata import (
     check_things,
     check_working_size,
-    read_metadata,
     read_things,
+    read_working_size,
 )
 from export.tflite.process import Endpoint
 from export.tflite.reader import ModelFile
@@ -21,8 +21,9 @@ _LARGEST_REPORT = 16 << 20  # bytes
 
 
 def report_path(path: Path) -> Path:
-    """Returns where the report of a file is."""
-    return path.with_name(path.stem.removesuffix(COMPILED) + ".json")
+    """Returns where the report of a file is: beside it, or beside the file it was compiled of."""
+    own = path.with_name(path.stem + ".json")
+    return own if own.is_file() else path.with_name(path.stem.removesuffix(COMPILED) + ".json")
 
 
 def read_report(path: Path) -> dict[str, Any] | None:
@@ -116,7 +117,7 @@ def told_size(
 ) -> tuple[int, int] | None:
     """Returns the size that images are fitted into for a file, by its report or its metadata.
 
-    A size that the file is too small for is not used, with a warning.
+    It warns of a report of another file, and of a size that the file is too small for.
 
     Args:
         path: The file.
@@ -130,8 +131,8 @@ def told_size(
         ModelFileError: If the metadata are damaged.
     """
     source, size = "the report beside it", _reported_size(path, ends)
-    if size is None and (told := read_metadata(path)) is not None:
-        source, size = "its metadata", told[1]
+    if size is None:
+        source, size = "its metadata", read_working_size(path)
     if size is not None and any(a > b for a, b in zip(size, input_size, strict=True)):
         warnings.warn(
             f"{path} takes images up to {input_size[0]} x {input_size[1]}, and {source} has a "
@@ -143,8 +144,16 @@ def told_size(
 
 
 def _reported_size(path: Path, ends: tuple[Endpoint, Endpoint]) -> tuple[int, int] | None:
-    report = read_report(path)
-    if report is None or not is_about(report, path, ends):
+    report = read_report(path) or {}
+    about = report.get("file")
+    if not isinstance(about, dict) or "sha256" not in about:
+        return None  # no report of kseg's
+    if not is_about(report, path, ends):
+        warnings.warn(
+            f"{report_path(path)} is the report of another file than {path}, so its names and "
+            "working size are not used. Export the file again, or remove the report.",
+            stacklevel=5,
+        )
         return None
     try:
         return check_working_size(report.get("working_size"))

@@ -81,9 +81,11 @@ def add_metadata(
     described = describe(head, scaling, channels, labelled=labelled, outputs=outputs)
     content = _with_buffer(content, "TFLITE_METADATA", described)
     facts: dict[str, Any] = {"things": things} if things else {}
+    if working_size is not None or classes is not None:
+        facts = {"working_size": working_size, **facts}
     stored = {}
     if classes is not None:
-        facts = {"colors": classes.colors, "working_size": working_size, **facts}
+        facts = {"colors": classes.colors, **facts}
         stored = {LABELS: "".join(f"{name}\n" for name in classes.names)}
     if not facts:
         return content
@@ -126,11 +128,12 @@ def read_metadata(path: str | Path) -> tuple[Classes, tuple[int, int] | None] | 
         if LABELS not in stored:
             return None
         names = tuple(_stored(files, LABELS).removesuffix("\n").split("\n"))
-        facts = json.loads(_stored(files, _FACTS)) if _FACTS in stored else None
-        if facts is None:
+        facts = json.loads(_stored(files, _FACTS)) if _FACTS in stored else {}
+        if facts.get("colors") is None:
             return _classes_of_others(names)
         colors = tuple(tuple(color) for color in facts["colors"])
-        return Classes(names, colors), check_working_size(facts["working_size"])
+        size = facts.get("working_size")
+        return Classes(names, colors), None if size is None else check_working_size(size)
 
     return _read_archive(path, read)
 
@@ -147,12 +150,32 @@ def read_things(path: str | Path) -> tuple[int, ...] | None:
     Raises:
         ModelFileError: If there is an archive, and it is damaged.
     """
+    return _read_fact(path, "things", check_things)
 
-    def read(files: zipfile.ZipFile) -> tuple[int, ...] | None:
+
+def read_working_size(path: str | Path) -> tuple[int, int] | None:
+    """Reads the size that images are fitted into for a file, as `add_metadata` wrote it.
+
+    Args:
+        path: A .tflite file.
+
+    Returns:
+        (height, width); None if the file does not say it.
+
+    Raises:
+        ModelFileError: If there is an archive, and it is damaged.
+    """
+    return _read_fact(path, "working_size", check_working_size)
+
+
+def _read_fact(path: str | Path, name: str, check: Callable[[Any], Read]) -> Read | None:
+    """Reads one of the facts in the archive; what others put there is not looked at."""
+
+    def read(files: zipfile.ZipFile) -> Read | None:
         if _FACTS not in files.namelist():
             return None
-        things = json.loads(_stored(files, _FACTS)).get("things")
-        return None if things is None else check_things(things)
+        fact = json.loads(_stored(files, _FACTS)).get(name)
+        return None if fact is None else check(fact)
 
     return _read_archive(path, read)
 
@@ -169,14 +192,12 @@ def check_things(things: Any) -> tuple[int, ...]:
     return tuple(things)
 
 
-def check_working_size(size: Any) -> tuple[int, int] | None:
-    """Returns the (height, width) that metadata or a report of unknown origin name, or None.
+def check_working_size(size: Any) -> tuple[int, int]:
+    """Returns the (height, width) that metadata or a report of unknown origin name.
 
     Raises:
         ValueError: If they are no size.
     """
-    if size is None:
-        return None
     whole = isinstance(size, list) and len(size) == 2 and all(type(side) is int for side in size)
     if not whole or not all(0 < side <= _LARGEST_SIDE for side in size):
         raise ValueError(

@@ -138,6 +138,12 @@ def _check(model: WebModel, graph: ModelFile, file: TFLiteModel) -> None:
         raise ValueError(
             f"{model.path} takes images of {file.channels} channel(s); pictures in a page have 3."
         )
+    size = model.working_size
+    if size is not None and (size[0] > file.input_size[0] or size[1] > file.input_size[1]):
+        raise ValueError(
+            f"working_size must be within the input of {model.path}, {file.input_size[0]} x "
+            f"{file.input_size[1]}; got {size[0]} x {size[1]}."
+        )
     if file.input.dtype not in _INPUTS or file.output.dtype not in _OUTPUTS:
         raise ValueError(
             f"{model.path} takes {file.input.dtype} and gives {file.output.dtype}; runtimes in "

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from kseg.cli.options import Delegate, FileOptions, Json
+from kseg.cli.options import Delegate, Json, Kernels
 from kseg.cli.output import print_json, print_table, say
 
 
@@ -18,14 +18,18 @@ def benchmark(
     delegate: Annotated[
         Delegate, Parameter(help="A library that runs the files, such as libedgetpu.so.1.")
     ] = None,
-    file: FileOptions = FileOptions(),
+    kernels: Annotated[
+        Kernels, Parameter(help="LiteRT's kernels: default is XNNPACK, the fastest.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Times .tflite files on this computer."""
     from export.tflite.benchmark import benchmark as measure
     from export.tflite.benchmark import host_facts
 
-    results = measure(files, threads=threads, runs=runs, delegate=delegate, **file.given())
+    results = measure(
+        files, threads=threads, runs=runs, kernels=kernels or "default", delegate=delegate
+    )
     host = host_facts()
     if json:
         print_json({"files": results, "host": host})

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from kseg.cli.error_table import ErrorTable
 from kseg.cli.outcome import Outcome, report
 
+_LABEL_MAPS = ("palette", "labels", "parquet")
+
 if TYPE_CHECKING:
     from kseg.cli.predict_options import PredictOptions
     from kseg.labelling.jobs import Done, Work
@@ -42,7 +44,8 @@ def label_as_job(
         part: (which part of the images, of how many).
 
     Raises:
-        ValueError: If anything could not be labelled; the rest is done.
+        ValueError: If anything could not be labelled; the rest is done. If the model does not
+            give what is asked for; then nothing is done.
     """
     from kseg.labelling import Labeller
     from kseg.labelling.jobs import PARQUET, Work
@@ -69,9 +72,11 @@ def label_as_job(
     pieces, problems = find_pieces(sources, recursive=options.recursive, leave_out=leave_out)
     outcome = Outcome(problems=list(problems))
     mine = pieces[part[0] - 1 :: part[1]]
+    left = work.left(mine)
+    if left:  # a model that is missing ends it here, not in every worker
+        _check_takes(model, labeller.opened()[0], options)
     if options.overwrite:
         work.clear()
-    left = work.left(mine)
     outcome.skipped = len(mine) - len(left)
     table = ErrorTable(out, options.shard)
     shown = sys.stderr.isatty() and not options.json
@@ -79,8 +84,6 @@ def label_as_job(
         closing(table),
         progress(total=len(left), unit="image", label="labelling", shown=shown) as bar,
     ):
-        if left:
-            labeller.opened()  # a model that is missing ends it here, not in every worker
         for done in _through(left, work, options):
             bar.update()
             if done.skipped:
@@ -91,6 +94,31 @@ def label_as_job(
             else:
                 outcome.labelled += 1
     report(outcome, out, options.json)
+
+
+def _check_takes(name: str, model: Any, options: "PredictOptions") -> None:
+    """Refuses what a job has no label maps for.
+
+    Raises:
+        ValueError: If objects are asked for; they are told apart by this process alone.
+    """
+    from kseg.instances import tells_objects_apart
+
+    if options.every != 1:
+        raise ValueError("--every is for videos; --engine, Parquet and addresses take images.")
+    asked = "instances" in options.save or options.threshold is not None
+    objects = tells_objects_apart(model)
+    if objects and (asked or not {*options.save} <= {*_LABEL_MAPS}):
+        raise ValueError(
+            f"{name} tells objects apart, and --engine, Parquet and addresses give label maps of "
+            f"classes alone. Take --save {' or '.join(_LABEL_MAPS)}, without --threshold; or label "
+            "image files into a folder."
+        )
+    if asked:
+        raise ValueError(
+            "--save instances and --threshold are for networks that tell objects apart, such as "
+            f"panoptic_deeplab; {name} labels classes alone."
+        )
 
 
 def _through(left: "Sequence[Piece]", work: "Work", options: "PredictOptions") -> "Iterator[Done]":

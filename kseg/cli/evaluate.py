@@ -86,7 +86,10 @@ def evaluate(
     if options.report is not None:
         prepare_folder(options.report, options.overwrite)
     images = kseg.load_data(data)
-    found, classes, size = find_model(model, network=options.model, **file.given())
+    count = images.classes.num_classes  # for a class map that does not say it
+    found, classes, size = find_model(
+        model, network=options.model, num_classes=count, **file.given()
+    )
     warn_if_names_differ(model, classes, images)
     if options.split == "val":
         warn_if_val_was_seen(model, images)

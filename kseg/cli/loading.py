@@ -13,12 +13,15 @@ from kseg.models.own import load_keras_file
 from kseg.training.run import is_run, open_run
 
 
-def find_model(name: str, *, network: Path | None = None, **given: Any):
+def find_model(
+    name: str, *, network: Path | None = None, num_classes: int | None = None, **given: Any
+):
     """Returns (model, classes, working size) of what a command names.
 
     Args:
         name: As for `kseg.cli.opening.open_model`, or a .keras file.
         network: As for `load_own`.
+        num_classes: As for `open_model`.
         **given: More for `open_model`: how a .tflite file is run. None is as if it was not given.
 
     Raises:
@@ -27,7 +30,7 @@ def find_model(name: str, *, network: Path | None = None, **given: Any):
     given = {option: value for option, value in given.items() if value is not None}
     model = load_own(name, network)
     if model is None:
-        return open_model(name, **given)
+        return open_model(name, num_classes=num_classes, **given)
     for option in given:
         raise ValueError(f"--{option} is for .tflite files; {name} is none. Export it first.")
     if is_keras_file(name):

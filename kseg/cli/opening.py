@@ -47,7 +47,7 @@ def open_model(
         from export import load_tflite
 
         file = packaged(str(shipped.int8_file), str(shipped.int8_sha256))
-        return load_tflite(str(file), **options), shipped.classes, shipped.size
+        return load_tflite(str(file), **options), shipped.classes, shipped.working_size
     for option, value in options.items():
         if value not in (None, "default") and Path(name).suffix != ".tflite":
             raise ValueError(

@@ -31,6 +31,7 @@ Size = Annotated[tuple[int, int] | None, Parameter(metavar="H W", validator=_abo
 Flag = Annotated[bool, Parameter(show_default=False)]
 Json = Annotated[Flag, Parameter(group=OUTPUT, help="Print one JSON object and nothing else.")]
 Delegate = Annotated[str | None, Parameter(metavar="LIB", group=FILES)]
+Kernels = Annotated[Literal["default", "plain", "reference"] | None, Parameter(group=FILES)]
 OwnNetwork = Annotated[Path | None, Parameter(metavar="FILE.keras", group=OWN)]
 Settings = Annotated[tuple[str, ...], Parameter(metavar="NAME=VALUE", show_default=False)]
 
@@ -59,9 +60,7 @@ class FileOptions:
         str | None, Parameter(metavar="RANGE", group=FILES, allow_leading_hyphen=True)
     ] = None
     output: Annotated[str | None, Parameter(metavar="NAME", group=FILES)] = None
-    kernels: Annotated[Literal["default", "plain", "reference"] | None, Parameter(group=FILES)] = (
-        None
-    )
+    kernels: Kernels = None
 
     def given(self) -> dict[str, Any]:
         """Returns what was named on the command line, as keyword arguments."""

@@ -47,7 +47,7 @@ def file_facts(path: Path, model: Any) -> Facts:
 
 def _reported_classes(path: Path, model: Any) -> Classes | None:
     """Returns the classes that the report beside a file names, if it is about this file."""
-    from export.tflite.beside import is_about, read_report, report_path
+    from export.tflite.beside import is_about, read_report
 
     report = read_report(path) or {}
     try:
@@ -55,11 +55,4 @@ def _reported_classes(path: Path, model: Any) -> Classes | None:
         classes = Classes.from_json(report.get("classes") or report["label_map"])
     except (ValueError, LookupError, TypeError, AttributeError):
         return None  # no report of kseg's, or one without names
-    if not is_about(report, path, (model.input, model.output)):
-        warnings.warn(
-            f"{report_path(path)} is the report of another file than {path}, so its names and "
-            "working size are not used. Export the file again, or remove the report.",
-            stacklevel=4,
-        )
-        return None
-    return classes
+    return classes if is_about(report, path, (model.input, model.output)) else None

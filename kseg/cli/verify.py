@@ -126,6 +126,7 @@ def _asked(name: str, options: VerifyOptions) -> _Asked:
     from export.graph.calibration import stand_ins
     from export.graph.fixed import Original
     from export.proof.runtimes import Subject
+    from export.proof.verification import shared_size
     from export.tflite.runtime import load_tflite
     from kseg.cli.loading import find_model
     from kseg.cli.tflite_facts import file_facts
@@ -156,9 +157,9 @@ def _asked(name: str, options: VerifyOptions) -> _Asked:
     subject = Subject(path, images, size, classes, given)
     if model is None:
         return _Asked(subject, None, None, None)
-    found, _, own = find_model(model, network=options.network)
-    if size is None and own is not None:
-        subject = Subject(path, images, own, classes, given)
+    found, _, _ = find_model(model, network=options.network)
+    if size is None:
+        subject = Subject(path, images, shared_size(opened, found), classes, given)
     # Smaller images go on for the model as they do for the file.
     return _Asked(subject, Original(found, input_size), model, label_maps)
 

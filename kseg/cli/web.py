@@ -71,12 +71,15 @@ def _file(name: str, data: "Data | None", size: tuple[int, int] | None, folder: 
         record = find_trained(name) or best_int8(name)
         for model in zoo():
             if record is not None and model.path.name == record.int8_file:
+                _check_ready(name, data, size)
                 return model
     opened, classes, working_size = open_model(name)
     if not isinstance(opened, keras.Model):
         opened.close()
+        _check_ready(name, data, size)
         return WebModel(Path(name), classes, working_size)
     size = size or working_size
+    fitted = size if working_size is not None else None
     if size is None:
         raise ValueError(f"{name} has no working size; name the file's input with --size H W.")
     if data is not None:
@@ -87,9 +90,19 @@ def _file(name: str, data: "Data | None", size: tuple[int, int] | None, folder: 
         input_size=size,
         path=folder / f"{Path(name).resolve().name}.tflite",
         validation=data,
-        options=ExportOptions(classes=classes, working_size=size),
+        options=ExportOptions(classes=classes, working_size=fitted),
     )
-    return WebModel(result.path, classes, size)
+    return WebModel(result.path, classes, fitted)
+
+
+def _check_ready(name: str, data: "Data | None", size: tuple[int, int] | None) -> None:
+    """Refuses what is for run folders where a file is ready."""
+    for option, given in (("--data", data), ("--size", size)):
+        if given is not None:
+            raise ValueError(
+                f"{option} is for run folders, which are exported; {name} is a file already. "
+                "Leave it out."
+            )
 
 
 def _serve(page: Path, port: int) -> None:

@@ -34,8 +34,9 @@ def evaluate_instances(
 
     Raises:
         TypeError: If data is not a data set.
-        ValueError: If the data have no instances, the split is missing, a file cannot be read, or
-            the model gives something else.
+        ValueError: If the data have no instances, or those of other classes than the model tells
+            apart, if the split is missing, a file cannot be read, or the model gives something
+            else.
     """
     if not isinstance(data, Data):
         raise TypeError(f"data must be what kseg.load_data returns; got {type(data).__name__}.")
@@ -43,6 +44,13 @@ def evaluate_instances(
         raise ValueError(
             f"{data.source} has no instances, so there are no objects to find; name the classes "
             "that are things under `instances` (docs/instances.md)."
+        )
+    own = getattr(model, "kseg_things", None)
+    if own and {*own} != {*data.things}:
+        raise ValueError(
+            f"The model tells the objects of the classes {', '.join(map(str, own))} apart, and "
+            f"{data.source} those of {', '.join(map(str, data.things))}; name the same classes "
+            "under `instances`."
         )
     matcher = ObjectMatcher(data.classes.num_classes, data.things)
     things = things_of(model, data.things)

@@ -73,7 +73,16 @@ class Labeller:
             scales: How many times as large as the working size the model sees the image.
             opened_with: Options of `kseg predict` that say how a file is opened: `network`,
                 `delegate`, `normalization`, `output` and `kernels`.
+
+        Raises:
+            ValueError: If size is given with native, or `opened_with` with a model that is open.
         """
+        if native and size is not None:
+            raise ValueError("native labels an image at its own size; leave size out.")
+        if callable(model) and opened_with:
+            raise ValueError(
+                f"opened_with is for files and runs that are to be opened; {model} is open already."
+            )
         self.model = model if callable(model) else str(model)
         self.column, self.png, self.size = column, png, size
         self.native, self.flip, self.scales = native, flip, tuple(scales)

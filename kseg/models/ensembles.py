@@ -21,7 +21,8 @@ def ensemble(networks: Sequence[keras.Model], *, flip: bool = False) -> keras.Mo
 
     Returns:
         A network from images (N, H, W, C), 0..255, to logits float32 (N, H, W, num_classes): the
-        logarithm of the mean of the softmaxes.
+        logarithm of the mean of the softmaxes. It carries the working size, `kseg_size`, if all
+        networks have the same one; else name the size at which they are to see images.
 
     Raises:
         ValueError: If there is no network, or they differ in classes or channels.
@@ -47,4 +48,7 @@ def ensemble(networks: Sequence[keras.Model], *, flip: bool = False) -> keras.Mo
     mean = sum(found[1:], found[0]) / len(found)
     logits = ops.log(ops.maximum(mean, _LEAST))
     names = "_and_".join(dict.fromkeys(network.name for network in networks))
-    return keras.Model(image, logits, name=f"{names}_mirrored" if flip else names)
+    together = keras.Model(image, logits, name=f"{names}_mirrored" if flip else names)
+    if len(sizes := {getattr(network, "kseg_size", None) for network in networks}) == 1:
+        together.kseg_size = sizes.pop()
+    return together

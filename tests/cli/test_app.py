@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -154,12 +155,14 @@ def test_two_numbers_are_one_normalization():
 def test_how_a_file_is_run_is_passed_on(verb, monkeypatch):
     got = {}
 
-    def open_model(name, **given):
+    def open_model(name, num_classes, **given):
+        assert num_classes == (5 if verb == "evaluate" else None)  # for class maps that say none
         got.update(given)
         raise ValueError("stop")
 
+    data = SimpleNamespace(classes=SimpleNamespace(num_classes=5))
     monkeypatch.setattr("kseg.cli.loading.open_model", open_model)
-    monkeypatch.setattr("kseg.load_data", lambda path: None, raising=False)
+    monkeypatch.setattr("kseg.load_data", lambda path: data, raising=False)
     monkeypatch.setattr("kseg.cli.predict._planned", lambda *_: ["image"])
     options = ["--normalization", "-1..1", "--output", "scores", "--kernels", "plain"]
     assert main([verb, "a.tflite", "data", *options]) == 2

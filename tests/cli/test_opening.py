@@ -16,6 +16,7 @@ from PIL import Image
 from export import load_tflite
 from kseg.cli import main
 from kseg.cli.opening import open_model
+from kseg.models.trained import best_int8
 
 NAMES = {"names": ["sky", "road", "car"], "colors": [[0, 0, 0], [1, 1, 1], [2, 2, 2]]}
 
@@ -91,6 +92,20 @@ def test_a_working_size_beyond_the_file_and_names_of_another_count_are_not_used(
     _report(street, classes={key: values[:2] for key, values in NAMES.items()})
     with pytest.warns(UserWarning, match="gives 3 classes, and the report beside it names 2"):
         assert _facts(street)[0][0] == "class 0"
+
+
+def test_the_best_file_of_a_data_set_is_used_as_its_record_says():
+    """That of the nuclei sees images at their own size."""
+    for name in ("nuclei", "camvid"):
+        model, _, size = open_model(name)
+        model.close()
+        assert size == best_int8(name).working_size == model.kseg_size
+
+
+def test_a_file_exported_under_the_name_of_a_compiled_one_has_its_own_report(street):
+    compiled = street.rename(street.with_name("street_edgetpu.tflite"))
+    _report(compiled)
+    assert _facts(compiled) == (tuple(NAMES["names"]), (6, 6))
 
 
 def test_options_of_files_are_passed_on_and_refused_elsewhere(street, tmp_path):

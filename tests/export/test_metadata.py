@@ -218,7 +218,6 @@ def test_names_of_others_that_kseg_cannot_use_are_none(labels, plain, tmp_path):
     ("labels", "facts"),
     [
         ("one", GOOD),
-        ("a\nb", {}),
         ("a\nb", GOOD | {"colors": 5}),
         ("a\nb", GOOD | {"colors": [[1, 2, 3]]}),
         ("a\nb", GOOD | {"colors": [[1, 2, 3], [4, 5, "6"]]}),

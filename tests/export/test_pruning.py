@@ -59,6 +59,7 @@ def test_the_sparsity_rises_by_a_cubic_polynomial():
 
 def test_pruned_networks_train_on_resume_and_load(trained, data, tmp_path):
     model = _copy(trained)
+    model.kseg_size = (64, 64)
     run = prune(model, data, RECIPE, run_dir=tmp_path / "run", exclude=["score_*"])
     report = sparsity_report(model)
     assert report["score_c5"] == 0
@@ -67,6 +68,7 @@ def test_pruned_networks_train_on_resume_and_load(trained, data, tmp_path):
     assert 0.3 < report["total"] < 0.5
     assert kseg.evaluate(model, data).mean_iou > 0.6
     loaded = kseg.load(run, model=_copy(trained))
+    assert loaded.kseg_size == model.kseg_size == (64, 64)
     assert sparsity_report(loaded) == report
 
 

@@ -94,6 +94,7 @@ def test_kernels_may_have_one_scale_and_a_model_keeps_its_size(
     path = tmp_path / "q.tflite"
     result = quantized.convert(path, input_size=(48, 48), validation=data)
     assert result.report["working_size"] == (48, 48)
+    assert quantized.at((64, 64)).kseg_size == (64, 64)
     assert result.certified and not result.report["recipe"]["per_channel"]
     assert result.report["quantization_aware"]["agreement"] >= 0.995
     graph = read_model(path)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import kseg
-from export import ExportOptions, ModelFileError, convert, load_tflite
+from export import ExportOptions, ModelFileError, convert, float16, load_tflite
 from export.tflite.benchmark import benchmark, host_facts
 from export.tflite.process import Endpoint, Process
 from export.tflite.runtime import TFLiteModel
@@ -64,6 +64,20 @@ def test_a_file_carries_the_size_that_images_are_fitted_into(int8, data, tmp_pat
 def test_a_size_that_a_file_is_too_small_for_is_warned_of(int8, tmp_path):
     with pytest.warns(UserWarning, match="its metadata has a working size of 64 x 65; that is not"):
         load_tflite(_sized(int8.path, tmp_path, [64, 65])).close()
+
+
+def test_a_size_is_read_where_no_class_has_a_name(int8, trained, tmp_path):
+    """A Keras model carries no names, and an archive of others none of kseg's facts."""
+    options = ExportOptions(working_size=(64, 64))
+    path = tmp_path / "nameless.tflite"
+    convert(trained, float16(), input_size=(64, 64), path=path, options=options)
+    alone = shutil.copy(path, tmp_path / "alone.tflite")
+    with load_tflite(alone) as file:
+        assert file.kseg_size == (64, 64)
+    with zipfile.ZipFile(alone, "a") as files:
+        files.writestr("labels.txt", "Straße".encode("latin-1"))
+    with load_tflite(alone) as file:
+        assert file.kseg_size == (64, 64)
 
 
 def test_damaged_metadata_are_refused(int8, tmp_path):

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from export import GateError, Verification
-from export.proof.verification import check_gate, verify
+from export.proof.verification import check_gate, shared_size, verify
 from kseg.metrics import ConfusionMatrix
 
 
@@ -42,6 +42,10 @@ def test_model_and_file_see_an_image_at_the_size_that_the_file_carries():
     for file, model, size in ((32, 16, None), (None, 16, None), (32, None, None), (32, 16, (4, 4))):
         sizes = [side and (side, side) for side in (file, model)]
         assert verify(Rows(sizes[0]), Rows(sizes[1]), pictures, size=size).agreement == 1
+    small = Rows()
+    small.input_size = (12, 12)  # the model's size is too large for it
+    assert verify(small, Rows((16, 16)), pictures).agreement == 1
+    assert shared_size(small, Rows((16, 16))) == (12, 12)
 
 
 def test_the_pictures_that_differ_most_are_kept():

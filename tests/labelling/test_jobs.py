@@ -55,6 +55,27 @@ def test_parquet_of_bytes_becomes_parquet_of_label_maps(opened, images, tmp_path
     assert opened.read_text() == calls and "7 skipped" in capsys.readouterr().out
 
 
+def test_what_a_job_has_no_label_maps_for_is_refused_before_anything_is_touched(
+    opened, images, tmp_path, capsys, monkeypatch
+):
+    """It wrote COCO JSON into n.instances.png."""
+    _parquet(tmp_path)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/part-old.parquet").write_bytes(b"old")
+    job = ["predict", "m", "rows.parquet", "--out", "out", "--overwrite"]
+    assert main([*job, "--save", "instances"]) == 2
+    assert "m labels classes alone" in capsys.readouterr().err
+    assert main([*job, "--every", "2"]) == 2
+    assert "--every is for videos" in capsys.readouterr().err
+    monkeypatch.setattr("kseg.instances.tells_objects_apart", lambda model: True)
+    for given in (["instances"], ["csv"], [], ["palette", "--threshold", "0.2"]):
+        assert main([*job, *(["--save", *given] if given else [])]) == 2
+        assert "give label maps of classes alone. Take --save palette or" in capsys.readouterr().err
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["part-old.parquet"]
+    assert main([*job, "--save", "labels"]) == 2  # 3.png is broken
+    assert "1 could not be labelled; the rest is done" in capsys.readouterr().err
+
+
 def _parts_of(folder):
     return [row for file in sorted(folder.glob("part-*.parquet")) for row in _rows(file)]
 

@@ -37,3 +37,11 @@ def test_networks_of_other_classes_are_refused():
         ensemble([_network(), _network(5)])
     with pytest.raises(ValueError, match="at least one network"):
         ensemble([])
+
+
+def test_a_size_that_all_networks_have_is_kept():
+    first, second = _network(), _network()
+    first.kseg_size = second.kseg_size = (32, 48)
+    assert ensemble([first, second]).kseg_size == (32, 48)
+    second.kseg_size = (64, 64)
+    assert getattr(ensemble([first, second]), "kseg_size", None) is None

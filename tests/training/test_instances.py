@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -17,6 +18,7 @@ import kseg
 from kseg.cli import main
 from kseg.data import check_data
 from kseg.data.targets import targets_of
+from kseg.hub import load_hub_weights
 from kseg.losses import HeatmapError, OffsetError
 from kseg.training import choices
 from kseg.training.checkpoints import read_checkpoint
@@ -138,6 +140,8 @@ def test_history_has_panoptic_quality_and_the_best_is_the_highest(told, discs):
     assert {"pq", "ap", "mean_iou", "pq ground", "pq disc"} <= rows[0].keys()
     _, manifest, _ = read_checkpoint(run.path, "best")
     assert manifest["pq"] == max(float(row["pq"]) for row in rows)
+    with pytest.raises(ValueError, match=r"objects of the classes 2 apart, and .* those of 1"):
+        kseg.evaluate_instances(SimpleNamespace(kseg_things=(2,)), discs)
     scores = kseg.evaluate_instances(model, discs)
     assert scores.pq == pytest.approx(manifest["pq"]) and scores.images == 3
     assert scores.mean_iou == pytest.approx(manifest["mean_iou"])
@@ -283,7 +287,7 @@ def test_images_of_many_sizes_keep_their_scale():
     assert choices.working_size((256, 320), 4000 * 3000, 172_800, apart=True) is not None
 
 
-def test_command_line_trains_and_prints_panoptic_quality(discs, tmp_path, capsys):
+def test_command_line_trains_and_prints_panoptic_quality(discs, tmp_path, capsys, monkeypatch):
     out = tmp_path / "run"
     words = ["train", str(discs.source), "--model", "panoptic_deeplab", "--backbone", "separable"]
     words += ["--weights", "none", "--set", "output_stride=16", "--epochs", "1"]
@@ -298,3 +302,7 @@ def test_command_line_trains_and_prints_panoptic_quality(discs, tmp_path, capsys
     assert loaded.kseg_things == (1,) and loaded.kseg_spec["builder"] == "panoptic_deeplab"
     scores = kseg.evaluate_instances(loaded, discs)
     assert scores.pq == read_checkpoint(out, "best")[1]["pq"]
+    loaded.kseg_things = None
+    monkeypatch.setattr("kseg.hub.fetch", lambda address: out)
+    load_hub_weights(loaded, "hf://someone/discs")
+    assert loaded.kseg_things == (1,)

@@ -114,6 +114,9 @@ def test_what_is_refused(tiny, package, tmp_path):
     few = WebModel(tiny.path, Classes(("a", "b")))
     with pytest.raises(ValueError, match=r"classes must name every class of .*: 11; there are 2"):
         make_page([few], tmp_path / "page")
+    large = dataclasses.replace(tiny, working_size=(720, 960))
+    with pytest.raises(ValueError, match=r"within the input of .*, 360 x 480; got 720 x 960"):
+        make_page([large], tmp_path / "page")
     assert not (tmp_path / "page").exists()
     broken = tmp_path / "broken.tflite"
     broken.write_text("no model")
@@ -154,13 +157,16 @@ def test_the_server_names_types(tiny, tmp_path):
         thread.join()
 
 
-def test_the_verb(tiny, tmp_path, capsys):
+def test_the_verb(tiny, data, tmp_path, capsys):
     assert main(["web", TINY, str(tiny.path), "--out", str(tmp_path / "page")]) == 2
     assert "different names" in capsys.readouterr().err
     assert main(["web", TINY, "--out", str(tmp_path / "page")]) == 0
     assert "python -m http.server --directory" in capsys.readouterr().out
     (facts,) = json.loads((tmp_path / "page/models.json").read_text())["models"]
     assert "research only" in facts["licence"]
+    for option in (["--size", "64", "64"], ["--data", str(data.source)]):
+        assert main(["web", TINY, *option, "--out", str(tmp_path / "page")]) == 2
+        assert f"{option[0]} is for run folders" in capsys.readouterr().err
     assert main(["web", TINY]) == 2
     assert "--out FOLDER, or pass --serve" in capsys.readouterr().err
     # Before a run would be exported.

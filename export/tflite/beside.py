@@ -3,9 +3,10 @@
 import hashlib
 import json
 import warnings
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from export.tflite.metadata import (
     check_things,
@@ -16,6 +17,7 @@ from export.tflite.metadata import (
 from export.tflite.process import Endpoint
 from export.tflite.reader import ModelFile
 
+Fact = TypeVar("Fact")
 COMPILED = "_edgetpu"  # what Google's compiler adds to a file's name
 _LARGEST_REPORT = 16 << 20  # bytes
 
@@ -101,23 +103,15 @@ def told_things(path: Path, ends: tuple[Endpoint, Endpoint]) -> tuple[int, ...] 
         ModelFileError: If the metadata are damaged.
     """
     things = read_things(path)
-    if things is not None:
-        return things
-    report = read_report(path)
-    if report is None or not is_about(report, path, ends):
-        return None
-    try:
-        return check_things(report.get("things"))
-    except ValueError:
-        return None
+    return _reported(path, ends, "things", check_things) if things is None else things
 
 
 def told_size(
     path: Path, ends: tuple[Endpoint, Endpoint], input_size: tuple[int, int]
 ) -> tuple[int, int] | None:
-    """Returns the size that images are fitted into for a file, by its report or its metadata.
+    """Returns the size that images are fitted into for a file, by its metadata or its report.
 
-    It warns of a report of another file, and of a size that the file is too small for.
+    It warns where the report that says it is of another file, and where the file is too small.
 
     Args:
         path: The file.
@@ -130,9 +124,10 @@ def told_size(
     Raises:
         ModelFileError: If the metadata are damaged.
     """
-    source, size = "the report beside it", _reported_size(path, ends)
+    source, size = "its metadata", read_working_size(path)
     if size is None:
-        source, size = "its metadata", read_working_size(path)
+        source = "the report beside it"
+        size = _reported(path, ends, "working_size", check_working_size)
     if size is not None and any(a > b for a, b in zip(size, input_size, strict=True)):
         warnings.warn(
             f"{path} takes images up to {input_size[0]} x {input_size[1]}, and {source} has a "
@@ -143,20 +138,23 @@ def told_size(
     return size
 
 
-def _reported_size(path: Path, ends: tuple[Endpoint, Endpoint]) -> tuple[int, int] | None:
+def _reported(
+    path: Path, ends: tuple[Endpoint, Endpoint], name: str, check: Callable[[Any], Fact]
+) -> Fact | None:
+    """Returns a fact of the report beside a file, if it is about this file."""
     report = read_report(path) or {}
     about = report.get("file")
-    if not isinstance(about, dict) or "sha256" not in about:
-        return None  # no report of kseg's
+    if not isinstance(about, dict) or "sha256" not in about or report.get(name) is None:
+        return None  # no report of kseg's, or one that does not say it
     if not is_about(report, path, ends):
         warnings.warn(
-            f"{report_path(path)} is the report of another file than {path}, so its names and "
-            "working size are not used. Export the file again, or remove the report.",
+            f"{report_path(path)} is the report of another file than {path}, so its {name} is not "
+            "used. Export the file again, or remove the report.",
             stacklevel=5,
         )
         return None
     try:
-        return check_working_size(report.get("working_size"))
+        return check(report[name])
     except ValueError:
         return None
 

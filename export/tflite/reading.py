@@ -122,7 +122,7 @@ def read_output(
     if meaning.num_classes is not None:
         return meaning
     told = read_metadata(path)
-    return Meaning(meaning.kind, num_classes or (told[0].num_classes if told else None))
+    return Meaning(meaning.kind, told[0].num_classes if told else num_classes)
 
 
 def _no_map(shape: Sequence[int], dtype: str, path: object, error: ValueError) -> ModelFileError:

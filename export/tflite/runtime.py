@@ -37,7 +37,7 @@ class TFLiteModel(FixedSize):
             say.
         normalization: What the input's numbers are made of; None if nothing says so.
         kseg_size: (height, width) that `kseg.predict` and `kseg.evaluate` fit images into before
-            the file sees them, as the report beside it or its metadata say; or None.
+            the file sees them, as its metadata or the report beside it say; or None.
         kseg_things: Ids of the classes whose objects it tells apart, said likewise.
         kernels: What runs the file: "default", "plain" or "reference".
         load_ms: Milliseconds that loading took.

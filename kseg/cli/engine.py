@@ -56,6 +56,8 @@ def label_as_job(
     pyarrow()
     if PARQUET in options.save and len(options.save) > 1:
         raise ValueError("--save parquet holds the label maps, and goes without other kinds.")
+    if options.every != 1:
+        raise ValueError("--every is for videos; --engine, Parquet and addresses take images.")
     if options.batch_size < 1 or (options.workers or 1) < 1:
         raise ValueError("--batch-size and --workers must be at least 1.")
     out = options.out if is_address(str(options.out)) else options.out.absolute()
@@ -104,8 +106,6 @@ def _check_takes(name: str, model: Any, options: "PredictOptions") -> None:
     """
     from kseg.instances import tells_objects_apart
 
-    if options.every != 1:
-        raise ValueError("--every is for videos; --engine, Parquet and addresses take images.")
     asked = "instances" in options.save or options.threshold is not None
     objects = tells_objects_apart(model)
     if objects and (asked or not {*options.save} <= {*_LABEL_MAPS}):

@@ -19,8 +19,8 @@ def unnamed(num_classes: int) -> Classes:
 def file_facts(path: Path, model: Any) -> Facts:
     """Returns the classes and the working size of a .tflite file.
 
-    Both come from the report beside it (X.json for X.tflite and X_edgetpu.tflite) if that is about
-    this very file, or from the file's metadata.
+    The classes come from the report beside it (X.json for X.tflite and X_edgetpu.tflite) if that
+    is about this very file, or from the file's metadata; the size is the model's.
 
     Args:
         path: The file.
@@ -47,7 +47,7 @@ def file_facts(path: Path, model: Any) -> Facts:
 
 def _reported_classes(path: Path, model: Any) -> Classes | None:
     """Returns the classes that the report beside a file names, if it is about this file."""
-    from export.tflite.beside import is_about, read_report
+    from export.tflite.beside import is_about, read_report, report_path
 
     report = read_report(path) or {}
     try:
@@ -55,4 +55,11 @@ def _reported_classes(path: Path, model: Any) -> Classes | None:
         classes = Classes.from_json(report.get("classes") or report["label_map"])
     except (ValueError, LookupError, TypeError, AttributeError):
         return None  # no report of kseg's, or one without names
-    return classes if is_about(report, path, (model.input, model.output)) else None
+    if not is_about(report, path, (model.input, model.output)):
+        warnings.warn(
+            f"{report_path(path)} is the report of another file than {path}, so its names are not "
+            "used. Export the file again, or remove the report.",
+            stacklevel=4,
+        )
+        return None
+    return classes

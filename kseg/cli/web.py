@@ -45,6 +45,12 @@ def web(
 
     if out is None and not serve:
         raise ValueError("Name the page's folder with --out FOLDER, or pass --serve.")
+    for option, given in (("--data", data), ("--size", size)):
+        if given is not None and all(map(_is_ready, models)):
+            raise ValueError(
+                f"{option} is for run folders, which are exported; {' and '.join(models)} is "
+                "ready. Leave it out."
+            )
     images = kseg.load_data(data) if data else None
     with tempfile.TemporaryDirectory(prefix="kseg-web-") as name:
         folder = Path(name)
@@ -71,12 +77,10 @@ def _file(name: str, data: "Data | None", size: tuple[int, int] | None, folder: 
         record = find_trained(name) or best_int8(name)
         for model in zoo():
             if record is not None and model.path.name == record.int8_file:
-                _check_ready(name, data, size)
                 return model
     opened, classes, working_size = open_model(name)
     if not isinstance(opened, keras.Model):
         opened.close()
-        _check_ready(name, data, size)
         return WebModel(Path(name), classes, working_size)
     size = size or working_size
     fitted = size if working_size is not None else None
@@ -95,14 +99,15 @@ def _file(name: str, data: "Data | None", size: tuple[int, int] | None, folder: 
     return WebModel(result.path, classes, fitted)
 
 
-def _check_ready(name: str, data: "Data | None", size: tuple[int, int] | None) -> None:
-    """Refuses what is for run folders where a file is ready."""
-    for option, given in (("--data", data), ("--size", size)):
-        if given is not None:
-            raise ValueError(
-                f"{option} is for run folders, which are exported; {name} is a file already. "
-                "Leave it out."
-            )
+def _is_ready(name: str) -> bool:
+    """Returns whether a name stands for a file that is taken as it is."""
+    from kseg.models.trained import best_int8
+    from kseg.training.run import find_trained, is_run
+
+    if is_run(name):
+        return False
+    record = find_trained(name) or best_int8(name)
+    return Path(name).suffix == ".tflite" or (record is not None and record.int8_file is not None)
 
 
 def _serve(page: Path, port: int) -> None:

@@ -34,7 +34,7 @@ def evaluate_instances(
 
     Raises:
         TypeError: If data is not a data set.
-        ValueError: If the data have no instances, or those of other classes than the model tells
+        ValueError: If the data have no instances, or those of a class that the model does not tell
             apart, if the split is missing, a file cannot be read, or the model gives something
             else.
     """
@@ -46,7 +46,7 @@ def evaluate_instances(
             "that are things under `instances` (docs/instances.md)."
         )
     own = getattr(model, "kseg_things", None)
-    if own and {*own} != {*data.things}:
+    if own and not {*data.things} <= {*own}:
         raise ValueError(
             f"The model tells the objects of the classes {', '.join(map(str, own))} apart, and "
             f"{data.source} those of {', '.join(map(str, data.things))}; name the same classes "

@@ -49,6 +49,7 @@ def ensemble(networks: Sequence[keras.Model], *, flip: bool = False) -> keras.Mo
     logits = ops.log(ops.maximum(mean, _LEAST))
     names = "_and_".join(dict.fromkeys(network.name for network in networks))
     together = keras.Model(image, logits, name=f"{names}_mirrored" if flip else names)
-    if len(sizes := {getattr(network, "kseg_size", None) for network in networks}) == 1:
+    sizes = {getattr(network, "kseg_size", None) for network in networks}
+    if len(sizes) == 1 and None not in sizes:
         together.kseg_size = sizes.pop()
     return together

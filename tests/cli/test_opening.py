@@ -145,6 +145,23 @@ def test_a_class_map_that_says_nothing_is_labelled(write_graph, tmp_path, capsys
     assert "class 0 100 %" in capsys.readouterr().out
 
 
+def test_a_class_map_that_names_its_classes_keeps_them(write_graph):
+    """The data's number of classes is for a file that says nothing."""
+    image = ((1, 8, 8, 1), "float32", None, None)
+    path = write_graph({"x": image, "y": image}, [("FLOOR", 1, ["x"], ["y"], {})])
+    assert _classes(path) == 5
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("labels.txt", "a\nb\nc")
+    assert _classes(path) == 3
+
+
+def _classes(path):
+    model, classes, _ = open_model(str(path), num_classes=5)
+    model.close()
+    assert classes.num_classes == model.num_classes
+    return model.num_classes
+
+
 def test_a_name_that_is_no_utf_8(street, tmp_path):
     path = os.fsencode(tmp_path) + b"/\xff.tflite"
     os.rename(street, path)

@@ -60,12 +60,12 @@ def test_what_the_page_reads(tiny, tmp_path):
     assert len(facts["classes"]) == 11
     for key, value in {
         "title": TINY, "file": f"{TINY}.tflite", "licence": tiny.licence, "head": "logits",
-        "stride": 1, "inputSize": [360, 480], "inputType": "uint8", "workingSize": [360, 480],
-        "outputSize": [360, 480],
+        "stride": 1, "inputSize": [480, 640], "inputType": "uint8", "workingSize": [480, 640],
+        "outputSize": [480, 640],
     }.items():  # fmt: skip
         assert facts[key] == value, key
     unsaid = dataclasses.replace(tiny, working_size=None)  # the file says it, too
-    assert read_facts(unsaid, "litert")["workingSize"] == [360, 480]
+    assert read_facts(unsaid, "litert")["workingSize"] == [480, 640]
     assert (folder / facts["file"]).read_bytes() == tiny.path.read_bytes()
     assert {p.name for p in folder.iterdir()} == {
         "app.js", "index.html", "models.json", "objects.js", "pixels.js", "png.js", "style.css",
@@ -115,7 +115,7 @@ def test_what_is_refused(tiny, package, tmp_path):
     with pytest.raises(ValueError, match=r"classes must name every class of .*: 11; there are 2"):
         make_page([few], tmp_path / "page")
     large = dataclasses.replace(tiny, working_size=(720, 960))
-    with pytest.raises(ValueError, match=r"within the input of .*, 360 x 480; got 720 x 960"):
+    with pytest.raises(ValueError, match=r"within the input of .*, 480 x 640; got 720 x 960"):
         make_page([large], tmp_path / "page")
     assert not (tmp_path / "page").exists()
     broken = tmp_path / "broken.tflite"

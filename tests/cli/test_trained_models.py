@@ -16,7 +16,7 @@ def test_evaluate_says_when_a_trained_model_has_seen_the_images(
     record = replace(TRAINED["fcn8s_camvid"], classes=data.classes, final_commands=("kseg train",))
     monkeypatch.setitem(TRAINED, "seen", record)
     opened = kseg.load(run), data.classes, None
-    monkeypatch.setattr("kseg.cli.loading.open_model", lambda name: opened)
+    monkeypatch.setattr("kseg.cli.loading.open_model", lambda name, **_: opened)
     told = "seen was trained on validation images too (--with-val); if they are those of"
     cases = (("seen", "val", True), ("seen", "train", False), (str(run), "val", False))
     for name, split, seen in cases:

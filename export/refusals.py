@@ -1,4 +1,7 @@
-"""What cannot be converted is refused before anything is done, in a sentence."""
+"""What is asked of an export, with what the model says of it; what cannot be is refused.
+
+It is refused before anything is done, in a sentence.
+"""
 
 import tempfile
 from dataclasses import replace

@@ -103,7 +103,7 @@ def told_things(path: Path, ends: tuple[Endpoint, Endpoint]) -> tuple[int, ...] 
         ModelFileError: If the metadata are damaged.
     """
     things = read_things(path)
-    return _reported(path, ends, "things", check_things) if things is None else things
+    return reported(path, ends, check_things, "things") if things is None else things
 
 
 def told_size(
@@ -127,7 +127,7 @@ def told_size(
     source, size = "its metadata", read_working_size(path)
     if size is None:
         source = "the report beside it"
-        size = _reported(path, ends, "working_size", check_working_size)
+        size = reported(path, ends, check_working_size, "working_size")
     if size is not None and any(a > b for a, b in zip(size, input_size, strict=True)):
         warnings.warn(
             f"{path} takes images up to {input_size[0]} x {input_size[1]}, and {source} has a "
@@ -138,24 +138,36 @@ def told_size(
     return size
 
 
-def _reported(
-    path: Path, ends: tuple[Endpoint, Endpoint], name: str, check: Callable[[Any], Fact]
+def reported(
+    path: Path, ends: tuple[Endpoint, Endpoint], check: Callable[[Any], Fact], *names: str
 ) -> Fact | None:
-    """Returns a fact of the report beside a file, if it is about this file."""
+    """Returns a fact of the report beside a file; it warns if the report is about another file.
+
+    Args:
+        path: The file.
+        ends: Its input, and the output that labels the image.
+        check: From what the report says to the fact; it may raise ValueError, LookupError,
+            TypeError and AttributeError for what is none.
+        names: Keys of the report that may hold it.
+
+    Returns:
+        The fact; None if there is no report about this file, or it does not say it.
+    """
     report = read_report(path) or {}
     about = report.get("file")
-    if not isinstance(about, dict) or "sha256" not in about or report.get(name) is None:
-        return None  # no report of kseg's, or one that does not say it
+    said = next((report[name] for name in names if report.get(name) is not None), None)
+    if not isinstance(about, dict) or "sha256" not in about or said is None:
+        return None
     if not is_about(report, path, ends):
         warnings.warn(
-            f"{report_path(path)} is the report of another file than {path}, so its {name} is not "
-            "used. Export the file again, or remove the report.",
+            f"{report_path(path)} is the report of another file than {path}, so what it says of "
+            f"{names[0]} is not used. Export the file again, or remove the report.",
             stacklevel=5,
         )
         return None
     try:
-        return check(report[name])
-    except ValueError:
+        return check(said)
+    except (ValueError, LookupError, TypeError, AttributeError):
         return None
 
 

@@ -76,7 +76,7 @@ def label_as_job(
     mine = pieces[part[0] - 1 :: part[1]]
     left = work.left(mine)
     if left:  # a model that is missing ends it here, not in every worker
-        _check_takes(model, labeller.opened()[0], options)
+        _check_job(model, labeller.opened()[0], options)
     if options.overwrite:
         work.clear()
     outcome.skipped = len(mine) - len(left)
@@ -98,27 +98,23 @@ def label_as_job(
     report(outcome, out, options.json)
 
 
-def _check_takes(name: str, model: Any, options: "PredictOptions") -> None:
+def _check_job(name: str, model: Any, options: "PredictOptions") -> None:
     """Refuses what a job has no label maps for.
 
     Raises:
         ValueError: If objects are asked for; they are told apart by this process alone.
     """
+    from kseg.cli.predict_options import check_takes
     from kseg.instances import tells_objects_apart
 
-    asked = "instances" in options.save or options.threshold is not None
     objects = tells_objects_apart(model)
-    if objects and (asked or not {*options.save} <= {*_LABEL_MAPS}):
+    if objects and (options.threshold is not None or not {*options.save} <= {*_LABEL_MAPS}):
         raise ValueError(
             f"{name} tells objects apart, and --engine, Parquet and addresses give label maps of "
             f"classes alone. Take --save {' or '.join(_LABEL_MAPS)}, without --threshold; or label "
             "image files into a folder."
         )
-    if asked:
-        raise ValueError(
-            "--save instances and --threshold are for networks that tell objects apart, such as "
-            f"panoptic_deeplab; {name} labels classes alone."
-        )
+    check_takes(name, options, objects)
 
 
 def _through(left: "Sequence[Piece]", work: "Work", options: "PredictOptions") -> "Iterator[Done]":

@@ -10,14 +10,10 @@ from cyclopts import Parameter
 
 import kseg
 from kseg.cli.error_table import ErrorTable
-from kseg.cli.options import (
-    FileOptions,
-    ModelName,
-    check_threshold,
-)
+from kseg.cli.options import FileOptions, ModelName
 from kseg.cli.outcome import Outcome, count_objects, line_of, report, sentence_of, size_seen
 from kseg.cli.output import say
-from kseg.cli.predict_options import CLASSES, OBJECTS, PredictOptions
+from kseg.cli.predict_options import CLASSES, OBJECTS, PredictOptions, check_takes
 
 if TYPE_CHECKING:
     import numpy as np
@@ -59,7 +55,7 @@ def predict(
             model, network=options.model, delegate=options.delegate, **file.given()
         )
         objects = tells_objects_apart(found)
-        _check_takes(model, options, objects)
+        check_takes(model, options, objects)
         if objects and not options.save:
             outcome.skipped = 0
             planned = _planned(sources_found, options.saving(OBJECTS), outcome)
@@ -67,26 +63,6 @@ def predict(
         bar = len(planned) > _LINES_AT_MOST and sys.stderr.isatty() and sys.stdout.isatty()
         _label_all(planned, (found, classes, size), options, outcome, bar)
     report(outcome, options.out, options.json)
-
-
-def _check_takes(model: str, options: PredictOptions, objects: bool) -> None:
-    """Refuses what is for the other kind of network."""
-    if not objects and "instances" in options.save:
-        raise ValueError(
-            f"--save instances is for networks that tell objects apart, such as panoptic_deeplab; "
-            f"{model} labels classes alone."
-        )
-    if not objects and options.threshold is not None:
-        raise ValueError(
-            f"--threshold is for networks that tell objects apart; {model} labels classes alone."
-        )
-    check_threshold(options.threshold)
-    for option, given in (("native", options.native), ("scales", options.scales != (1.0,))):
-        if objects and given:
-            raise ValueError(
-                f"--{option} is for networks that label classes alone; {model} tells objects "
-                "apart, and sees an image once. Leave it out."
-            )
 
 
 def _found(words: Sequence[str], options: PredictOptions, outcome: Outcome) -> "list[Source]":

@@ -8,7 +8,17 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import Group, Parameter, Token
 
-from kseg.cli.options import OUTPUT, Delegate, Flag, Json, OwnNetwork, Size, one_of, record
+from kseg.cli.options import (
+    OUTPUT,
+    Delegate,
+    Flag,
+    Json,
+    OwnNetwork,
+    Size,
+    check_threshold,
+    one_of,
+    record,
+)
 
 _IMAGES = Group("Images", sort_key=3)
 _JOBS = Group("Many machines", sort_key=9)
@@ -108,3 +118,29 @@ class PredictOptions:
                 f"--shard must be I/N with I from 1 to N, such as 2/8; got {self.shard}."
             )
         return int(match[1]), int(match[2])
+
+
+def check_takes(model: str, options: PredictOptions, objects: bool) -> None:
+    """Refuses what is for the other kind of network.
+
+    Args:
+        model: What the command calls it.
+        options: What is asked for.
+        objects: Whether it tells objects apart.
+    """
+    if not objects and "instances" in options.save:
+        raise ValueError(
+            f"--save instances is for networks that tell objects apart, such as panoptic_deeplab; "
+            f"{model} labels classes alone."
+        )
+    if not objects and options.threshold is not None:
+        raise ValueError(
+            f"--threshold is for networks that tell objects apart; {model} labels classes alone."
+        )
+    check_threshold(options.threshold)
+    for option, given in (("native", options.native), ("scales", options.scales != (1.0,))):
+        if objects and given:
+            raise ValueError(
+                f"--{option} is for networks that label classes alone; {model} tells objects "
+                "apart, and sees an image once. Leave it out."
+            )

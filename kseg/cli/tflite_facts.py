@@ -29,9 +29,11 @@ def file_facts(path: Path, model: Any) -> Facts:
     Raises:
         ModelFileError: If the file's metadata are damaged.
     """
+    from export.tflite.beside import reported
     from export.tflite.metadata import read_metadata
 
-    found, source = _reported_classes(path, model), "the report beside it"
+    ends, source = (model.input, model.output), "the report beside it"
+    found = reported(path, ends, Classes.from_json, "classes", "label_map")
     if found is None and (told := read_metadata(path)) is not None:
         found, source = told[0], "its metadata"
     count = model.num_classes
@@ -43,23 +45,3 @@ def file_facts(path: Path, model: Any) -> Facts:
         )
         found = None
     return found or unnamed(count or _MOST_CLASSES), model.kseg_size
-
-
-def _reported_classes(path: Path, model: Any) -> Classes | None:
-    """Returns the classes that the report beside a file names, if it is about this file."""
-    from export.tflite.beside import is_about, read_report, report_path
-
-    report = read_report(path) or {}
-    try:
-        report["file"]["sha256"]
-        classes = Classes.from_json(report.get("classes") or report["label_map"])
-    except (ValueError, LookupError, TypeError, AttributeError):
-        return None  # no report of kseg's, or one without names
-    if not is_about(report, path, (model.input, model.output)):
-        warnings.warn(
-            f"{report_path(path)} is the report of another file than {path}, so its names are not "
-            "used. Export the file again, or remove the report.",
-            stacklevel=4,
-        )
-        return None
-    return classes

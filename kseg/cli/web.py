@@ -46,7 +46,7 @@ def web(
     if out is None and not serve:
         raise ValueError("Name the page's folder with --out FOLDER, or pass --serve.")
     for option, given in (("--data", data), ("--size", size)):
-        if given is not None and all(map(_is_ready, models)):
+        if given is not None and all(n.endswith(".tflite") or _shipped(n) for n in models):
             raise ValueError(
                 f"{option} is for run folders, which are exported; {' and '.join(models)} is "
                 "ready. Leave it out."
@@ -68,16 +68,11 @@ def _file(name: str, data: "Data | None", size: tuple[int, int] | None, folder: 
     import keras
 
     from export import ExportOptions, convert, float16, full_integer
-    from export.web.facts import WebModel, zoo
+    from export.web.facts import WebModel
     from kseg.cli.opening import open_model, warn_if_names_differ
-    from kseg.models.trained import best_int8
-    from kseg.training.run import find_trained, is_run
 
-    if not is_run(name):
-        record = find_trained(name) or best_int8(name)
-        for model in zoo():
-            if record is not None and model.path.name == record.int8_file:
-                return model
+    if (shipped := _shipped(name)) is not None:
+        return shipped
     opened, classes, working_size = open_model(name)
     if not isinstance(opened, keras.Model):
         opened.close()
@@ -99,15 +94,14 @@ def _file(name: str, data: "Data | None", size: tuple[int, int] | None, folder: 
     return WebModel(result.path, classes, fitted)
 
 
-def _is_ready(name: str) -> bool:
-    """Returns whether a name stands for a file that is taken as it is."""
+def _shipped(name: str) -> "WebModel | None":
+    """Returns the trained network of a name, or None; a run folder goes before it."""
+    from export.web.facts import zoo
     from kseg.models.trained import best_int8
     from kseg.training.run import find_trained, is_run
 
-    if is_run(name):
-        return False
-    record = find_trained(name) or best_int8(name)
-    return Path(name).suffix == ".tflite" or (record is not None and record.int8_file is not None)
+    record = None if is_run(name) else find_trained(name) or best_int8(name)
+    return next((m for m in zoo() if record and m.path.name == record.int8_file), None)
 
 
 def _serve(page: Path, port: int) -> None:

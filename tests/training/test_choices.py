@@ -127,3 +127,9 @@ def test_patience_is_wide_and_off_for_few_evaluations():
 )
 def test_small_crops_are_put_around_classes_where_one_is_rare(crop, pixels, apart, focus):
     assert choices.focus_for(crop, (512, 512), np.array(pixels), apart=apart) == focus
+
+
+def test_images_of_many_sizes_keep_their_scale():
+    assert choices.working_size((256, 320), 1040 * 1388, 172_800) is not None
+    assert choices.working_size((256, 320), 1040 * 1388, 172_800, apart=True) is None
+    assert choices.working_size((256, 320), 4000 * 3000, 172_800, apart=True) is not None

@@ -20,12 +20,12 @@ from kseg.data import check_data
 from kseg.data.targets import targets_of
 from kseg.hub import load_hub_weights
 from kseg.losses import HeatmapError, OffsetError
-from kseg.training import choices
 from kseg.training.checkpoints import read_checkpoint
 from kseg.training.checks import check_graph
 from kseg.training.pace import Speed
 from kseg.training.planning import Wishes, make_plan
 from kseg.training.run import open_run
+from kseg.training.run_schema import _RunRecord
 from kseg.training.scoring import score_of
 
 RECIPE = kseg.Recipe(
@@ -263,8 +263,6 @@ def test_weights_of_losses_are_checked(name):
 
 
 def test_a_run_with_things_that_are_no_classes_is_refused(told, tmp_path):
-    from kseg.training.run_schema import _RunRecord
-
     record = json.loads((told[1].path / "run.json").read_text())
     with pytest.raises(ValidationError):
         _RunRecord.model_validate(record | {"things": [-1]})
@@ -279,12 +277,6 @@ def test_classes_are_not_weighted_unless_it_is_asked_for(discs, monkeypatch):
         chosen = make_plan(small_network(), discs, report, wishes)
         assert chosen.recipe.class_weights == wanted
     assert "class weights: the rarer the higher (--class-weights)" in chosen.lines
-
-
-def test_images_of_many_sizes_keep_their_scale():
-    assert choices.working_size((256, 320), 1040 * 1388, 172_800) is not None
-    assert choices.working_size((256, 320), 1040 * 1388, 172_800, apart=True) is None
-    assert choices.working_size((256, 320), 4000 * 3000, 172_800, apart=True) is not None
 
 
 def test_command_line_trains_and_prints_panoptic_quality(discs, tmp_path, capsys, monkeypatch):

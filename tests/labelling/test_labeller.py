@@ -221,3 +221,10 @@ def test_a_fault_of_the_model_is_not_one_of_the_image():
 def test_without_a_working_size_an_image_is_seen_at_4_megapixels(own, seen):
     assert size_seen(BrightOrDark(), None, own) == seen
     assert size_seen(BrightOrDark(), (5, 5), own) == (5, 5)
+
+
+def test_what_would_not_be_looked_at_is_refused():
+    with pytest.raises(ValueError, match="native labels an image at its own size"):
+        kseg.Labeller("m", native=True, size=(8, 8))
+    with pytest.raises(ValueError, match="is open already"):
+        kseg.Labeller(lambda images: images, opened_with={"kernels": "plain"})

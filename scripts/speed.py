@@ -28,6 +28,11 @@ _ROWS = {
     "xla": "`jit_compile=True`, with Keras's batch norms",
     "freeze": "`freeze='c2'` (`--freeze c2`)",
     "thread": "one thread (`TF_NUM_INTRAOP_THREADS=1 OMP_NUM_THREADS=1`)",
+    "plain": "without oneDNN (`TF_ENABLE_ONEDNN_OPTS=0`)",
+}
+_ENVIRONMENT = {
+    "thread": {"TF_NUM_INTRAOP_THREADS": "1", "OMP_NUM_THREADS": "1"},
+    "plain": {"TF_ENABLE_ONEDNN_OPTS": "0"},
 }
 _WARM = 3
 
@@ -41,27 +46,28 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=6)
     parser.add_argument("--steps", type=int, default=15)
     parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--rows", nargs="+", choices=_ROWS, default=list(_ROWS), metavar="ROW")
     parser.add_argument("--row", choices=_ROWS, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.row:
         print(json.dumps(_steps(arguments)))
         return
-    seconds: dict[str, list[float]] = {name: [] for name in _ROWS}
+    seconds: dict[str, list[float]] = {name: [] for name in arguments.rows}
     for _ in range(arguments.rounds):
-        for name in _ROWS:
+        for name in seconds:
             seconds[name] += _child(name)
     medians = {name: statistics.median(times) for name, times in seconds.items()}
-    rows = [[text, f"{medians[name] / medians['as it is']:.2f}"] for name, text in _ROWS.items()]
+    first = medians[arguments.rows[0]]
+    rows = [[_ROWS[name], f"{median / first:.2f}"] for name, median in medians.items()]
     print(tabulate(rows, ["step", "time"], tablefmt="github", disable_numparse=True))
-    print(f"1.00 is {medians['as it is']:.2f} s on {os.cpu_count()} cores")
+    print(f"1.00 is {first:.2f} s on {os.cpu_count()} cores")
 
 
 def _child(row: str) -> list[float]:
-    threads = {"TF_NUM_INTRAOP_THREADS": "1", "OMP_NUM_THREADS": "1"} if row == "thread" else {}
     command = [sys.executable, __file__, *sys.argv[1:], "--row", row]
-    done = subprocess.run(
-        command, env={**os.environ, **threads}, stdout=subprocess.PIPE, text=True, check=True
-    )
+    # As `kseg train` sets it.
+    environment = {**os.environ, "TF_ENABLE_ONEDNN_OPTS": "1", **_ENVIRONMENT.get(row, {})}
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])
 
 

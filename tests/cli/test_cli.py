@@ -1,4 +1,6 @@
 import json
+import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -278,3 +280,17 @@ def test_each_kind_of_error_has_its_exit_code_and_bugs_a_traceback(monkeypatch):
 
 def _raise(error):
     raise error
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="oneDNN is for x86")
+@pytest.mark.parametrize(("given", "used"), [({}, "1"), ({"TF_ENABLE_ONEDNN_OPTS": "0"}, "0")])
+def test_tensorflow_uses_onednn_unless_told_otherwise(given, used):
+    environment = {**os.environ, **given}
+    if not given:
+        environment.pop("TF_ENABLE_ONEDNN_OPTS", None)
+    code = """import os; from kseg.cli import run
+try: run()
+finally: print(os.environ["TF_ENABLE_ONEDNN_OPTS"])"""
+    command = [sys.executable, "-c", code, "--version"]
+    done = subprocess.run(command, capture_output=True, env=environment, timeout=60, check=True)
+    assert done.stdout.split()[-1].decode() == used

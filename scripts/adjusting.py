@@ -14,13 +14,10 @@ from itertools import product
 from pathlib import Path
 
 import drives
-import numpy as np
-from publish import adjust
+from publish import adjust, log_weights
 from tabulate import tabulate
 
 import kseg
-from kseg.data import check_data
-from kseg.losses import balanced_class_weights
 
 
 def main() -> None:
@@ -36,7 +33,7 @@ def main() -> None:
     data = kseg.load_data(arguments.data)
     if arguments.drive:
         data = drives.without(data, arguments.drive)
-    logs = np.log(balanced_class_weights(check_data(data).pixels["train"]))
+    logs = log_weights(data)
     rows = []
     for run, size in product(arguments.runs, arguments.sizes):
         row = [run.name, size]

@@ -5,7 +5,8 @@
 A block of EfficientNet-Lite0 widens, filters each channel by itself and narrows. "Fused" makes the
 first two one dense 3 x 3 convolution (EfficientNet-EdgeTPU's and EfficientNetV2's block); "plain"
 is a single dense 3 x 3 convolution. The networks are not trained: the time of an int8 file does not
-depend on its weights. All files are timed in turn on one thread; read the ratios.
+depend on its weights (`scripts/dense_training.py` trains them). All files are timed in turn on one
+thread; read the ratios.
 """
 
 import argparse
@@ -52,7 +53,7 @@ def main() -> None:
     with TemporaryDirectory() as folder:
         files, macs = [], []
         for name, (fused, plain) in ROWS.items():
-            model = _build(fused, plain, arguments.tiny)
+            model = build(fused, plain, arguments.tiny)
             macs.append(describe(model, SIZE).macs)
             files.append(Path(folder) / f"{name}.tflite")
             files[-1].write_bytes(_convert(model, images))
@@ -69,7 +70,9 @@ def main() -> None:
     print(tabulate(rows, ["", "MACs", "time, each round"], tablefmt="github"))
 
 
-def _build(fused: tuple[int, ...], plain: tuple[int, ...], tiny: bool) -> keras.Model:
+def build(
+    fused: tuple[int, ...], plain: tuple[int, ...], tiny: bool, weights: str | None = None
+) -> keras.Model:
     """Builds the network with some blocks in place of others."""
 
     def block(x, filters, kernel_size, *, expansion, strides, dilation_rate, name):
@@ -82,22 +85,16 @@ def _build(fused: tuple[int, ...], plain: tuple[int, ...], tiny: bool) -> keras.
             x = conv_norm_act(x, x.shape[-1] * expansion, 3, strides=strides, name=f"{name}_fused")
             x = conv_norm_act(x, filters, 1, activation=False, name=f"{name}_project")
         else:
-            x = conv_norm_act(x, filters, 3, strides=strides, activation=False, name=name)
+            bent = number != max(plain)  # the features that are handed on are linear, as Lite's
+            x = conv_norm_act(x, filters, 3, strides=strides, activation=bent, name=name)
         if strides == 1 and shortcut.shape[-1] == filters:
             x = layers.Add(name=f"{name}_add")([x, shortcut])
         return x, shortcut  # there are no wide features before the step of a dense convolution
 
     own, family.inverted_residual = family.inverted_residual, block
     try:
-        if not tiny:
-            return kseg.build_atrous_fpn(num_classes=11, weights=None)
-        return kseg.build_atrous_fpn(
-            num_classes=11,
-            backbone="efficientnet_lite0_cut",
-            output_stride=16,
-            filters=64,
-            weights=None,
-        )
+        cut = {"backbone": "efficientnet_lite0_cut", "output_stride": 16, "filters": 64}
+        return kseg.build_atrous_fpn(num_classes=11, weights=weights, **(cut if tiny else {}))
     finally:
         family.inverted_residual = own
 

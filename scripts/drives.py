@@ -12,6 +12,7 @@ the scores are for comparison. Those that are in the folder are not repeated.
 import argparse
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import keras
 import segnet_start
@@ -21,7 +22,6 @@ import kseg
 from kseg.models import TRAINED
 from kseg.models.zoo import build
 
-_EPOCHS, _CROP = 24, (192, 256)
 _TINY = "atrous_fpn_tiny_camvid"
 
 
@@ -61,20 +61,26 @@ def without(data: kseg.Data, drive: str) -> kseg.Data:
     return replace(data, pairs={"train": others, "val": left_out})
 
 
+def recipe(**change: Any) -> kseg.Recipe:
+    """Returns the recipe by which all networks are trained, with some settings changed."""
+    common: dict[str, Any] = {
+        "epochs": 24,
+        "crop": (192, 256),
+        "color": 0.1,
+        "logit_adjustment": 0.0,  # `scripts/adjusting.py` shows what it does to these
+        "validate_every": 24,
+    }
+    return kseg.Recipe(**{**common, **change})
+
+
 def _score(name: str, drive: str, data: kseg.Data, arguments: argparse.Namespace) -> float:
     record = TRAINED[name]
     from_imagenet = "backbone" in record.arguments
-    recipe = kseg.Recipe(
-        epochs=_EPOCHS,
-        crop=_CROP,
-        color=0.1,
-        freeze="c2" if from_imagenet else None,
-        backbone_rate=0.2 if from_imagenet else 1.0,
-        logit_adjustment=0.0,  # `scripts/adjusting.py` shows what it does to these
-        validate_every=_EPOCHS,
-        seed=arguments.seed,
-    )
-    keras.utils.set_random_seed(recipe.seed)
+    if from_imagenet:
+        settings = recipe(freeze="c2", seed=arguments.seed)
+    else:
+        settings = recipe(backbone_rate=1.0, seed=arguments.seed)
+    keras.utils.set_random_seed(arguments.seed)
     start = {"weights": "imagenet"} if from_imagenet else {}
     model = build(record.builder, {**record.arguments, **start})
     run_dir, teacher = arguments.out / drive / name, None
@@ -82,7 +88,7 @@ def _score(name: str, drive: str, data: kseg.Data, arguments: argparse.Namespace
         teacher = kseg.load(run_dir.with_name(_TINY))
         if not run_dir.exists():
             segnet_start.solve(model, data, arguments.trunk, teacher)
-    kseg.fit(model, data, recipe, run_dir=run_dir, resume=True, teacher=teacher)
+    kseg.fit(model, data, settings, run_dir=run_dir, resume=True, teacher=teacher)
     return kseg.evaluate(model, data).mean_iou
 
 

@@ -30,7 +30,7 @@ from kseg.data import check_data
 from kseg.instances import tells_objects_apart
 from kseg.losses import balanced_class_weights
 from kseg.models import TRAINED
-from kseg.models.trained import load_weights_npz, save_weights_npz
+from kseg.models.trained import last_runs, load_weights_npz, save_weights_npz
 
 _WEIGHTS = Path(kseg.__file__).parent / "weights"
 
@@ -75,14 +75,16 @@ def main() -> None:
         type=float,
         default=0.0,
         metavar="X",
-        help="for runs from before kseg adjusted logits: takes that out of the last biases "
-        "(default of a recipe: 0.5)",
+        help="for runs with logit_adjustment=0: takes that out of the last biases",
     )
     arguments = parser.parse_args()
     if arguments.qat_epochs < 0:
         parser.error("--qat-epochs must be 0 or more")
-    if len(arguments.final) > len(arguments.final_command):
-        parser.error("each --final needs its --final-command")
+    if len(arguments.final) != len(ends := last_runs(arguments.final_command)):
+        parser.error(
+            f"{len(arguments.final)} times --final, but the --final-command end in {len(ends)} "
+            f"runs: {', '.join(ends)}"
+        )
     for command in [*arguments.command, *arguments.final_command]:
         for name in TRAINED.keys() & shlex.split(command, comments=True):
             parser.error(f"{name} changes with every publication; name the run it came from")
@@ -110,6 +112,7 @@ def main() -> None:
         "commands": arguments.command,
         "licence": arguments.licence,
         "final_commands": arguments.final_command,
+        "logit_adjustment": arguments.logit_adjustment,
         "final_mean_iou": round(final[1].mean_iou, 4),
         "int8_file": int8_file.name,
         "int8_sha256": _digest(int8_file),
@@ -152,9 +155,8 @@ def _measure(
     each = zip(*(network.get_weights() for network in (model, *others)), strict=True)
     model.set_weights([np.mean(values, axis=0) for values in each])
     if options.logit_adjustment:
-        pixels = check_data(data).pixels
-        counts = pixels["train"] + pixels["val"] if with_val else pixels["train"]
-        adjust(model, options.logit_adjustment * np.log(balanced_class_weights(counts)))
+        splits = ("train", "val") if with_val else ("train",)
+        adjust(model, options.logit_adjustment * log_weights(data, splits))
     save_weights_npz(model, folder / "model.npz")
     load_weights_npz(model, folder / "model.npz")
     if options.qat_epochs:
@@ -172,6 +174,12 @@ def _measure(
         options=ExportOptions(classes=data.classes, working_size=model.kseg_size),
     )
     return model, kseg.evaluate(model, data), result
+
+
+def log_weights(data: kseg.Data, splits: tuple[str, ...] = ("train",)) -> np.ndarray:
+    """Returns the logarithm of each class's weight in a training on these splits."""
+    pixels = check_data(data).pixels
+    return np.log(balanced_class_weights(sum(pixels[split] for split in splits)))
 
 
 def adjust(model: keras.Model, amounts: np.ndarray) -> None:

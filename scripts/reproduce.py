@@ -4,7 +4,8 @@
 
 It prints the mean IoU on the validation images beside the one in the record. Runs that are in the
 folder already are resumed, or used as they are if they are complete, so that networks which start
-with the same commands share those runs.
+with the same commands share those runs. A remark behind a command, such as that it was interrupted,
+is not heeded.
 """
 
 import argparse
@@ -12,6 +13,8 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+
+from publish import adjust, log_weights
 
 import kseg
 from kseg.models import TRAINED
@@ -37,7 +40,10 @@ def main() -> None:
     record = TRAINED[arguments.name]
     last = [_train(command, arguments) for command in record.commands][-1]
     data, size = kseg.load_data(arguments.data), record.working_size
-    score = kseg.evaluate(kseg.load(last), data, size=size).mean_iou
+    model = kseg.load(last)
+    if record.logit_adjustment:
+        adjust(model, record.logit_adjustment * log_weights(data))
+    score = kseg.evaluate(model, data, size=size).mean_iou
     print(f"{arguments.name}: mean IoU {score:.4f}; the record has {record.mean_iou:.4f}")
     for command in record.final_commands if arguments.final else ():
         _train(command, arguments)

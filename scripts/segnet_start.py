@@ -68,6 +68,7 @@ def main() -> None:
         batch_size=4,
         backbone_rate=1.0,
         color=0.1,
+        logit_adjustment=0.0,  # as the teacher's; `scripts/publish.py` adjusts what is published
         validate_every=6,
         validate_images=50,
     )

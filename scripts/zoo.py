@@ -176,8 +176,8 @@ def _card(name: str, record: TrainedRecord, fact: dict) -> str:
     if record.final_commands:
         last = ", those with `--with-val` if `--final` is given"
         mean = ""
-        if len(record.final_commands) > 1:
-            mean = " (they are the mean of those of the commands with `--with-val`)"
+        if len(record.final_runs) > 1:
+            mean = f" (they are the mean of those of `{'`, `'.join(record.final_runs)}`)"
         final = f"""
 The weights and the int8 file in the package were then trained on with the validation images \
 too{mean}.
@@ -185,7 +185,14 @@ On these images, which they have seen, they score {record.final_mean_iou:.4f} an
 {record.final_int8_mean_iou:.4f}. That does not measure the network; it only shows that a file is \
 intact.
 """
-    test = aware = ""
+    test = aware = adjusted = ""
+    if record.logit_adjustment:
+        adjusted = f"""
+Then {record.logit_adjustment:g} of what class weights put into the logits was taken out of the \
+last biases
+([why](../training.md#what-class-weights-put-into-the-logits)). `scripts/publish.py` and
+`scripts/reproduce.py` do it.
+"""
     if record.qat_epochs:
         val = " --with-val" * bool(record.final_commands)
         aware = f"""
@@ -236,7 +243,7 @@ others publish use 11 of the 32 original classes at 720 x 960 and are another ex
 ```
 
 `python scripts/reproduce.py {name} camvid.yaml --out runs` runs these commands{last}.
-{aware}
+{adjusted}{aware}
 ## Licence and limits
 
 {record.licence[0].upper() + record.licence[1:]}. Daylight and dusk in one city, a camera behind a

@@ -6,10 +6,12 @@ the commands that trained it. `scripts/publish.py` writes it.
 
 import hashlib
 import json
-from collections.abc import Iterator
+import shlex
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from importlib import resources
 from importlib.resources.abc import Traversable
+from itertools import pairwise
 from typing import Any
 
 import keras
@@ -37,7 +39,10 @@ class TrainedRecord:
         commands: The commands that trained it, in order; each starts from those before.
         licence: How the weights may be used.
         final_commands: The commands that went on from these runs with the validation images too.
-            The weights in the file are the mean of theirs; () if `commands` made them.
+            The weights in the file are the mean of those of `final_runs`; () if `commands` made
+            them.
+        logit_adjustment: How much of what class weights put into the logits was then taken out of
+            the last biases, where the commands trained with `logit_adjustment=0`.
         final_mean_iou: Score of the weights in the file on the validation images. If there is a
             final command, this does not measure the network: it shows whether a file is whole.
         int8_file: Name of the verified full-integer .tflite file of size `size` in
@@ -69,6 +74,7 @@ class TrainedRecord:
     commands: tuple[str, ...]
     licence: str
     final_commands: tuple[str, ...] = ()
+    logit_adjustment: float = 0.0
     final_mean_iou: float | None = None
     int8_file: str | None = None
     int8_sha256: str | None = None
@@ -89,6 +95,21 @@ class TrainedRecord:
     def splits(self) -> tuple[str, ...]:
         """Names of the splits that the weights in the file were trained on."""
         return ("train", "val") if self.final_commands else ("train",)
+
+    @property
+    def final_runs(self) -> list[str]:
+        """The run folders of final_commands from which no other of them starts."""
+        return last_runs(self.final_commands)
+
+
+def last_runs(commands: Iterable[str]) -> list[str]:
+    """Returns the run folders that commands make, without those from which another one starts."""
+    lines = [shlex.split(command, comments=True) for command in commands]
+    starts, made = (
+        [after for line in lines for before, after in pairwise(line) if before == option]
+        for option in ("--weights", "--out")
+    )
+    return [run for run in made if run not in starts]
 
 
 def _read_record(file: Traversable) -> TrainedRecord:

@@ -35,6 +35,7 @@ def script(monkeypatch):
 
     def call(name, *arguments, folder=SCRIPTS):
         monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
+        monkeypatch.syspath_prepend(str(folder))  # as for any script; they import each other
         runpy.run_path(str(folder / f"{name}.py"), run_name="__main__")
 
     return call
@@ -62,7 +63,7 @@ def record(run, data_yaml, weights, script, monkeypatch):
 
 
 def test_what_is_published_scores_as_its_record_and_reproduces(
-    record, run, data_yaml, weights, script, tmp_path, capfd
+    record, run, data_yaml, weights, script, tmp_path, capfd, monkeypatch
 ):
     data = kseg.load_data(data_yaml)
     model = kseg.build_fcn8s(3, backbone="separable", weights=None)
@@ -77,10 +78,19 @@ def test_what_is_published_scores_as_its_record_and_reproduces(
 
     # The run is there, so nothing is trained; its score is compared with the record's.
     shutil.copytree(run, tmp_path / "runs/toys")
-    script("reproduce", "fcn8s_toys", data_yaml, "--out", tmp_path / "runs")
-    told = rf"mean IoU ([\d.]+); the record has {record.mean_iou:.4f}"
-    (score,) = re.findall(told, capfd.readouterr().out)
-    assert float(score) == pytest.approx(record.mean_iou, abs=2e-3)  # rounded weights in the record
+    published = runpy.run_path(str(SCRIPTS / "publish.py"))
+    model = kseg.load(run)
+    for amount in (0.0, 0.5):
+        monkeypatch.setitem(TRAINED, "fcn8s_toys", replace(record, logit_adjustment=amount))
+        script("reproduce", "fcn8s_toys", data_yaml, "--out", tmp_path / "runs")
+        told = rf"mean IoU ([\d.]+); the record has {record.mean_iou:.4f}"
+        (score,) = re.findall(told, capfd.readouterr().out)
+        published["adjust"](model, amount * published["log_weights"](data))
+        expected = kseg.evaluate(model, data, size=record.size).mean_iou
+        assert float(score) == pytest.approx(expected, abs=1e-4)
+        if not amount:  # the record's weights are rounded
+            assert expected == pytest.approx(record.mean_iou, abs=2e-3)
+    assert expected != pytest.approx(record.mean_iou, abs=1e-3)
 
 
 def test_tables_picture_and_card_say_what_the_record_says(record, script, tmp_path, monkeypatch):

@@ -11,7 +11,7 @@ from kseg.classes import Classes
 from kseg.cli.app import parse
 from kseg.models import MODELS, TRAINED, TrainedRecord, build, copy_weights
 from kseg.models import trained as trained_module
-from kseg.models.trained import load_weights_npz, save_weights_npz
+from kseg.models.trained import last_runs, load_weights_npz, save_weights_npz
 from kseg.training.outputs import num_classes_of
 
 ROOT = Path(__file__).parents[2]
@@ -124,6 +124,17 @@ def test_commands_start_from_runs_made_before_and_only_the_last_one_sees_val(nam
         made.add(str(options.out))
     _, last = parse(shlex.split(record.commands[-1], comments=True)[1:])
     assert last.arguments["options"].model == record.builder
+
+
+def test_final_weights_are_of_the_runs_that_no_other_starts_from():
+    first = "kseg train a.yaml --out runs/a"
+    second = "kseg train a.yaml --weights runs/a --teacher runs/c --out runs/b  # --out runs/x"
+    third = "kseg train a.yaml --out runs/c"
+    assert last_runs([]) == [] and last_runs([first]) == ["runs/a"]
+    assert last_runs([first, second]) == ["runs/b"]
+    assert last_runs([first, second, third]) == ["runs/b", "runs/c"]
+    assert len(TRAINED["atrous_fpn_tiny_camvid"].final_runs) == 2
+    assert len(TRAINED["fcn8s_camvid"].final_runs) == 1
 
 
 def test_backbone_starts_another_network(record):

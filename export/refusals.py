@@ -19,8 +19,7 @@ from kseg.analysis.graph import trace
 from kseg.data import Data
 from kseg.instances import tells_objects_apart
 from kseg.instances.predicting import things_of
-from kseg.seeing import channels_of, working_size
-from kseg.training.evaluation import check_channels, check_classes
+from kseg.seeing import channels_of, check_channels, check_classes, working_size
 from kseg.training.outputs import num_classes_of
 
 

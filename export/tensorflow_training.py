@@ -11,6 +11,7 @@ import keras
 import tensorflow as tf
 
 from kseg.training.devices import first_of
+from kseg.training.norms import norms_of
 
 _KEYS = itertools.count(0, 1000)  # of groups of devices; a strategy takes a few
 
@@ -108,11 +109,7 @@ def _clipping(optimizer: keras.optimizers.Optimizer):
 @contextlib.contextmanager
 def synchronized_norms(model: keras.Model) -> Iterator[None]:
     """Takes the statistics of batch norms over all replicas, for a while."""
-    norms = [
-        layer
-        for layer in model.layers
-        if isinstance(layer, keras.layers.BatchNormalization) and not layer.synchronized
-    ]
+    norms = [norm for norm in norms_of(model) if not norm.synchronized]
     for layer in norms:
         layer.synchronized = True
     try:
@@ -134,9 +131,8 @@ def fused_norms(model: keras.Model) -> Iterator[None]:
     """
     norms = [
         layer
-        for layer in model.layers
-        if isinstance(layer, keras.layers.BatchNormalization)
-        and layer.axis in (-1, 3)
+        for layer in norms_of(model)
+        if layer.axis in (-1, 3)
         and layer.scale
         and layer.center
         and not layer.synchronized

@@ -213,33 +213,36 @@ class OffsetError(keras.losses.Loss):
 
 
 class OnLabelMaps(keras.losses.Loss):
-    """A loss of Keras on label maps and logits, blind to the ignored class.
+    """A loss of Keras on label maps and logits or scores, blind to the ignored class.
 
     A loss whose name begins with "Sparse" is given class ids, any other one-hot classes; one that
-    takes scores is given the softmax of the logits. A loss that gives a value for each pixel is
+    takes scores is given the softmax of logits. A loss that gives a value for each pixel is
     averaged over the pixels that are not ignored. For another one, such as `keras.losses.Dice`,
     ignored pixels are 0 in the classes and in the scores.
     """
 
-    def __init__(self, loss: keras.losses.Loss, ignore_class: int = IGNORE_CLASS):
+    def __init__(self, loss: keras.losses.Loss, scores: bool = False):
         """Makes the loss.
 
         Args:
             loss: A loss of `keras.losses`.
-            ignore_class: Label of the pixels that do not count.
+            scores: Whether the model gives scores, which add up to 1, in place of logits.
         """
         super().__init__(name=loss.name, reduction="sum")
-        self.loss, self.ignore_class = loss, ignore_class
+        self.loss = loss
         self.sparse = type(loss).__name__.startswith("Sparse")
         # A loss of Keras keeps its options in a wrapped function's arguments.
         options = getattr(loss, "_fn_kwargs", {})
-        self.takes_logits = bool(getattr(loss, "from_logits", options.get("from_logits", False)))
+        logits = bool(getattr(loss, "from_logits", options.get("from_logits", False)))
+        if scores and logits:
+            raise ValueError("model ends in scores; give the loss from_logits=False.")
+        self.as_it_is = scores or logits
 
     def call(self, y_true, y_pred):
         """Returns the loss; arguments as `SparseCrossEntropy.call`."""
-        labels, valid = _labels(y_true, self.ignore_class)
+        labels, valid = _labels(y_true, IGNORE_CLASS)
         valid = ops.cast(valid, y_pred.dtype)
-        scores = y_pred if self.takes_logits else ops.softmax(y_pred)
+        scores = y_pred if self.as_it_is else ops.softmax(y_pred)
         if not self.sparse:
             labels = ops.one_hot(labels, y_pred.shape[-1], dtype=y_pred.dtype)
             labels = labels * ops.expand_dims(valid, -1)
@@ -262,14 +265,15 @@ LOSSES: dict[str, Callable[[Sequence[float] | None, float, float], keras.losses.
 each of which a loss may pass over."""
 
 
-def loss_on_label_maps(loss: keras.losses.Loss) -> keras.losses.Loss:
+def loss_on_label_maps(loss: keras.losses.Loss, scores: bool = False) -> keras.losses.Loss:
     """Returns a loss that takes label maps (N, H, W) and logits (N, H, W, num_classes).
 
     Args:
         loss: One of Keras is made to; any other is taken to do so as it is.
+        scores: Whether the model gives scores in place of logits.
     """
     known = type(loss).__module__.startswith("keras.")
-    return OnLabelMaps(loss) if known else loss
+    return OnLabelMaps(loss, scores) if known else loss
 
 
 def _labels(label_maps, ignore_class):

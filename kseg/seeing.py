@@ -6,6 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from kseg.data import Data
 from kseg.data.transforms import fit_inside, mirror_out, resize
 from kseg.strips import resize_logits
 
@@ -118,6 +119,34 @@ def channels_of(model: Segmenter) -> int:
         inputs = getattr(model, "inputs", None)
         return (inputs[0].shape[-1] if inputs else None) or 3
     return getattr(model, "channels", None) or 3
+
+
+def check_classes(num_classes: int, data: Data, *, who: str = "model") -> None:
+    """Refuses a model or a teacher whose classes are not as many as those of the data.
+
+    Raises:
+        ValueError: If they are not.
+    """
+    if num_classes != data.classes.num_classes:
+        raise ValueError(
+            f"The {who} has {num_classes} classes and {data.source} has "
+            f"{data.classes.num_classes} names; they must be as many. Take the data that the {who} "
+            f"is for, or build a {who} with num_classes={data.classes.num_classes}."
+        )
+
+
+def check_channels(model: Segmenter, data: Data, *, who: str = "model") -> None:
+    """Refuses a model or a teacher whose images have other channels than those of the data.
+
+    Raises:
+        ValueError: If they have.
+    """
+    takes, has = channels_of(model), getattr(data, "channels", 3)
+    if takes != has:
+        raise ValueError(
+            f"The {who} takes images of {takes} channel{'s' * (takes > 1)} and those of "
+            f"{data.source} have {has}; build the {who} with input_shape=(None, None, {has})."
+        )
 
 
 def check_image(image: np.ndarray, channels: int = 3) -> np.ndarray:

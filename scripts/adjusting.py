@@ -14,7 +14,7 @@ from itertools import product
 from pathlib import Path
 
 import drives
-from publish import adjust, log_weights
+from publish import adjust, check_run, log_weights
 from tabulate import tabulate
 
 import kseg
@@ -33,6 +33,8 @@ def main() -> None:
     data = kseg.load_data(arguments.data)
     if arguments.drive:
         data = drives.without(data, arguments.drive)
+    for run in arguments.runs:
+        check_run(run, data, adjust=True)
     logs = log_weights(data)
     rows = []
     for run, size in product(arguments.runs, arguments.sizes):

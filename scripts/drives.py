@@ -21,6 +21,7 @@ from tabulate import tabulate
 import kseg
 from kseg.models import TRAINED
 from kseg.models.zoo import build
+from kseg.training.checkpoints import has_checkpoints
 
 _TINY = "atrous_fpn_tiny_camvid"
 
@@ -86,7 +87,7 @@ def _score(name: str, drive: str, data: kseg.Data, arguments: argparse.Namespace
     run_dir, teacher = arguments.out / drive / name, None
     if record.builder == "segnet" and arguments.trunk:
         teacher = kseg.load(run_dir.with_name(_TINY))
-        if not run_dir.exists():
+        if not has_checkpoints(run_dir):  # from which it would go on
             segnet_start.solve(model, data, arguments.trunk, teacher)
     kseg.fit(model, data, settings, run_dir=run_dir, resume=True, teacher=teacher)
     return kseg.evaluate(model, data).mean_iou

@@ -31,6 +31,7 @@ from kseg.instances import tells_objects_apart
 from kseg.losses import balanced_class_weights
 from kseg.models import TRAINED
 from kseg.models.trained import last_runs, load_weights_npz, save_weights_npz
+from kseg.training.run import open_run
 
 _WEIGHTS = Path(kseg.__file__).parent / "weights"
 
@@ -90,6 +91,8 @@ def main() -> None:
             parser.error(f"{name} changes with every publication; name the run it came from")
 
     data, size = kseg.load_data(arguments.data), tuple(arguments.size)
+    for run in (arguments.run, *arguments.final):
+        check_run(run, data, adjust=bool(arguments.logit_adjustment))
     with tempfile.TemporaryDirectory() as folder:
         measure = partial(_measure, data=data, size=size, options=arguments)
         model, scores, result = final = measure([arguments.run], folder=Path(folder) / "run")
@@ -174,6 +177,32 @@ def _measure(
         options=ExportOptions(classes=data.classes, working_size=model.kseg_size),
     )
     return model, kseg.evaluate(model, data), result
+
+
+def check_run(run: Path, data: kseg.Data, *, adjust: bool) -> None:
+    """Refuses a run of other classes than those of the data, or with logits adjusted already.
+
+    Args:
+        run: The run folder.
+        data: The data set.
+        adjust: Whether its logits are to be adjusted.
+
+    Raises:
+        SystemExit: If it is.
+    """
+    opened = open_run(run)
+    names, expected = (", ".join(each.classes.names) for each in (opened, data))
+    if names != expected:
+        raise SystemExit(
+            f"{run} has the classes {names}, and {data.source} has {expected}; take the data that "
+            "it was trained on."
+        )
+    amount = (opened.record["asked"] or {}).get("logit_adjustment", 0)
+    if adjust and amount:
+        raise SystemExit(
+            f"{run} was trained with logit_adjustment={amount:g}, so its logits would be adjusted "
+            "twice; take a run of a training with logit_adjustment=0."
+        )
 
 
 def log_weights(data: kseg.Data, splits: tuple[str, ...] = ("train",)) -> np.ndarray:

@@ -29,7 +29,8 @@ from PIL import Image
 
 import kseg
 from kseg.backbones.keras_file import rescaled_from_caffe
-from kseg.training.evaluation import check_classes
+from kseg.seeing import check_classes
+from kseg.training.checkpoints import has_checkpoints
 
 _WIDTHS = (16, 32, 64, 128, 128)
 _CONVOLUTIONS = (2, 2, 3, 3, 3)  # of each stage, as in VGG-16
@@ -53,7 +54,7 @@ def main() -> None:
     arguments = parser.parse_args()
     data, teacher = kseg.load_data(arguments.data), kseg.load(arguments.teacher)
     model = kseg.build_segnet(len(data.classes.names), widths=_WIDTHS)
-    if not Path(arguments.out).exists():
+    if not has_checkpoints(Path(arguments.out)):  # from which it would go on
         try:
             solve(model, data, arguments.trunk, teacher)
         except ValueError as error:

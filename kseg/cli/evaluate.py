@@ -79,6 +79,7 @@ def evaluate(
     """Scores a model on labelled images."""
     from kseg.cli.loading import find_model
     from kseg.cli.opening import warn_if_names_differ, warn_if_val_was_seen
+    from kseg.data.upright import warn_of_mirrors
     from kseg.instances import tells_objects_apart
     from kseg.training.evaluation import Look, judge
     from kseg.training.report import examine, prepare_folder, write_report
@@ -93,6 +94,8 @@ def evaluate(
     warn_if_names_differ(model, classes, images)
     if options.split == "val":
         warn_if_val_was_seen(model, images)
+    if options.flip:
+        warn_of_mirrors(images.classes.names, "--flip")
     if images.things and tells_objects_apart(found):
         _evaluate_objects(found, images, options, options.size or size)
         return

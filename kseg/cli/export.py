@@ -145,7 +145,7 @@ def _check(options: ExportOptions) -> None:
 
 
 def _recorded(run: str, data: "kseg.Data | None", size: tuple[int, int] | None) -> float | None:
-    """Returns the mean IoU that a run recorded for the validation images; None for other images."""
+    """Returns the mean IoU that a run recorded for all of these validation images, or None."""
     from kseg.data import check_data
     from kseg.training.checkpoints import read_checkpoint
     from kseg.training.run import is_run, open_run
@@ -157,6 +157,9 @@ def _recorded(run: str, data: "kseg.Data | None", size: tuple[int, int] | None) 
     if opened.size != size or trained_on["source"] != data.source.name:
         return None
     if trained_on["fingerprint"] != check_data(data).fingerprint:
+        return None
+    part = opened.record["recipe"].get("validate_images")
+    if part and part < len(data.files("val")):
         return None
     _, manifest, _ = read_checkpoint(opened.path, "best", {})
     return manifest["mean_iou"]

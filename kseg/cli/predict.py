@@ -49,6 +49,7 @@ def predict(
     planned = _planned(sources_found, options.saving(), outcome)
     if planned:
         from kseg.cli.loading import find_model
+        from kseg.data.upright import warn_of_mirrors
         from kseg.instances import tells_objects_apart
 
         found, classes, size = find_model(
@@ -56,6 +57,8 @@ def predict(
         )
         objects = tells_objects_apart(found)
         check_takes(model, options, objects)
+        if options.flip:
+            warn_of_mirrors(classes.names, "--flip")
         if objects and not options.save:
             outcome.skipped = 0
             planned = _planned(sources_found, options.saving(OBJECTS), outcome)

@@ -41,8 +41,8 @@ class TrainOptions:
             are learnt as well as the labels. May be repeated: then the mean of their probabilities
             is learnt.
         teacher_flip: Let teachers look at the mirror image too.
-        freeze: Keep the backbone as it is up to this endpoint, c1 to c5. c2 makes a step a fifth
-            faster.
+        freeze: Keep the backbone as it is up to this endpoint, c1 to c5; none trains all of it. c2
+            makes a step a fifth faster.
         size: The working size: images are scaled to fit into it.
         crop: The size of training crops, multiples of 32.
         with_val: Train on the validation images too, for a last training. Nothing is scored then.
@@ -149,6 +149,9 @@ def _network(
     from kseg.cli.opening import network_arguments
     from kseg.models import build, copy_weights
 
+    for taken, instead in {"weights": "--weights", "num_classes": "the names in DATA"}.items():
+        if any(setting.partition("=")[0] == taken for setting in network.set):
+            raise ValueError(f"--set takes no {taken}; that is for {instead} to say.")
     name, source, like = options.model, None, dict[str, Any]()
     if name and is_keras_file(name):
         return _own(name, options.weights, network)
@@ -196,6 +199,7 @@ def _teacher(options: TrainOptions, data: "Data") -> "keras.Model | None":
 
     from kseg.cli.loading import find_model
     from kseg.cli.opening import warn_if_names_differ
+    from kseg.data.upright import warn_of_mirrors
     from kseg.models import ensemble
 
     if options.teacher_flip and not options.teacher:
@@ -209,6 +213,8 @@ def _teacher(options: TrainOptions, data: "Data") -> "keras.Model | None":
             )
         warn_if_names_differ(name, classes, data)
         networks.append(network)
+    if options.teacher_flip:
+        warn_of_mirrors(data.classes.names, "--teacher-flip")
     if len(networks) > 1 or options.teacher_flip:
         return ensemble(networks, flip=options.teacher_flip)
     return networks[0] if networks else None
@@ -218,11 +224,12 @@ def _given(options: TrainOptions) -> dict[str, Any]:
     """Returns the settings that were given, as fields of `kseg.Recipe`."""
     from kseg.cli.opening import settings
 
+    if options.with_val and options.patience:
+        raise ValueError("--patience counts evaluations, and with --with-val there are none.")
     flags = {field.name for field in fields(kseg.Recipe) if hasattr(options, field.name)}
     own = {name: getattr(options, name) for name in flags}
     own = {name: value for name, value in own.items() if value is not None}
-    if options.class_weights == "none":
-        own["class_weights"] = None
+    own |= {name: None for name in ("class_weights", "freeze") if own.get(name) == "none"}
     other = settings(options.recipe)
     names = [field.name for field in fields(kseg.Recipe) if field.name not in flags]
     for name in other.keys() - set(names):

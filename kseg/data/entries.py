@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from kseg.data.folders import Entry, Folders
@@ -111,11 +111,12 @@ def _of_file(root: Path, entry: str, classes: Sequence[str], instances: bool) ->
     try:
         return listed_pairs(root, path, instances=instances)
     except ValueError:
-        by_stem = _stems_in(root)
+        by_key = _pairs_by_key(root)
+        stems = {PurePosixPath(key).name for key in by_key}
         lines = [line for _, line in lines_of(path)]
-        if any(is_pair(line) for line in lines) or not all(Path(x).stem in by_stem for x in lines):
+        if any(is_pair(line) for line in lines) or not all(Path(x).stem in stems for x in lines):
             raise
-    return chosen(path, by_stem)
+    return chosen(path, by_key)
 
 
 def _joined(pairs: list[Pair]) -> tuple[Pair, ...]:
@@ -135,8 +136,10 @@ def _joined(pairs: list[Pair]) -> tuple[Pair, ...]:
     return tuple(found.values())
 
 
-def _stems_in(root: Path) -> dict[str, Pair]:
-    return {image.stem: Pair(image, label) for image, label in pairs_in(Folder.scan(root))}
+def _pairs_by_key(root: Path) -> dict[str, Pair]:
+    """Returns the pairs of a folder by the paths of their images, without endings."""
+    pairs = [Pair(image, label) for image, label in pairs_in(Folder.scan(root))]
+    return {Side(root).key(pair.image) or "": pair for pair in pairs}
 
 
 def _drawn(path: Path, images: Path, kind: str, classes: Sequence[str]) -> list[Pair]:

@@ -8,6 +8,7 @@ import warnings
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 import yaml
@@ -63,7 +64,7 @@ def settle(data: Data, *, ignores_255: bool) -> Data:
         `colors`, and the bits of 16-bit images counted. A line is said for each.
     """
     pairs = _sample(data)
-    if data.bits is None and any(header(pair.image).deep for pair in pairs):
+    if data.bits is None and any(_may_be_deep(pair.image) for pair in pairs):
         data = _with_bits(data, pairs)
     census = Census()
     for pair in pairs:
@@ -109,6 +110,11 @@ def _sample(data: Data) -> list[Pair]:
 
     largest = sorted(pairs, key=size, reverse=True)[: _SAMPLE // 2]
     return list(dict.fromkeys([*(pairs[index] for index in spread), *largest]))
+
+
+def _may_be_deep(path: Path) -> bool:
+    """Whether an image may have 16 bits; of TIFFs in colour the header that is read cannot tell."""
+    return header(path).deep or path.suffix.lower() in (".tif", ".tiff")
 
 
 def _with_bits(data: Data, pairs: Sequence[Pair]) -> Data:

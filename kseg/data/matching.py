@@ -4,6 +4,7 @@ import unicodedata
 import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from pathlib import Path, PurePosixPath
 
 from kseg.data.lists import OTHER_ENDINGS, Note, Pair
@@ -95,6 +96,7 @@ def chosen(path: Path, pairs: dict[str, Pair]) -> list[Pair]:
     short: dict[str, list[Pair]] = {}
     for key, pair in pairs.items():
         short.setdefault(PurePosixPath(key).name, []).append(pair)
+    folders = {pair.image.parent for pair in pairs.values()}
     found = []
     for number, line in lines_of(path):
         name = unicodedata.normalize("NFC", line.replace("\\", "/"))
@@ -102,13 +104,25 @@ def chosen(path: Path, pairs: dict[str, Pair]) -> list[Pair]:
         if plain.suffix.lower() in ENDINGS:
             name, plain = plain.with_suffix("").as_posix(), plain.with_suffix("")
         same = [pairs[name]] if name in pairs else short.get(plain.name, [])
-        if len(same) > 1:  # paths that begin elsewhere are told apart by their ends
-            same = [p for p in same if p.image.with_suffix("").as_posix().endswith(f"/{name}")]
+        if name not in pairs and plain.parent.parts:
+            shared = [_shared(pair.image.parent, plain.parent) for pair in same]
+            # Paths that begin elsewhere are told apart by their ends; a folder that is known is
+            # meant.
+            known = any(_shared(f, plain.parent) == len(plain.parent.parts) for f in folders)
+            least = len(plain.parent.parts) if known else max(shared, default=0)
+            same = [pair for pair, parts in zip(same, shared, strict=True) if parts >= least]
         if len(same) != 1:
             reason = "no image with a label file" if not same else "several images"
             raise ValueError(f"{path}, line {number} names {reason}; it must be a stem or a name.")
         found += same
     return found
+
+
+def _shared(folder: Path, other: PurePosixPath) -> int:
+    """Returns how many names at the ends of two folders are the same."""
+    names = unicodedata.normalize("NFC", folder.as_posix()).split("/")
+    both = zip(reversed(names), reversed(other.parts), strict=False)
+    return len(list(takewhile(lambda two: two[0] == two[1], both)))
 
 
 def lines_of(path: Path) -> Iterator[tuple[int, str]]:

@@ -2,6 +2,7 @@
 
 import math
 import re
+import warnings
 from collections.abc import Sequence
 from statistics import NormalDist
 from typing import NamedTuple
@@ -105,6 +106,16 @@ def told_by_name(names: Sequence[str], words: set[str] = _SIDES) -> str | None:
         if words & set(re.findall(r"[a-z]+", parts)):
             return name
     return None
+
+
+def warn_of_mirrors(names: Sequence[str], option: str) -> None:
+    """Warns where mirror images are looked at, and a class has a side in its name."""
+    if (name := told_by_name(names)) is not None:
+        warnings.warn(
+            f"{option} looks at mirror images, in which {name!r} is on the other side; leave it "
+            "out if left and right differ in these classes.",
+            stacklevel=3,
+        )
 
 
 def _beyond(values: np.ndarray, far: float, least: float) -> float:

@@ -1,11 +1,11 @@
 """Scoring a model that tells objects apart on a split, at the images' own size."""
 
-from kseg.data import Data
+from kseg.data import Data, check_labels
 from kseg.instances.grouping import HEIGHT
-from kseg.instances.predicting import predict_instances, things_of
+from kseg.instances.predicting import objects_in, outputs_for, things_of
 from kseg.instances.scores import ObjectMatcher, PanopticScores
 from kseg.progress import progress as show
-from kseg.seeing import Segmenter
+from kseg.seeing import Segmenter, check_channels, check_classes
 
 
 def evaluate_instances(
@@ -35,8 +35,8 @@ def evaluate_instances(
     Raises:
         TypeError: If data is not a data set.
         ValueError: If the data have no instances, or those of a class that the model does not tell
-            apart, if the split is missing, a file cannot be read, or the model gives something
-            else.
+            apart, if the split is missing, a file cannot be read, or the model has another number
+            of classes or channels or gives something else.
     """
     if not isinstance(data, Data):
         raise TypeError(f"data must be what kseg.load_data returns; got {type(data).__name__}.")
@@ -52,12 +52,14 @@ def evaluate_instances(
             f"{data.source} those of {', '.join(map(str, data.things))}; name the same classes "
             "under `instances`."
         )
+    check_channels(model, data)
+    check_labels(data, [split])
     matcher = ObjectMatcher(data.classes.num_classes, data.things)
     things = things_of(model, data.things)
     for pair in show(data.files(split), unit="image", label="scoring", shown=progress):
         image, label_map, ids = data.read_instances(pair)
-        found = predict_instances(
-            model, image, things=things, size=size, flip=flip, threshold=threshold
-        )
+        outputs, seen, own = outputs_for(model, image, size, flip=flip)
+        check_classes(outputs["semantic"].shape[-1], data)
+        found = objects_in(outputs, things, seen, own, threshold)
         matcher.update(label_map, ids, found)
     return matcher.scores(data.classes.names)

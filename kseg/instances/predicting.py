@@ -49,6 +49,18 @@ def predict_instances(
     things = things_of(model, things)
     if isinstance(image, str | Path):
         image = read_image(Path(image), channels_of(model))
+    outputs, seen, own = outputs_for(model, image, size, flip=flip)
+    return objects_in(outputs, things, seen, own, threshold)
+
+
+def outputs_for(
+    model: Segmenter, image: np.ndarray, size: tuple[int, int] | None, *, flip: bool
+) -> tuple[dict[str, np.ndarray], tuple[int, int], tuple[int, int]]:
+    """Runs a model on an image; arguments and errors as `predict_instances`.
+
+    Returns:
+        What `check_outputs` returns, and (height, width) of what the model saw and of the image.
+    """
     image, fitted = fit_image(model, image, size)
     seen = look_at(image, fitted)
     outputs = run(model, seen, check_outputs)
@@ -56,8 +68,7 @@ def predict_instances(
         mirrored = run(model, seen[:, :, ::-1], check_outputs)
         mirrored["offset"] = mirrored["offset"] * np.array((1, -1), "float32")
         outputs = {name: (x + mirrored[name][:, :, ::-1]) / 2 for name, x in outputs.items()}
-    own = image.shape[0], image.shape[1]
-    return objects_in(outputs, things, fitted, own, threshold)
+    return outputs, fitted, (image.shape[0], image.shape[1])
 
 
 def objects_in(

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import keras
 from keras import ops
 
+from kseg.models.endings import ending_of
+
 _LEAST = 1e-7  # of a probability, so that its logarithm is finite
 
 
@@ -25,7 +27,8 @@ def ensemble(networks: Sequence[keras.Model], *, flip: bool = False) -> keras.Mo
         networks have the same one; else name the size at which they are to see images.
 
     Raises:
-        ValueError: If there is no network, or they differ in classes or channels.
+        ValueError: If there is no network, they differ in classes or channels, or one ends in a
+            softmax.
     """
     if not networks:
         raise ValueError("networks must hold at least one network; got none.")
@@ -38,6 +41,11 @@ def ensemble(networks: Sequence[keras.Model], *, flip: bool = False) -> keras.Mo
             raise ValueError(
                 "The networks of an ensemble must have the same channels and classes; got "
                 f"{channels} channels and {classes} classes, and {shape[0]} and {shape[1]}."
+            )
+        if (ending := ending_of(network.outputs[0])) is not None:
+            raise ValueError(
+                "The networks of an ensemble must end in logits; "
+                f"{network.name} ends in {ending}. Leave that out."
             )
         # Two networks of one kind have one name, which a graph does not take twice.
         network = keras.Model(network.inputs, network.output, name=f"{network.name}_{index}")

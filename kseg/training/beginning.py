@@ -2,15 +2,18 @@
 
 import contextlib
 import fcntl
+import json
 import os
 import platform
 from collections.abc import Iterator
 from dataclasses import asdict
+from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
 from kseg.data import Data
 from kseg.instances import tells_objects_apart
@@ -28,6 +31,7 @@ _SAME = {
     "data": "data set",
     "teacher": "teacher",
     "loss": "loss",
+    "digests": "network, teacher or loss",
 }
 
 
@@ -57,6 +61,7 @@ def begin(
     record = _record(model, data, recipe, report)
     record["teacher"] = teacher and getattr(teacher, "kseg_spec", teacher.name)
     record["loss"] = loss and f"{type(loss).__module__}.{type(loss).__qualname__}"
+    record["digests"] = _digests(model, teacher, loss)
     return record, _earlier(path, record) if resume else None
 
 
@@ -80,6 +85,45 @@ def _record(model, data, recipe, report) -> dict[str, Any]:
     }
 
 
+def _digests(
+    model: keras.Model, teacher: keras.Model | None, loss: keras.losses.Loss | None
+) -> dict[str, str]:
+    """Returns hashes of what no name tells: a network of one's own, a teacher, a loss's options."""
+    found = {}
+    if not hasattr(model, "kseg_spec"):
+        found["network"] = _digest(_layers_of(model))
+    if teacher is not None:
+        weights = (np.ascontiguousarray(weight).tobytes() for weight in teacher.get_weights())
+        found["teacher"] = _digest(_layers_of(teacher), *weights)
+    if loss is not None:
+        found["loss"] = _digest(_options_of(loss))
+    return found
+
+
+def _digest(facts: Any, *contents: bytes) -> str:
+    made = sha256(json.dumps(facts, default=_kind, sort_keys=True).encode())
+    for content in contents:
+        made.update(content)
+    return made.hexdigest()
+
+
+def _layers_of(model: keras.Model) -> list[tuple[str, dict[str, Any]]]:
+    """Returns the kinds and options of all layers, without their names, which Keras counts on."""
+    layers = [each for each in model._flatten_layers() if not isinstance(each, keras.Model)]
+    return [(_kind(each), _options_of(each)) for each in layers]
+
+
+def _options_of(what: Any) -> dict[str, Any]:
+    try:
+        return {name: value for name, value in what.get_config().items() if name != "name"}
+    except NotImplementedError:  # one's own, of which Keras does not know the options
+        return {}
+
+
+def _kind(what: Any) -> str:
+    return type(what).__name__
+
+
 def _earlier(path: Path, record: dict[str, Any]) -> dict[str, Any] | None:
     """Returns the record of the run in path, if there is one and it is of the same training."""
     if not (path / "run.json").exists():
@@ -90,6 +134,9 @@ def _earlier(path: Path, record: dict[str, Any]) -> dict[str, Any] | None:
     earlier["asked"] = {**to_json(asdict(Recipe())), **(earlier["asked"] or {})}
     # As JSON gives them back: tuples are lists there.
     now = to_json(record)
+    # Another Keras may have other options, and an older kseg left no digests.
+    alike = earlier["versions"].get("keras") == now["versions"]["keras"]
+    earlier["digests"] = now["digests"] | (earlier["digests"] if alike else {})
     for key, what in _SAME.items():
         if earlier[key] != now[key]:
             changed = ""

@@ -7,16 +7,11 @@ import keras
 from kseg.data import Data
 from kseg.data.transforms import fit_inside
 from kseg.instances import tells_objects_apart
+from kseg.models.endings import ending_of
+from kseg.seeing import check_channels, check_classes
 from kseg.training.checkpoints import has_checkpoints
-from kseg.training.evaluation import check_channels, check_classes
 from kseg.training.outputs import num_classes_of, output_shapes
 
-# What may stand between a softmax and the output without undoing it.
-_PASSED_THROUGH = (
-    "Activation", "Concatenate", "CropLike", "Cropping2D", "Dropout", "Identity", "Reshape",
-    "Resize", "Resizing", "UpSampling2D", "ZeroPadding2D",
-)  # fmt: skip
-_SCORES = ("softmax", "sigmoid", "hard_sigmoid", "log_softmax")
 # What a training may leave in a folder before its first checkpoint.
 _OWN = ("run.lock", "run.json", "checkpoints")
 
@@ -53,6 +48,8 @@ def check_arguments(model: keras.Model, data: Data, teacher: keras.Model | None)
             check_graph(name, network)
             check_classes(num_classes_of(network), data, who=name)
             check_channels(network, data, who=name)
+    if teacher is not None and not tells_objects_apart(teacher):
+        check_logits(teacher, "teacher")
     if tells_objects_apart(model):
         data.told_things()
         if teacher is not None:
@@ -119,41 +116,33 @@ def _check_shapes(name: str, model: keras.Model) -> None:
         )
 
 
-def check_logits(model: keras.Model) -> None:
-    """Refuses a model that ends in scores where the loss is taken from logits.
+def gives_scores(model: keras.Model) -> bool:
+    """Returns whether a model gives scores from 0 to 1; their logarithms are logits too."""
+    found = _last_activation(model)
+    return found is not None and not found.startswith("log_")
+
+
+def check_logits(model: keras.Model, name: str = "model") -> None:
+    """Refuses a model that ends in scores where logits are learnt from.
 
     Raises:
         ValueError: If it ends in a softmax or a sigmoid.
     """
-    logits = model.output["semantic"] if tells_objects_apart(model) else model.outputs[0]
-    if (found := _ending(logits)) is not None:
+    if (found := _last_activation(model)) is not None:
+        other = ", or pass a loss= that takes scores" if name == "model" else ""
         raise ValueError(
-            f"model must end in logits, from which the loss is taken; it ends in {found}. Leave "
-            'that out (an exported file has it with head="softmax"), or pass a loss= that takes '
-            "scores."
+            f"{name} must end in logits, from which the loss is taken; it ends in {found}. Leave "
+            f'that out (an exported file has it with head="softmax"){other}.'
         )
     if num_classes_of(model) == 1:
         raise ValueError(
-            "model must have a channel for each class, background included; it has one. Take two "
+            f"{name} must have a channel for each class, background included; it has one. Take two "
             "channels for two classes."
         )
 
 
-def _ending(output: keras.KerasTensor) -> str | None:
-    """Returns the softmax or sigmoid that makes an output."""
-    operation, node, _ = output._keras_history
-    while True:
-        if isinstance(operation, keras.Model):
-            inner = getattr(operation, "outputs", None)  # a subclassed one has none
-            return _ending(inner[0]) if inner else None
-        kind = type(operation).__name__
-        activation = getattr(getattr(operation, "activation", None), "__name__", kind.lower())
-        if activation in _SCORES:
-            return f"{activation} (the layer {operation.name!r})"
-        if kind not in _PASSED_THROUGH:
-            return None
-        before = operation._inbound_nodes[node].input_tensors[0]._keras_history
-        operation, node = before.operation, before.node_index
+def _last_activation(model: keras.Model) -> str | None:
+    return ending_of(model.output["semantic"] if tells_objects_apart(model) else model.outputs[0])
 
 
 def check_sizes(

@@ -10,6 +10,7 @@ from kseg.instances import tells_objects_apart
 from kseg.losses import LOSSES, HeatmapError, OffsetError, balanced_class_weights
 from kseg.training.backends import part_of_backend
 from kseg.training.devices import Spread
+from kseg.training.norms import norms_of
 from kseg.training.recipe import Recipe
 from kseg.training.schedule import WarmupDecay
 
@@ -62,9 +63,8 @@ def compile_model(model: keras.Model, recipe: Recipe, steps: int, loss: keras.lo
     with spread.scope():
         model.compile(optimizer=chosen, loss=losses, loss_weights=weights, jit_compile=jit)
         model.optimizer.build(model.trainable_variables)
-    for layer in model.layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
-            layer.momentum = recipe.suited(recipe.norm_momentum, total)
+    for norm in norms_of(model):
+        norm.momentum = recipe.suited(recipe.norm_momentum, total)
 
 
 def losses_of_objects(
@@ -111,8 +111,7 @@ def frozen(model: keras.Model, recipe: Recipe) -> Iterator[None]:
             f"{', '.join(getattr(model, 'kseg_endpoints', {})) or 'no known stages'}."
         )
     if recipe.freeze_norms:
-        layers = model._flatten_layers(include_self=False)  # those of networks within it, too
-        stage += [each for each in layers if isinstance(each, keras.layers.BatchNormalization)]
+        stage += norms_of(model)
     thawed = [layer for layer in stage if layer.trainable]
     try:
         for layer in thawed:

@@ -7,9 +7,10 @@ import numpy as np
 
 from kseg.data import Data, check_labels
 from kseg.data.transforms import mirror_out
-from kseg.inference import Segmenter, channels_of, working_logits
+from kseg.inference import Segmenter, working_logits
 from kseg.metrics import ConfusionMatrix, Scores
 from kseg.progress import progress as show
+from kseg.seeing import check_channels, check_classes
 from kseg.strips import label_map, resized_strips
 
 
@@ -131,34 +132,6 @@ def judge(
         logits = working_logits(model, seen, look.size, flip=look.flip, scales=look.scales)
         check_classes(logits.shape[-1], data)
         yield Judged(pair.image.name, image, truth, logits, (seen.shape[0], seen.shape[1]))
-
-
-def check_classes(num_classes: int, data: Data, *, who: str = "model") -> None:
-    """Refuses a model or a teacher whose classes are not as many as those of the data.
-
-    Raises:
-        ValueError: If they are not.
-    """
-    if num_classes != data.classes.num_classes:
-        raise ValueError(
-            f"The {who} has {num_classes} classes and {data.source} has "
-            f"{data.classes.num_classes} names; they must be as many. Take the data that the {who} "
-            f"is for, or build a {who} with num_classes={data.classes.num_classes}."
-        )
-
-
-def check_channels(model: Segmenter, data: Data, *, who: str = "model") -> None:
-    """Refuses a model or a teacher whose images have other channels than those of the data.
-
-    Raises:
-        ValueError: If they have.
-    """
-    takes, has = channels_of(model), getattr(data, "channels", 3)
-    if takes != has:
-        raise ValueError(
-            f"The {who} takes images of {takes} channel{'s' * (takes > 1)} and those of "
-            f"{data.source} have {has}; build the {who} with input_shape=(None, None, {has})."
-        )
 
 
 def _pad(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image
 
 from kseg.classes import IGNORE_CLASS
 from kseg.data import Data
 from kseg.data.label_files import to_classes
 from kseg.data.lists import Pair
+from kseg.training.images import size_of
 
 _HEADERS = 400  # images whose sizes are read
 _LOOKED_AT = 20  # label maps that are read
@@ -35,7 +35,7 @@ class Facts:
 def facts_of(data: Data) -> Facts:
     """Returns what the images of a data set are like, from their headers and some label maps."""
     train, val = data.files("train"), data.pairs.get("val", ())
-    sizes = np.array([_size(data, pair) for pair in _spread(train, _HEADERS)])
+    sizes = np.array([size_of(data, pair) for pair in _spread(train, _HEADERS)])
     maps = (
         to_classes(pair.label_file, data.ids(pair).ids, data.lookup)
         for pair in _spread(train, _LOOKED_AT)
@@ -75,13 +75,3 @@ def thickness(label_map: np.ndarray, num_classes: int) -> np.ndarray:
 def _spread(pairs: tuple[Pair, ...], count: int) -> list[Pair]:
     picks = np.linspace(0, len(pairs) - 1, min(count, len(pairs))).round().astype(int)
     return [pairs[pick] for pick in picks]
-
-
-def _size(data: Data, pair: Pair) -> tuple[int, int]:
-    try:
-        with Image.open(pair.image) as header:  # its pixels are not read
-            turned = header.getexif().get(0x0112, 1) >= 5
-            return (header.width, header.height) if turned else (header.height, header.width)
-    except OSError:  # a kind that only `Data.read` knows
-        height, width = data.read(pair)[1].shape
-        return height, width

@@ -1,7 +1,6 @@
 """`kseg.fit`: Keras's training loop with the recipe's parts around it."""
 
 import time
-import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -11,19 +10,21 @@ import keras
 import numpy as np
 
 from kseg.data import Data, Split, check_data
+from kseg.data.upright import warn_of_mirrors
 from kseg.instances import tells_objects_apart
 from kseg.losses import loss_on_label_maps
 from kseg.training.backends import part_of_backend
 from kseg.training.beginning import begin, locked, restore
 from kseg.training.callbacks import Keeper, WeightAverage
 from kseg.training.checkpoints import read_checkpoint
-from kseg.training.checks import check_arguments, check_folder, check_logits
+from kseg.training.checks import check_arguments, check_folder, check_logits, gives_scores
 from kseg.training.compile import compile_model, frozen, make_loss, quick_norms
 from kseg.training.devices import Spread, alone
 from kseg.training.distillation import taught
 from kseg.training.headroom import telling_of_memory
 from kseg.training.images import Stream, crop_of, trained_splits, training_split, validated
 from kseg.training.interruption import Interruption, interruptible
+from kseg.training.norms import warn_of_single_numbers
 from kseg.training.pace import REPORT, Pace, Speed, first_pace
 from kseg.training.pictures import write_curves, write_preview
 from kseg.training.planning import Wishes, check_recipe, make_plan
@@ -137,11 +138,15 @@ def fit(
             wishes.tell(line)
         asked, speed = plan.recipe, None if teacher else plan.speed
     spread.check(asked)
+    if asked.flip:
+        warn_of_mirrors(data.classes.names, "flip")
     path.mkdir(parents=True, exist_ok=True)
     with locked(path), interruptible() as interruption:
         record, earlier = begin(path, model, data, asked, (report, teacher, loss), resume)
         pixels = np.sum([report.pixels[name] for name in trained_splits(asked)], axis=0)
-        made = loss_on_label_maps(loss) if loss is not None else make_loss(asked, pixels)
+        made = make_loss(asked, pixels)
+        if loss is not None:
+            made = loss_on_label_maps(loss, scores=gives_scores(model))
         job = _Job(data, asked, made, path, tuple(callbacks), interruption, wishes.started)
         with (
             spread.training(model),
@@ -186,12 +191,7 @@ def _paced(
 
 def _train(model: keras.Model, job: _Job, resume: bool) -> None:
     data, recipe, path = job.data, job.recipe, job.path
-    if recipe.batch_size == 1 and (norm := _norm_of_one_number(model)):
-        warnings.warn(
-            f"With batch_size=1, {norm} is the norm of a single number, which says nothing: the "
-            "trained network may be worse than its loss. Take a batch_size of 2 or more.",
-            stacklevel=3,
-        )
+    warn_of_single_numbers(model, recipe.batch_size)
     split = training_split(data, recipe, instances=tells_objects_apart(model))
     steps, every, pace = len(split), recipe.validate_every, None
     if job.pace:
@@ -202,6 +202,8 @@ def _train(model: keras.Model, job: _Job, resume: bool) -> None:
             recipe, steps, every, recipe.epochs, job.started, final, judged * final / REPORT
         )
     compile_model(model, recipe, steps, job.loss)
+    if pace:
+        pace.leads(model.optimizer)
     average = WeightAverage(recipe.suited(recipe.average, recipe.epochs * steps))
     judges = validated(data, recipe.validate_images)
     shown = replace(data, box=recipe.size)  # pictures need no more than what the model sees
@@ -264,13 +266,3 @@ def _fit(model: keras.Model, split: Split, keeper: Keeper, job: _Job, *, to: int
         verbose=0,
         callbacks=[*job.callbacks, keeper.average, *filter(None, [keeper.pace]), keeper],
     )
-
-
-def _norm_of_one_number(model: keras.Model) -> str | None:
-    """Returns the name of a batch norm behind a pooling of the whole image, if there is one."""
-    for layer in model.layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
-            tensors = [tensor for node in layer._inbound_nodes for tensor in node.input_tensors]
-            if any(tensor.shape[1:3] == (1, 1) for tensor in tensors):
-                return layer.name
-    return None

@@ -82,10 +82,20 @@ def largest_of(data: Data, size: tuple[int, int] | None) -> tuple[int, int]:
     """Returns the (height, width) at which the largest image of "val" is scored."""
     found = (1, 1)
     for pair in data.pairs.get("val", ()):
-        with Image.open(pair.image) as header:  # its pixels are not read
-            height, width = fit_inside((header.height, header.width), size)
-        found = max(found, (height, width), key=lambda sides: sides[0] * sides[1])
+        sides = fit_inside(size_of(data, pair), size)
+        found = max(found, sides, key=lambda sides: sides[0] * sides[1])
     return found
+
+
+def size_of(data: Data, pair: Pair) -> tuple[int, int]:
+    """Returns the (height, width) of an image, of most kinds without reading its pixels."""
+    try:
+        with Image.open(pair.image) as header:
+            turned = header.getexif().get(0x0112, 1) >= 5
+            return (header.width, header.height) if turned else (header.height, header.width)
+    except OSError:  # a kind that only `Data.read` knows
+        height, width = data.read(pair)[1].shape
+        return height, width
 
 
 def crop_of(recipe: Recipe, data: Data) -> tuple[int, int]:

@@ -103,12 +103,13 @@ class Pace(keras.callbacks.Callback):
         """Returns the seconds that all processes of this training took by now."""
         return self.used + time.monotonic() - self.started
 
-    def on_train_begin(self, logs=None):
-        """Notes the highest rates."""
-        chosen = self.model.optimizer
+    def leads(self, chosen: keras.optimizers.Optimizer) -> None:
+        """Takes an optimizer whose rates are still the highest ones; a checkpoint's are lower."""
         self.optimizers = getattr(chosen, "optimizers", [chosen])
-        if not hasattr(self, "peaks"):
-            self.peaks = [float(one.learning_rate) for one in self.optimizers]
+        self.peaks = [float(one.learning_rate) for one in self.optimizers]
+
+    def on_train_begin(self, logs=None):
+        """Forgets what happened between two trainings."""
         self.begun: float | None = None
 
     def on_train_batch_begin(self, batch, logs=None):

@@ -251,8 +251,8 @@ def _about_training(
     yield f"frozen: {f'up to {recipe.freeze}' if recipe.freeze else 'nothing'} (--freeze)"
     if recipe.freeze_norms:
         yield "frozen: all batch norms (--recipe freeze_norms=false)"
-    weights = "the rarer the higher" if recipe.class_weights else "all alike"
-    yield f"class weights: {weights} (--class-weights)"
+    weights = f"{'the rarer the higher' if recipe.class_weights else 'all alike'} (--class-weights)"
+    yield f"class weights: {weights if recipe.loss != 'dice' else 'dice has none (--recipe loss)'}"
     train = facts.counts[0] + facts.counts[1] * recipe.with_val
     if recipe.minutes:
         yield f"length: {recipe.minutes:g} minutes (--minutes, or --epochs)"

@@ -55,7 +55,9 @@ def _card(run: Run, manifest: dict[str, Any], address: str, licence: str) -> str
     name = address.rsplit("/", 1)[-1]
     scored = manifest["mean_iou"]
     results = None
-    if scored is not None:
+    part = run.record["recipe"].get("validate_images")  # how many there are, a run does not say
+    on = f"on at most {part} images of val" if part else "val"
+    if scored is not None and not part:
         results = [
             EvalResult(
                 task_type="image-segmentation",
@@ -88,11 +90,11 @@ def _card(run: Run, manifest: dict[str, Any], address: str, licence: str) -> str
         "|---|---|",
     ]
     size = f"{run.size[0]} x {run.size[1]}" if run.size else "the images' own"
-    facts = {"input": "RGB, 0..255, any size", "working size": size, "steps": manifest["step"]}
-    facts |= {"mean IoU, val": "not scored" if scored is None else f"{scored:.4f}"}
+    facts = {"input": _input(spec), "working size": size, "steps": manifest["step"]}
+    facts |= {f"mean IoU, {on}": "not scored" if scored is None else f"{scored:.4f}"}
     facts |= {"made with": ", ".join(f"{k} {v}" for k, v in run.record["versions"].items())}
     lines += [f"| {key} | {value} |" for key, value in facts.items()]
-    lines += ["", "| class | IoU, val |", "|---|---|"]
+    lines += ["", f"| class | IoU, {on} |", "|---|---|"]
     for label in run.classes.names:
         iou = row.get(f"iou {label}")
         shown = "-" if iou is None else f"{iou:.4f}"
@@ -110,6 +112,14 @@ def _what(run: Run, spec: dict[str, Any] | None, data: str) -> str:
         given = ", ".join(f"{k}={v!r}" for k, v in spec["arguments"].items())
         network = f"`{spec['builder']}({given})`"
     return f"{network}, trained by kseg on {data}: {run.classes.num_classes} classes."
+
+
+def _input(spec: dict[str, Any] | None) -> str:
+    if spec is None:
+        return "0..255, of its author's size and channels"
+    *_, channels = spec["arguments"].get("input_shape", (3,))
+    kind = {1: "gray", 3: "RGB"}.get(channels, f"{channels} channels")
+    return f"{kind}, 0..255, any size"
 
 
 def _usage(address: str) -> list[str]:

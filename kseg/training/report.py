@@ -210,6 +210,7 @@ def report_on_run(
     if tells_objects_apart(model):
         some = data.files("val")[: report.scores.images]
         data = replace(data, pairs={**data.pairs, "val": some})
+        data.looked_at.add("val")  # by `judge`
         objects = evaluate_instances(model, data, size=run.size, progress=progress)
         report = replace(report, objects=objects)
     history = read_checkpoint(run.path, "last", {})[1]["history"]

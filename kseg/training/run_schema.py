@@ -74,6 +74,7 @@ class _RunRecord(_Record):
     versions: dict[str, str] = Field(default_factory=dict)
     teacher: _Spec | str | None = None
     loss: str | None = None
+    digests: dict[str, _Digest] = Field(default_factory=dict)
     things: list[Annotated[int, Field(ge=0, le=254)]] = Field(default_factory=list)
     checksum: _Digest | None = None
 
@@ -107,6 +108,7 @@ class _Manifest(BaseModel):
     mean_iou: _Fraction | None
     pq: _Fraction | None = None
     history: list[_Row] = Field(default_factory=list)
+    pace: dict[str, int | float] | None = None
     checksum: _Digest | None = None
 
 
@@ -158,8 +160,8 @@ def read_run_record(path: Path) -> dict[str, Any]:
             f"{MOST_PIXELS:,} pixels."
         )
     checked["recipe"] = checked["recipe"] or {}
-    if checked["asked"] is not None:
-        checked["asked"] = {**_BEFORE, **checked["asked"]}
+    for settings in filter(None, (checked["recipe"], checked["asked"])):
+        settings.update(_BEFORE | settings)
     return checked
 
 

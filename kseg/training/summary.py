@@ -7,6 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from kseg.training.callbacks import out_of_patience
 from kseg.training.checkpoints import has_checkpoints, read_checkpoint
 from kseg.training.run import is_run
 from kseg.training.run_schema import read_run_record
@@ -28,7 +29,8 @@ class RunSummary:
         data: The YAML file of the data set.
         size: Working size, (height, width), or None for the images' own.
         epochs: Epochs done.
-        planned: Epochs of the whole training.
+        planned: Epochs of the whole training; parts of one by minutes.
+        early: Whether patience ended it.
         best: The highest mean IoU on the validation images, 0..1; the highest panoptic quality
             of a network that tells objects apart.
         last: The latest one.
@@ -44,6 +46,7 @@ class RunSummary:
     size: tuple[int, int] | None = None
     epochs: int = 0
     planned: int | None = None
+    early: bool = False
     best: float | None = None
     last: float | None = None
     seconds: float = 0.0
@@ -56,7 +59,7 @@ class RunSummary:
         if self.problem is not None:
             return "damaged"
         done = self.planned is not None and self.epochs >= self.planned
-        return "done" if done else "unfinished"
+        return "done" if done or self.early else "unfinished"
 
 
 def summarize_runs(folder: Path) -> list[RunSummary]:
@@ -97,21 +100,25 @@ def summarize(path: Path) -> RunSummary:
             "planned": record["recipe"].get("epochs"),
         }
         if has_checkpoints(path):
-            facts |= _progress(path)
+            facts |= _progress(path, record["recipe"])
     except (ValueError, OSError) as error:
         facts["problem"] = str(error)
     return RunSummary(path, **facts)
 
 
-def _progress(path: Path) -> dict[str, Any]:
+def _progress(path: Path, recipe: dict[str, Any]) -> dict[str, Any]:
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
         _, manifest, arrays = read_checkpoint(path, "last", {"average": None})
     history = manifest["history"]
     scores = [score for row in history if (score := score_of(row)) is not None]
+    # By minutes, the parts are counted anew after each.
+    planned = manifest["pace"] or {"parts": recipe.get("epochs")}
     return {
         "params": sum(a.size for a in arrays["average"] if a.dtype.kind == "f"),
         "epochs": len(history),
+        "planned": planned.get("parts"),
+        "early": out_of_patience(history, recipe.get("patience")),
         "best": max(scores, default=None),
         "last": scores[-1] if scores else None,
         "seconds": sum(row["seconds"] for row in history),

@@ -23,6 +23,7 @@ from kseg.training.run import open_run
 from kseg.training.writing import write_atomically
 
 _IDS = "tracked.json"  # what a tracker calls the run, so that a resumed one goes on in it
+_SCORES = ("iou", "pq", "ap")  # "iou NAME" and "pq NAME" of each class; "pq" and "ap" of objects
 _LIMIT = 10_000
 _HISTORY_LIMIT = 1_000_000_000
 
@@ -137,6 +138,8 @@ TRACKERS = {
 class Tracking(keras.callbacks.Callback):
     """Logs loss, learning rate, mean IoU, the IoU of each class and the preview of a training.
 
+    Where objects are told apart, panoptic quality and average precision too.
+
     It follows the run folder: each row of its history is logged once, also over a stop and a
     resumed training. If the tracker fails on the way, the training goes on without it.
     """
@@ -214,7 +217,7 @@ class Tracking(keras.callbacks.Callback):
         step, rate = int(row["step"]), self.rate
         numbers = {"loss": row["loss"], "learning rate": rate, "val/mean IoU": row["mean_iou"]}
         numbers["val/pixel accuracy"] = row["pixel_accuracy"]
-        numbers |= {f"val/{k}": v for k, v in row.items() if k.startswith("iou ")}
+        numbers |= {f"val/{k}": v for k, v in row.items() if k.split(" ")[0] in _SCORES}
         for name, value in numbers.items():
             if value is not None and np.isfinite(value):
                 log.number(step, name, value)

@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -11,6 +12,7 @@ from PIL import Image
 
 import kseg
 from kseg.cli import main
+from kseg.cli.train import TrainOptions, _given
 
 
 def _network():
@@ -101,6 +103,10 @@ def test_export_names_the_classes_of_the_data(own, tmp_path, capsys):
         ("train DATA --weights NET --out OUT", 2, "name it with --model"),
         ("train DATA --model NET --weights imagenet --out OUT", 2, "holds the weights to start"),
         ("train DATA --model NET --backbone vgg16 --out OUT", 2, "is built already"),
+        ("train DATA --set weights=camvid --out OUT", 2, "--set takes no weights; that is for"),
+        ("train DATA --set num_classes=9 --out OUT", 2, "--set takes no num_classes; that is for"),
+        ("train DATA --with-val --patience 2 --out OUT", 2, "with --with-val there are none"),
+        ("train DATA --freeze c9 --out OUT", 2, "freeze must be one of c1"),
         ("train DATA --teacher FOUR --out OUT", 2, "The teacher has 4 classes"),
         ("evaluate NET DATA --model NET", 2, "leave it out for"),
         ("evaluate NET DATA --kernels plain", 2, "--kernels is for .tflite files"),
@@ -129,3 +135,9 @@ def test_refusals_are_one_sentence(own, tmp_path, capsys, words, code, said):
     (line,) = [line for line in output.err.splitlines() if line.startswith("kseg: ")]
     assert output.out == "" and "Traceback" not in output.err
     assert re.search(said, line), line
+
+
+def test_none_as_the_stage_to_freeze_trains_all():
+    given = _given(TrainOptions(out=Path("x"), freeze="none"))
+    assert given["freeze"] is None and kseg.Recipe(**given).freeze is None
+    assert "freeze" not in _given(TrainOptions(out=Path("x")))

@@ -6,6 +6,9 @@ import pytest
 
 import kseg
 from kseg.cli import main
+from kseg.training.checkpoints import write_checkpoint
+from kseg.training.run import Run
+from kseg.training.summary import summarize
 
 
 @pytest.fixture
@@ -58,6 +61,27 @@ def test_damaged_record_is_a_row_and_not_the_end(runs, capsys):
     file.write_text(file.read_text().replace("fcn8s", "fcn16s"))
     assert main(["runs", str(runs)]) == 0
     assert "its checksum is wrong" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("recipe", "pace", "planned", "state"),
+    [
+        ({"epochs": 50}, None, 50, "unfinished"),
+        ({"epochs": 50, "patience": 1}, None, 50, "done"),
+        ({"epochs": 40, "minutes": 1.0}, {"parts": 2}, 2, "done"),
+        ({"epochs": 1, "minutes": 1.0}, {"parts": 3}, 3, "unfinished"),
+    ],
+)
+def test_run_that_patience_or_time_ended_is_done(tmp_path, recipe, pace, planned, state):
+    classes = {"names": ["ground", "red"], "colors": [[0, 0, 0], [9, 0, 0]]}
+    record = {"format": 1, "spec": None, "classes": classes, "size": None, "recipe": recipe}
+    Run.write(tmp_path, record)
+    row = {"loss": 1.0, "mean_iou": 0.5, "pixel_accuracy": 0.5, "seconds": 1.0}
+    history = [{"epoch": epoch, "step": epoch, **row} for epoch in (1, 2)]
+    facts = {"mean_iou": 0.5, "history": history, "pace": pace}
+    write_checkpoint(tmp_path, 2, {"average": [np.zeros(3, "float32")]}, facts)
+    found = summarize(tmp_path)
+    assert (found.epochs, found.planned, found.state, found.problem) == (2, planned, state, None)
 
 
 def test_folder_without_runs_is_refused(tmp_path, capsys):

@@ -21,6 +21,7 @@ from kseg.losses import balanced_class_weights
 from kseg.models import TRAINED
 from kseg.models import trained as trained_module
 from kseg.models.trained import _read_record, load_weights_npz
+from kseg.training.run import Run, open_run
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 COMMAND = (
@@ -154,11 +155,34 @@ def test_a_file_of_quantization_aware_training_is_published(
     assert score == pytest.approx(record.int8_mean_iou, abs=1e-4)
 
 
-def test_logits_of_an_older_run_are_adjusted(run, data_yaml, weights, script):
+@pytest.fixture
+def older(run, tmp_path):
+    """The run as it would be from before logits were adjusted."""
+    record = open_run(run).record
+    del record["asked"]["logit_adjustment"]
+    return Run.write(shutil.copytree(run, tmp_path / "older"), record).path
+
+
+def test_runs_that_do_not_fit_are_refused(run, older, data_yaml, weights, script, tmp_path):
+    about = ["--size", 64, 64, "--licence", "Apache-2.0", "--command", COMMAND]
+    twice = r"run was trained with logit_adjustment=0\.5, so its logits would be adjusted twice"
+    with pytest.raises(SystemExit, match=twice):
+        finals = ["--final", run, "--final-command", COMMAND, "--logit-adjustment", 0.5]
+        script("publish", older, "fcn8s_toys", *about, "--data", data_yaml, *finals)
+    with pytest.raises(SystemExit, match=twice):
+        script("adjusting", data_yaml, older, run)
+    other = data_yaml.with_name("other.yaml")
+    other.write_text(data_yaml.read_text().replace("red", "rouge"))
+    with pytest.raises(SystemExit, match=r"has the classes ground, red, blue, and .* rouge, blue;"):
+        script("publish", run, "fcn8s_toys", *about, "--data", other)
+    assert not list(weights.iterdir())
+
+
+def test_logits_of_an_older_run_are_adjusted(older, data_yaml, weights, script):
     about = ["--data", data_yaml, "--size", 64, 64, "--licence", "Apache-2.0", "--command", COMMAND]
-    script("publish", run, "fcn8s_toys", *about, "--logit-adjustment", 0.5)
+    script("publish", older, "fcn8s_toys", *about, "--logit-adjustment", 0.5)
     record = _read_record(weights / "fcn8s_toys.json")
-    before, after = kseg.load(run), kseg.build_fcn8s(3, backbone="separable", weights=None)
+    before, after = kseg.load(older), kseg.build_fcn8s(3, backbone="separable", weights=None)
     load_weights_npz(after, weights / record.file)
     pixels = check_data(kseg.load_data(data_yaml)).pixels["train"]
     taken = before.get_layer("score_c3").bias - after.get_layer("score_c3").bias
@@ -187,13 +211,13 @@ def test_a_negative_number_of_epochs_is_refused(run, data_yaml, weights, script,
 
 
 def test_several_final_runs_are_published_as_the_mean_of_their_weights(
-    run, data_yaml, weights, script, monkeypatch
+    run, older, data_yaml, weights, script, monkeypatch
 ):
     load, finals = kseg.load, [f"{COMMAND}{n} --with-val" for n in (1, 2)]
 
     def loaded(source):
         model = load(run)
-        if str(source) == "other":
+        if source == older:
             model.set_weights([1.2 * weight for weight in model.get_weights()])
         return model
 
@@ -201,8 +225,8 @@ def test_several_final_runs_are_published_as_the_mean_of_their_weights(
     about = ["--data", data_yaml, "--size", 64, 64, "--licence", "Apache-2.0", "--command", COMMAND]
     about += ["--final", run, "--final-command", finals[0]]
     with pytest.raises(SystemExit):  # a run without its command
-        script("publish", run, "fcn8s_toys", *about, "--final", "other")
-    script("publish", run, "fcn8s_toys", *about, "--final", "other", "--final-command", finals[1])
+        script("publish", run, "fcn8s_toys", *about, "--final", older)
+    script("publish", run, "fcn8s_toys", *about, "--final", older, "--final-command", finals[1])
     record = _read_record(weights / "fcn8s_toys.json")
     assert record.final_commands == tuple(finals) and record.splits == ("train", "val")
     model = kseg.build_fcn8s(3, backbone="separable", weights=None)

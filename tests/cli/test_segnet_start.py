@@ -1,7 +1,9 @@
 """SegNet's start by least squares, on a trunk that is as narrow as the network."""
 
 import runpy
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import h5py
 import keras
@@ -9,7 +11,9 @@ import numpy as np
 import pytest
 
 import kseg
+from kseg.models import TRAINED
 
+SCRIPTS = Path(__file__).parents[2] / "scripts"
 WIDTHS = (4, 6, 8, 8, 8)
 CONVOLUTIONS = (2, 2, 3, 3, 3)
 SIZE = (64, 96)
@@ -18,8 +22,7 @@ SIZE = (64, 96)
 @pytest.fixture
 def start(monkeypatch):
     """The names of the script, for small images."""
-    path = Path(__file__).parents[2] / "scripts/segnet_start.py"
-    names = runpy.run_path(str(path))["solve"].__globals__
+    names = runpy.run_path(str(SCRIPTS / "segnet_start.py"))["solve"].__globals__
     small = {"_WIDTHS": WIDTHS, "_SIZE": SIZE, "_IMAGES": 6, "_POSITIONS": 4000}
     for name, value in small.items():
         monkeypatch.setitem(names, name, value)
@@ -92,6 +95,31 @@ def test_a_file_that_is_not_the_trunk_is_refused_before_anything_is_set(start, d
         start["solve"](model, data, str(tmp_path / "other.h5"), other)
     for left, was in zip(model.get_weights(), before, strict=True):
         np.testing.assert_array_equal(left, was)
+
+
+@pytest.mark.parametrize("name", ["segnet_start", "drives"])
+def test_a_training_killed_before_its_first_save_starts_anew(
+    start, name, data_yaml, tmp_path, monkeypatch
+):
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    names = runpy.run_path(str(SCRIPTS / "drives.py"))["_score"].__globals__
+    network = next(name for name in TRAINED if TRAINED[name].builder == "segnet")
+    arguments = SimpleNamespace(out=tmp_path, seed=0, trunk="trunk.h5")
+    run, solved = tmp_path / "a" / network, []
+    for module in (start, vars(names["segnet_start"])):
+        monkeypatch.setitem(module, "solve", lambda *_: solved.append(name))
+    monkeypatch.setattr(kseg, "load", lambda *_: None)
+    monkeypatch.setattr(kseg, "fit", lambda *_, **__: None)
+    monkeypatch.setattr(kseg, "evaluate", lambda *_, **__: SimpleNamespace(mean_iou=0.5))
+    told = ["--trunk", "trunk.h5", "--teacher", "teacher", "--out", str(run)]
+    monkeypatch.setattr(sys, "argv", [name, str(data_yaml), *told])
+    for folder, count in ((run, 1), (run / "checkpoints/00000001", 1)):
+        folder.mkdir(parents=True)
+        if name == "drives":
+            names["_score"](network, "a", kseg.load_data(data_yaml), arguments)
+        else:
+            start["main"]()
+        assert len(solved) == count
 
 
 def test_channels_that_span_the_others_are_kept(start):

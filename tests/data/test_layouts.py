@@ -1,10 +1,12 @@
 """Every layout is read to the same arrays as the plain one."""
 
+import itertools
+
 import numpy as np
 import pytest
 import scenes
 from PIL import Image
-from scenes import LAYOUTS, SCENES, written
+from scenes import LAYOUTS, SCENES, save, written
 
 from kseg.data import check_data, load_data
 from kseg.data.initializing import write_description
@@ -254,3 +256,26 @@ def test_numbered_objects_are_told_apart(tmp_path):
     assert "instances: [object]" in path.read_text()
     pair = next(p for p in data.pairs["train"] + data.pairs["val"] if p.image.stem == "5")
     assert data.read_instances(pair)[2].max() == 8
+
+
+def test_a_list_of_images_takes_those_of_its_folders(tmp_path):
+    for folder, name in itertools.product("ab", "12"):
+        save(tmp_path / "images" / folder / f"{name}.png", SCENES[0].image)
+        save(tmp_path / "labels" / folder / f"{name}.png", SCENES[0].labels)
+    (tmp_path / "train.txt").write_text("images/a/1.png\n/old/images/b/1.png\na/2\n")
+    (tmp_path / "data.yaml").write_text("train: train.txt\nval: val.txt\nnames: [a, b, c]\n")
+    (tmp_path / "val.txt").write_text("images/b/2.png\n")
+    data = load_data(tmp_path / "data.yaml")
+    for split, expected in (("train", ["a/1", "b/1", "a/2"]), ("val", ["b/2"])):
+        assert [f"{p.image.parent.name}/{p.image.stem}" for p in data.files(split)] == expected
+        assert [f"{p.label_file.parent.name}/{p.label_file.stem}" for p in data.files(split)] == (
+            expected
+        )
+    (tmp_path / "val.txt").write_text("2\n")
+    with pytest.raises(ValueError, match=r"val\.txt, line 1 names several images"):
+        load_data(tmp_path / "data.yaml")
+    (tmp_path / "images/b/2.png").unlink()
+    (tmp_path / "labels/b/2.png").unlink()
+    (tmp_path / "val.txt").write_text("images/b/2.png\n")  # and not images/a/2.png
+    with pytest.raises(ValueError, match=r"val\.txt, line 1 names no image"):
+        load_data(tmp_path / "data.yaml")

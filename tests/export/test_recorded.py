@@ -7,6 +7,8 @@ from keras import layers
 
 import kseg
 from kseg.cli.app import main
+from kseg.cli.export import _recorded
+from kseg.training.run import Run, open_run
 
 COLORS = np.array([(90, 90, 90), (230, 40, 30), (40, 60, 220)], "float32")
 
@@ -55,6 +57,14 @@ def test_a_usual_preprocessing_that_was_left_out_is_named(run, data, capsys):
     said = capsys.readouterr().err
     assert "-1..1" in said or "0..1" in said
     assert "Write the step into the model" in said and not (folder / "x.tflite").exists()
+
+
+def test_a_score_on_a_part_of_the_images_is_not_held_against_all(run, data):
+    folder = run(1 / 40, -5.3) / "run"
+    count, record = len(data.files("val")), open_run(folder).record
+    for part, known in ((None, True), (count, True), (count - 1, False)):
+        Run.write(folder, {**record, "recipe": {**record["recipe"], "validate_images": part}})
+        assert (_recorded(str(folder), data, None) is not None) is known
 
 
 def test_a_model_far_below_what_its_run_recorded_is_refused(run, data, capsys):

@@ -67,6 +67,20 @@ def test_touching_shapes_of_one_class_are_told_apart(trained):
     assert alone.things.pq < 0.1 and alone.mean_iou == pytest.approx(scores.mean_iou, abs=0.01)
 
 
+def test_a_model_that_does_not_fit_the_data_is_refused(trained):
+    data, _ = trained
+
+    def model(images):
+        outputs = {"semantic": 3, "center": 1, "offset": 2}
+        return {name: np.zeros((*images.shape[:3], n)) for name, n in outputs.items()}
+
+    with pytest.raises(ValueError, match=r"The model has 3 classes and .* has 2 names"):
+        kseg.evaluate_instances(model, data)
+    model.channels = 1
+    with pytest.raises(ValueError, match=r"takes images of 1 channel and those of .* have 3"):
+        kseg.evaluate_instances(model, data)
+
+
 def _one_center(model, images):
     found = dict(model.predict_on_batch(images))
     found["center"] = np.zeros_like(found["center"])

@@ -8,8 +8,10 @@ import pytest
 from keras import layers
 
 import kseg
+from kseg.losses import loss_on_label_maps
 from kseg.training import headroom
 from kseg.training.headroom import MemoryNeededError, check_memory, training_bytes
+from kseg.training.norms import norms_of
 
 QUICK = kseg.Recipe(epochs=1, batch_size=4)
 
@@ -220,3 +222,43 @@ def test_a_loss_goes_by_its_name(tmp_path, training_data, own_model):
         kseg.fit(own_model(), training_data, QUICK, run_dir=tmp_path / "x", loss="hinge")
     with pytest.raises(ValueError, match="loss must be one of"):
         replace(QUICK, loss="hinge")
+
+
+def test_keras_s_losses_take_scores_as_they_are(tmp_path, training_data):
+    loss, model = keras.losses.SparseCategoricalCrossentropy(), ending(layers.Softmax())
+    run = kseg.fit(model, training_data, QUICK, run_dir=tmp_path / "run", loss=loss)
+    images, labels = training_data.split("train", batch_size=4)[0]
+    scores, valid = np.asarray(model(images)), labels != 255
+    expected = loss(labels[valid], scores[valid])
+    made = loss_on_label_maps(loss, scores=True)
+    assert float(made(labels, scores)) == pytest.approx(float(expected), rel=1e-5)
+    assert 0 < float(expected) and run.record["loss"].endswith("SparseCategoricalCrossentropy")
+    logits = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    with pytest.raises(ValueError, match="ends in scores; give the loss from_logits=False"):
+        kseg.fit(model, training_data, QUICK, run_dir=tmp_path / "x", loss=logits)
+
+
+def test_a_teacher_that_ends_in_scores_is_refused(tmp_path, training_data, own_model):
+    with pytest.raises(ValueError, match=r"^teacher must end in logits.*\(the layer 'softmax"):
+        teacher = ending(layers.Softmax())
+        kseg.fit(own_model(), training_data, QUICK, run_dir=tmp_path / "x", teacher=teacher)
+    with pytest.raises(ValueError, match=r"networks of an ensemble must end in logits; .* softmax"):
+        kseg.models.ensemble([ending(lambda x: x), ending(layers.Softmax())])
+
+
+def test_norms_of_a_network_within_the_network_are_trained_alike(
+    tmp_path, training_data, own_model
+):
+    x = image()
+    model = keras.Model(x, own_model()(x))
+    (norm,) = norms_of(model)
+    kseg.fit(model, training_data, QUICK, run_dir=tmp_path / "run")
+    assert norm.momentum == QUICK.suited(QUICK.norm_momentum, 2) < 0.99
+
+
+def test_mirror_images_of_classes_with_sides_are_warned_of(tmp_path, training_data, own_model):
+    names = ("ground", "left_lane", "right_lane")
+    data = replace(training_data, classes=replace(training_data.classes, names=names))
+    with pytest.warns(UserWarning, match="flip looks at mirror images, in which 'left_lane' is on"):
+        kseg.fit(own_model(), data, QUICK, run_dir=tmp_path / "run")
+    kseg.fit(own_model(), data, replace(QUICK, flip=False), run_dir=tmp_path / "run2")

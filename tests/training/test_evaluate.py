@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 import kseg
-from kseg.training.evaluation import check_classes
+from kseg.seeing import check_classes
 
 CENTRES = np.array([(90, 90, 90), (230, 40, 30), (40, 60, 220)], "float32")
 

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+import shutil
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -14,6 +15,7 @@ import yaml
 import kseg
 from kseg.cli import main
 from kseg.training.checkpoints import write_checkpoint
+from kseg.training.pushing import gather
 from kseg.training.run import Run, open_run
 
 pytest.importorskip("huggingface_hub", reason="pip install 'kseg[hub]'")
@@ -170,6 +172,22 @@ def test_the_card_has_the_head_that_pages_of_the_hub_read(hub, run):
     assert (metric["type"], metric["value"]) == ("mean_iou", 0.4321)
     assert f'kseg.load("hf://{NAME}")' in body and "| red | 0.2500 |" in body
     assert "preview.png" in body and hub.files["preview.png"] == b"picture"
+
+
+@pytest.mark.parametrize(
+    ("shape", "takes"), [([None, None, 1], "gray"), ([None, None, 5], "5 channels"), (None, "its")]
+)
+def test_the_card_does_not_claim_more_than_the_run_knows(run, tmp_path, shape, takes):
+    spec = {"builder": "fcn8s", "arguments": {"input_shape": shape}} if shape else None
+    folder, pushed = tmp_path / "run", tmp_path / "pushed"
+    shutil.copytree(run.path, folder)
+    Run.write(folder, {**run.record, "spec": spec, "recipe": {"validate_images": 2}})
+    pushed.mkdir()
+    gather(folder, pushed, f"hf://{NAME}", licence="other")
+    card = (pushed / "README.md").read_text()
+    assert "mean_iou" not in card and "| mean IoU, on at most 2 images of val | 0.4321 |" in card
+    assert "| class | IoU, on at most 2 images of val |" in card
+    assert "RGB" not in card and f"{takes}" in card.split("| input | ")[1].splitlines()[0]
 
 
 def test_builders_and_trainings_start_from_an_address(hub, run):

@@ -3,6 +3,8 @@
 import os
 import signal
 import threading
+from dataclasses import replace
+from unittest import mock
 
 import keras
 import numpy as np
@@ -14,6 +16,7 @@ from kseg.training import fitting
 from kseg.training.callbacks import Keeper
 from kseg.training.checkpoints import read_checkpoint
 from kseg.training.interruption import interruptible
+from kseg.training.pace import Pace
 
 RECIPE = kseg.Recipe(
     epochs=3, batch_size=4, learning_rate=0.02, deterministic=True, average=0.5, validate_every=2
@@ -169,3 +172,20 @@ def test_the_command_line_ends_with_130_and_resumes(tmp_path, rectangles_yaml, m
         assert main(["train", *options]) == 130
     assert read_checkpoint(tmp_path / "run")[0] == 1
     assert main(["train", *options, "--resume"]) == 0
+
+
+def test_minutes_go_on_at_the_rate_at_which_they_were_stopped(tmp_path, training_data):
+    peaks = []
+    leads = Pace.leads
+
+    def noted(pace, optimizer):
+        leads(pace, optimizer)
+        peaks.append(list(pace.peaks))
+
+    recipe = replace(RECIPE, epochs=kseg.Recipe().epochs, minutes=0.3)
+    with mock.patch.object(Pace, "leads", noted):
+        for resume in (False, True):
+            with pytest.raises(KeyboardInterrupt):
+                where = {"run_dir": tmp_path / "run", "resume": resume}
+                kseg.fit(network(), training_data, recipe, callbacks=[Signal(4)], **where)
+    assert peaks == [[pytest.approx(recipe.learning_rate)]] * 2

@@ -40,9 +40,7 @@ def simulate(clock, step_of, *, minutes=10.0, validation=6.0, stop=None, before=
     if before:
         running.restore(before)
     optimizer = keras.optimizers.SGD(0.1)
-    model = keras.Sequential()
-    model.optimizer = optimizer
-    running.set_model(model)
+    running.leads(optimizer)
     running.on_train_begin()
     rates, done = [], running.parts - running.left // running.steps if before else 0
     while done < running.parts:

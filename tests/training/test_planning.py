@@ -110,6 +110,9 @@ def test_what_is_given_stays(training_data, own_model, quick):
     chosen = make_plan(own_model(), training_data, check_data(training_data), Wishes(given))
     assert chosen.recipe == kseg.Recipe(**given)
     assert "class weights: all alike" in "\n".join(chosen.lines)
+    given = {"loss": "dice"}
+    chosen = make_plan(own_model(), training_data, check_data(training_data), Wishes(given))
+    assert "class weights: dice has none (--recipe loss)" in chosen.lines
 
 
 def test_measuring_leaves_the_model_as_it_was(training_data, own_model):

@@ -136,11 +136,42 @@ def test_another_network_is_refused(own_run, training_data, build_small, own_mod
         kseg.fit(build_small(), training_data, QUICK, run_dir=own_run, resume=True)
 
 
-def test_another_network_without_spec_is_refused_by_its_weights(own_run, training_data, own_model):
+def test_another_network_without_spec_is_refused(own_run, tmp_path, training_data, own_model):
     model = own_model()
     wider = keras.Model(model.input, keras.layers.Conv2D(3, 1)(model.output))
+    bent = keras.Model(model.input, keras.layers.Activation("tanh")(model.output))
+    for other in (wider, bent):  # this one has the same weights
+        with pytest.raises(ValueError, match=r"another network, teacher or loss \(network\)"):
+            kseg.fit(other, training_data, QUICK, run_dir=own_run, resume=True)
+    older = shutil.copytree(own_run, tmp_path / "older")  # from before there were digests
+    record = json.loads((older / "run.json").read_text())
+    del record["digests"], record["checksum"]
+    (older / "run.json").write_text(json.dumps(record))
     with pytest.raises(ValueError, match="holds the weights of another network"):
-        kseg.fit(wider, training_data, QUICK, run_dir=own_run, resume=True)
+        kseg.fit(wider, training_data, QUICK, run_dir=older, resume=True)
+
+
+def test_another_teacher_of_the_same_name_is_refused(tmp_path, training_data, own_model):
+    teachers = []
+    for seed in (1, 2, 1):
+        keras.utils.set_random_seed(seed)
+        teachers.append(own_model())
+        teachers[-1].name = "teacher"
+    first, other, again = teachers
+    kseg.fit(own_model(), training_data, QUICK, run_dir=tmp_path / "run", teacher=first)
+    resumed = {"run_dir": tmp_path / "run", "resume": True}
+    with pytest.raises(ValueError, match=r"\(teacher\); resume with the same"):
+        kseg.fit(own_model(), training_data, QUICK, teacher=other, **resumed)
+    kseg.fit(own_model(), training_data, QUICK, teacher=again, **resumed)
+
+
+def test_a_loss_with_other_options_is_refused(tmp_path, training_data, own_model):
+    one, two = (keras.losses.CategoricalFocalCrossentropy(gamma=gamma) for gamma in (2.0, 0.0))
+    kseg.fit(own_model(), training_data, QUICK, run_dir=tmp_path / "run", loss=one)
+    resumed = {"run_dir": tmp_path / "run", "resume": True}
+    with pytest.raises(ValueError, match=r"\(loss\); resume with the same"):
+        kseg.fit(own_model(), training_data, QUICK, loss=two, **resumed)
+    kseg.fit(own_model(), training_data, QUICK, loss=one, **resumed)
 
 
 def test_changed_data_is_refused(own_run, tmp_path, training_data, own_model):

@@ -23,7 +23,7 @@ RECORD = {
     "spec": {"builder": "fcn32s", "arguments": {"num_classes": 3, "backbone": "separable"}},
     "classes": {"names": ["ground", "red", "blue"], "colors": [[1, 2, 3], [4, 5, 6], [7, 8, 9]]},
     "size": [64, 96],
-    "recipe": {"epochs": 3, "size": [64, 96]},
+    "recipe": {"epochs": 3, "size": [64, 96], "logit_adjustment": 0.5},
     "pace": {"steps": 7, "parts": 3, "validate_every": 2, "final": 1.5},
     "asked": {"epochs": 3, "minutes": None, "logit_adjustment": 0.5},
     "data": {"source": "data.yaml", "fingerprint": "ab" * 32},
@@ -31,6 +31,7 @@ RECORD = {
     "versions": {"kseg": "0.2.0"},
     "teacher": None,
     "loss": None,
+    "digests": {},
     "things": [1],
 }
 ROW = {"epoch": 1, "step": 4, "loss": 0.75, "mean_iou": 0.5, "pixel_accuracy": 0.75, "seconds": 1.0}
@@ -100,6 +101,15 @@ def test_records_from_before_checksums_are_read(run):
     manifest_of(run).write_text(json.dumps(manifest))
     assert open_run(run).record == {**RECORD, "pace": None, "things": []}
     assert load(run).kseg_size == (64, 96)
+
+
+def test_records_from_before_an_option_say_what_was_done(run):
+    recipe = {"epochs": 3}
+    record = Run.write(run, {**RECORD, "recipe": recipe, "asked": recipe}).path
+    found = open_run(record).record
+    assert found["recipe"] == found["asked"] == {"epochs": 3, "logit_adjustment": 0.0}
+    Run.write(run, {**RECORD, "recipe": None})  # it never came to training
+    assert open_run(run).record["recipe"] == {}
 
 
 def test_a_checksum_cannot_be_left_out_of_a_manifest(run):

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 import kseg
-from kseg.training.tracking import TRACKERS, Tracking
+from kseg.training.tracking import TRACKERS, Log, Tracking
 
 
 def _rows(path):
@@ -61,6 +61,16 @@ def test_tensorboard_has_what_the_history_has(tmp_path, training_data, recipe, b
     assert recipe.learning_rate >= rates[0] > rates[1] > rates[2] >= 0
     with Image.open(path / "preview.png") as preview:
         assert pictures == [("preview", step, preview.width) for step in (4, 8, 12)]
+
+
+def test_scores_of_objects_are_logged(tmp_path):
+    row = {"epoch": 1.0, "step": 4.0, "loss": 0.5, "pq": 0.5, "mean_iou": 0.75, "ap": 0.25}
+    row |= {"pixel_accuracy": None, "seconds": 1.0, "pq cell": 0.125, "pq other": None}
+    found = {}
+    log = Log(lambda step, name, value: found.update({name: value}), None, None)
+    Tracking("tensorboard", tmp_path)._add(log, row)
+    expected = {"val/pq": 0.5, "val/ap": 0.25, "val/pq cell": 0.125, "val/mean IoU": 0.75}
+    assert found == {"loss": 0.5, **expected}
 
 
 def test_resumed_training_logs_each_row_once(tmp_path, training_data, recipe, own_model):

@@ -114,7 +114,7 @@ def images():
         image=tiff(PICTURE.astype("uint16") * 16),
         image_name="0.tif",
         picture=scaled(PICTURE),
-        said="read as one of 12 bits",
+        said="16-bit images use 12 bits",
     )
     yield Case("RGB PNG of 16 bits", image=wide_png(PICTURE, 257), picture=PICTURE)
     yield Case(

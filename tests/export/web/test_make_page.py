@@ -1,11 +1,14 @@
 """Filling the folder, without a browser: what is written, what is refused, and the verb."""
 
 import dataclasses
+import io
 import json
 import re
+import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 import threading
 import urllib.request
 
@@ -13,9 +16,10 @@ import pytest
 
 from export import ModelFileError, load_tflite
 from export.tflite.reader import read_model
+from export.web import runtimes
 from export.web.facts import WebModel, head, read_facts, zoo
 from export.web.page import make_page, make_server
-from export.web.runtimes import RUNTIMES, open_runtime
+from export.web.runtimes import RUNTIMES, fetch_package, open_runtime
 from kseg.classes import Classes
 from kseg.cli import main
 
@@ -205,3 +209,26 @@ def test_the_verb_exports_a_run(trained, data, tmp_path, capsys):
     assert (facts["file"], facts["inputType"]) == ("street.tflite", "float32")
     assert [c["name"] for c in facts["classes"]] == list(data.classes.names)
     assert facts["workingSize"] == [64, 64]
+
+
+def test_an_npm_package_is_unpacked_without_what_lies_outside(tmp_path, monkeypatch):
+    packed = tmp_path / "packed.tgz"
+    with tarfile.open(packed, "w:gz") as archive:
+        for name in ("package/dist/a.js", "../../outside.js", "package/../../../beside.js"):
+            member = tarfile.TarInfo(name)
+            member.size = 3
+            archive.addfile(member, io.BytesIO(b"abc"))
+        link = tarfile.TarInfo("package/link")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        archive.addfile(link)
+
+    def pack(command, **options):
+        shutil.copy(packed, command[-1])
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    monkeypatch.setattr(runtimes.shutil, "which", lambda name: name)
+    monkeypatch.setattr(runtimes.subprocess, "run", pack)
+    folder = fetch_package("@some/thing@1.0", tmp_path / "a/b/cache")
+    assert (folder / "dist/a.js").read_bytes() == b"abc"
+    assert [path.name for path in folder.rglob("*")] == ["dist", "a.js"]
+    assert not list(tmp_path.rglob("outside.js")) + list(tmp_path.rglob("beside.js"))

@@ -114,7 +114,7 @@ def _sample(data: Data) -> list[Pair]:
 
 def _may_be_deep(path: Path) -> bool:
     """Whether an image may have 16 bits; of TIFFs in colour the header that is read cannot tell."""
-    return header(path).deep or path.suffix.lower() in (".tif", ".tiff")
+    return path.suffix.lower() in (".tif", ".tiff") or header(path).deep
 
 
 def _with_bits(data: Data, pairs: Sequence[Pair]) -> Data:

@@ -116,7 +116,7 @@ def _layers_of(model: keras.Model) -> list[tuple[str, dict[str, Any]]]:
 def _options_of(what: Any) -> dict[str, Any]:
     try:
         return {name: value for name, value in what.get_config().items() if name != "name"}
-    except NotImplementedError:  # one's own, of which Keras does not know the options
+    except NotImplementedError:  # a layer of one's own that cannot say them: its kind must do
         return {}
 
 

@@ -234,3 +234,20 @@ def test_unreadable_record_is_refused(tmp_path, training_data, own_model):
     (tmp_path / "run.json").write_text("{")
     with pytest.raises(ValueError, match="is not a kseg run folder"):
         kseg.fit(own_model(), training_data, QUICK, run_dir=tmp_path, resume=True)
+
+
+def test_a_layer_whose_options_keras_does_not_know_resumes(tmp_path, training_data, own_model):
+    class Through(keras.layers.Layer):
+        def __init__(self, what):
+            super().__init__()
+            self.what = what
+
+        def call(self, x):
+            return x
+
+    with pytest.raises(NotImplementedError):
+        Through(object()).get_config()
+    for resume in (False, True):
+        model = own_model()
+        model = keras.Model(model.input, Through(object())(model.output))
+        kseg.fit(model, training_data, QUICK, run_dir=tmp_path / "run", resume=resume)

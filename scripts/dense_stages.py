@@ -85,7 +85,7 @@ def build(
             x = conv_norm_act(x, x.shape[-1] * expansion, 3, strides=strides, name=f"{name}_fused")
             x = conv_norm_act(x, filters, 1, activation=False, name=f"{name}_project")
         else:
-            bent = number != max(plain)  # the features that are handed on are linear, as Lite's
+            bent = number in plain[:-1]  # the features that are handed on are linear, as Lite's
             x = conv_norm_act(x, filters, 3, strides=strides, activation=bent, name=name)
         if strides == 1 and shortcut.shape[-1] == filters:
             x = layers.Add(name=f"{name}_add")([x, shortcut])

@@ -1,7 +1,8 @@
 """Trains the tiny atrous FPN with dense first blocks, and scores it on a street never seen.
 
     python scripts/drives.py camvid.yaml --drives 0006R0 --out runs/drives
-    python scripts/dense_training.py camvid.yaml --drive 0006R0 --out runs/dense
+    python scripts/dense_training.py camvid.yaml --drive 0006R0 --rows "blocks 0 to 4 plain" \
+        --out runs/dense
 
 The networks are those of `scripts/dense_stages.py`. There are no ImageNet weights for the dense
 blocks. So they first learn to give the features that Lite0's own blocks give behind the last one
@@ -19,6 +20,7 @@ import keras
 import numpy as np
 
 import kseg
+from kseg.models import copy_weights
 from kseg.training.images import training_split
 
 
@@ -41,20 +43,11 @@ def main() -> None:
         replaced = dense_stages.ROWS[name]
         model = dense_stages.build(*replaced, tiny=True, weights=None)
         own = dense_stages.build((), (), tiny=True, weights="imagenet")
-        _copy(own, model)
+        copy_weights(own, model)
         if numbers := sum(replaced, ()):
             _match(model, own, max(numbers), data, recipe, arguments.steps)
         kseg.fit(model, data, recipe, run_dir=arguments.out / name.replace(" ", "_"))
         print(f"{name}: {kseg.evaluate(model, data).mean_iou:.4f}", flush=True)
-
-
-def _copy(source: keras.Model, target: keras.Model) -> None:
-    """Gives layers of the same name and shapes the same weights."""
-    layers = {layer.name: layer for layer in source.layers}
-    for layer in target.layers:
-        weights = layers[layer.name].get_weights() if layer.name in layers else []
-        if weights and [w.shape for w in weights] == [w.shape for w in layer.get_weights()]:
-            layer.set_weights(weights)
 
 
 def _match(

@@ -14,7 +14,7 @@ from kseg.cli.tflite_facts import file_facts, unnamed
 from kseg.data import Data
 from kseg.models import MODELS, TRAINED, check_choice
 from kseg.models.trained import best_int8, packaged
-from kseg.training.run import find_trained, is_run, open_run
+from kseg.training.run import find_trained, is_run, open_run, saw_val
 
 
 def open_model(
@@ -79,10 +79,11 @@ def warn_if_val_was_seen(name: str, data: Data, advice: str = "") -> None:
         advice: A sentence to add.
     """
     if is_run(name):
-        seen = (open_run(name).record["recipe"] or {}).get("with_val", False)
+        seen = saw_val(open_run(name))
     else:
         record = TRAINED.get(name) or best_int8(name)
-        seen = record and "val" in record.splits and record.classes.names == data.classes.names
+        names = record.classes.names if record and "val" in record.splits else None
+        seen = names == data.classes.names
     if seen:
         warnings.warn(
             f"{name} was trained on validation images too (--with-val); if they are those of "

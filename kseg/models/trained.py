@@ -157,6 +157,8 @@ def load_trained_weights(model: keras.Model, data: str) -> None:
         )
     with resources.as_file(packaged(record.file, record.sha256)) as path:
         load_weights_npz(model, path)
+    if "val" in record.splits:
+        model.kseg_saw_val = record.classes.names
     model.kseg_size = record.working_size  # what kseg.predict and kseg.evaluate use it at
     if record.things:
         model.kseg_things = record.things
@@ -167,7 +169,8 @@ def copy_weights(source: keras.Model, target: keras.Model) -> int:
 
     In this way a backbone that was trained with one decoder starts a network with another. Layers
     of models inside the model are told apart by the names of both, because blocks often repeat the
-    names inside them.
+    names inside them. The target is then held to have seen what the source has
+    (`kseg_saw_val`: the names of the classes of data whose validation images it was trained on).
 
     Args:
         source: The trained model; it is not changed.
@@ -191,6 +194,7 @@ def copy_weights(source: keras.Model, target: keras.Model) -> int:
         raise ValueError(
             f"{source.name} shares no layer with {target.name}; its weights cannot start it."
         )
+    target.kseg_saw_val = getattr(source, "kseg_saw_val", None)
     return copied
 
 

@@ -62,7 +62,10 @@ def begin(
     record["teacher"] = teacher and getattr(teacher, "kseg_spec", teacher.name)
     record["loss"] = loss and f"{type(loss).__module__}.{type(loss).__qualname__}"
     record["digests"] = _digests(model, teacher, loss)
-    return record, _earlier(path, record) if resume else None
+    earlier = _earlier(path, record) if resume else None
+    if earlier is not None:
+        record["saw_val"] |= earlier["saw_val"]
+    return record, earlier
 
 
 def _record(model, data, recipe, report) -> dict[str, Any]:
@@ -73,6 +76,8 @@ def _record(model, data, recipe, report) -> dict[str, Any]:
         "classes": asdict(data.classes),
         "size": recipe.size,
         "things": data.things if tells_objects_apart(model) else (),
+        # Of data of other classes, the start may have seen what it likes.
+        "saw_val": getattr(model, "kseg_saw_val", None) == data.classes.names,
         "recipe": None,
         "asked": asdict(recipe),
         "data": {"source": data.source.name, "fingerprint": report.fingerprint},

@@ -225,9 +225,7 @@ def _train(model: keras.Model, job: _Job, resume: bool) -> None:
         pace,
         recipe.patience,
     )
-    model.kseg_size = recipe.size
-    if tells_objects_apart(model):
-        model.kseg_things = data.things
+    _mark(model, data, recipe)
     if resume:
         restore(model, average, keeper, path)
     if keeper.batch == steps:  # stopped while it was scored
@@ -245,6 +243,15 @@ def _train(model: keras.Model, job: _Job, resume: bool) -> None:
     write_curves(path / "curves.png", keeper.history)
     with alone(model):
         write_preview(path / "preview.png", model, shown, recipe.size)
+
+
+def _mark(model: keras.Model, data: Data, recipe: Recipe) -> None:
+    """Lets the model carry what it is trained to, and on."""
+    model.kseg_size = recipe.size
+    if recipe.with_val:
+        model.kseg_saw_val = data.classes.names
+    if tells_objects_apart(model):
+        model.kseg_things = data.things
 
 
 def _fit(model: keras.Model, split: Split, keeper: Keeper, job: _Job, *, to: int) -> None:

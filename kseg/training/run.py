@@ -72,6 +72,11 @@ def is_run(path: str | Path) -> bool:
     return is_on_hub(path) or (Path(path) / "run.json").is_file()
 
 
+def saw_val(run: Run) -> bool:
+    """Returns whether a run, or one that it goes on from, was trained on validation images."""
+    return run.record["saw_val"] or run.record["recipe"].get("with_val", False)
+
+
 def find_trained(name: str) -> TrainedRecord | None:
     """Returns the trained model of a name; a run folder of that name takes precedence."""
     return TRAINED[name] if name in TRAINED and not is_run(name) else None
@@ -120,6 +125,8 @@ def load(
     _, _, arrays = read_checkpoint(run.path, checkpoint, shapes)
     assign(model.variables, arrays["average"], run.path)
     model.kseg_size = run.size
+    if saw_val(run):
+        model.kseg_saw_val = run.classes.names
     if things := run.record.get("things"):
         model.kseg_things = tuple(things)
     return model

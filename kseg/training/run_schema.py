@@ -75,6 +75,7 @@ class _RunRecord(_Record):
     teacher: _Spec | str | None = None
     loss: str | None = None
     digests: dict[str, _Digest] = Field(default_factory=dict)
+    saw_val: bool = False
     things: list[Annotated[int, Field(ge=0, le=254)]] = Field(default_factory=list)
     checksum: _Digest | None = None
 

@@ -9,6 +9,7 @@ from kseg.cli import main
 from kseg.cli.opening import open_model
 from kseg.models import TRAINED
 from kseg.models.trained import packaged
+from kseg.training.run import saw_val
 
 
 def test_shipped_files_say_what_their_records_say():
@@ -43,10 +44,20 @@ def test_last_training_takes_the_validation_images_too(run, data_yaml, tmp_path,
     assert "best weights are in" in printed and "mean IoU" not in printed
     record = json.loads((tmp_path / "final/run.json").read_text())
     assert record["recipe"]["with_val"] is True
+    # What goes on from it has seen them as well, and says so when it is judged.
+    arguments[3:] = [str(tmp_path / "final"), "--epochs", "1"]
     with warnings.catch_warnings():
         warnings.simplefilter("always")
         assert main(["evaluate", str(tmp_path / "final"), str(data_yaml)]) == 0
-    assert "final was trained on validation images too" in capsys.readouterr().err
+        assert "final was trained on validation images too" in capsys.readouterr().err
+        assert main(["train", str(data_yaml), *arguments, "--out", str(tmp_path / "after")]) == 0
+        capsys.readouterr()
+        assert main(["evaluate", str(tmp_path / "after"), str(data_yaml)]) == 0
+        assert "after was trained on validation images too" in capsys.readouterr().err
+    model, data = kseg.load(tmp_path / "after"), kseg.load_data(data_yaml)
+    other = replace(data, classes=replace(data.classes, names=("x", "y", "z")))
+    recipe = kseg.Recipe(epochs=1, batch_size=4)
+    assert not saw_val(kseg.fit(model, other, recipe, run_dir=tmp_path / "other"))
 
 
 def test_a_run_folder_goes_before_a_trained_model_of_its_name(run, monkeypatch, capsys):

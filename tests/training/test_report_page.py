@@ -46,7 +46,7 @@ def test_page_fits_and_complains_of_nothing(browser, tmp_path, count, width):
     assert beyond == []
     broken = page.evaluate("[...document.images].filter((i) => !i.naturalWidth).length")
     assert broken == 0 and page.evaluate("document.images.length") == 6 * 4
-    # Numbers are not broken into pieces. How many lines a name takes depends on the fonts there are.
+    # Numbers are not broken into pieces; how many lines a name takes depends on the fonts.
     lines = page.evaluate(
         "() => [...document.querySelectorAll('.wide td:nth-child(n+2)')].map((cell) => {"
         " const text = document.createRange(); text.selectNodeContents(cell);"

@@ -50,11 +50,18 @@ def _row(run: "RunSummary", folder: Path) -> list[str]:
         Path(run.data).name if run.data else unknown,
         f"{run.size[0]} x {run.size[1]}" if run.size else "own",
         f"{run.epochs}/{unknown if run.planned is None else run.planned}",
-        *(unknown if iou is None else f"{iou:.4f}" for iou in (run.best, run.last)),
+        *(unknown if iou is None else f"{iou:.4f}{_mark(run)}" for iou in (run.best, run.last)),
         _duration(run.seconds),
         run.changed or unknown,
         run.state,
     ]
+
+
+def _mark(run: "RunSummary") -> str:
+    """Returns what keeps a score from being compared with others."""
+    if run.saw_val:
+        return " (val seen)"
+    return f" (of {run.judges})" if run.judges else ""
 
 
 def _duration(seconds: float) -> str:

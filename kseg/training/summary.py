@@ -9,7 +9,7 @@ from typing import Any
 
 from kseg.training.callbacks import out_of_patience
 from kseg.training.checkpoints import has_checkpoints, read_checkpoint
-from kseg.training.run import is_run
+from kseg.training.run import Run, is_run, saw_val
 from kseg.training.run_schema import read_run_record
 from kseg.training.scoring import score_of
 
@@ -34,6 +34,8 @@ class RunSummary:
         best: The highest mean IoU on the validation images, 0..1; the highest panoptic quality
             of a network that tells objects apart.
         last: The latest one.
+        judges: On how many validation images at most these are; None for all of them.
+        saw_val: Whether weights were trained on validation images, so that they are no measure.
         seconds: Seconds of training and scoring.
         changed: When its last file was written, as "2026-11-25 18:03".
         problem: Why it is damaged, or None.
@@ -49,6 +51,8 @@ class RunSummary:
     early: bool = False
     best: float | None = None
     last: float | None = None
+    judges: int | None = None
+    saw_val: bool = False
     seconds: float = 0.0
     changed: str | None = None
     problem: str | None = None
@@ -64,6 +68,8 @@ class RunSummary:
 
 def summarize_runs(folder: Path) -> list[RunSummary]:
     """Returns all runs in a folder and the folders below it, the best first.
+
+    Those that saw the validation images come after all others.
 
     Args:
         folder: A folder of run folders, or one of them.
@@ -83,7 +89,7 @@ def summarize_runs(folder: Path) -> list[RunSummary]:
         names.sort()
     if not found:
         raise ValueError(f"{folder} has no run folders, which `kseg train` writes with --out.")
-    return sorted(found, key=lambda run: -1 if run.best is None else run.best, reverse=True)
+    return sorted(found, key=lambda run: (run.saw_val, -(run.best or -1)))
 
 
 def summarize(path: Path) -> RunSummary:
@@ -98,6 +104,8 @@ def summarize(path: Path) -> RunSummary:
             "data": (record["data"] or {}).get("source"),
             "size": tuple(record["size"]) if record["size"] else None,
             "planned": record["recipe"].get("epochs"),
+            "judges": record["recipe"].get("validate_images"),
+            "saw_val": saw_val(Run(path, record)),
         }
         if has_checkpoints(path):
             facts |= _progress(path, record["recipe"])

@@ -7,7 +7,7 @@ import pytest
 import kseg
 from kseg.cli import main
 from kseg.training.checkpoints import write_checkpoint
-from kseg.training.run import Run
+from kseg.training.run import Run, open_run
 from kseg.training.summary import summarize
 
 
@@ -54,6 +54,18 @@ def test_table_names_each_run_and_tells_what_is_wrong(runs, capsys):
     assert "damaged: " in err and "weights.h5 is damaged" in err
     assert main(["runs", str(runs / "deep/good")]) == 0
     assert "fcn8s separable" in capsys.readouterr().out
+
+
+def test_scores_that_do_not_compare_are_marked_and_seen_images_come_last(run, tmp_path, capsys):
+    record = open_run(run).record
+    part = {"recipe": {**record["recipe"], "validate_images": 2}}
+    for name, change in {"part": part, "a_seen": {"saw_val": True}, "whole": {}}.items():
+        shutil.copytree(run, tmp_path / name)
+        Run.write(tmp_path / name, {**record, **change})
+    assert main(["runs", str(tmp_path)]) == 0
+    lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
+    assert list(lines)[-1] == "a_seen" and "(val seen)" in lines["a_seen"]
+    assert "(of 2)" in lines["part"] and "(" not in lines["whole"]
 
 
 def test_damaged_record_is_a_row_and_not_the_end(runs, capsys):

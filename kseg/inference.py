@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 
 from kseg.classes import IGNORE_CLASS
@@ -15,6 +14,7 @@ from kseg.seeing import (
     bytes_of,
     channels_of,
     check_image,
+    check_not_scaled,
     fit_image,
     input_size,
     look_at,
@@ -25,6 +25,7 @@ from kseg.tiles import label_tiles
 
 _TILE = 768  # pixels
 _MANY_CLASSES = 32
+_LARGEST = 1e30
 
 
 def predict(
@@ -50,7 +51,8 @@ def predict(
             the image at its own size. Pass the image's own size to have that from any model.
         native: Whether the model sees the image at its own size in overlapping tiles, whose
             logits are blended: for images that are too large to be seen at once. Tiles have the
-            size of a model of a fixed size, or 768 x 768 pixels.
+            size of a model of a fixed size, or 768 x 768 pixels, or 384 x 384 where a model has
+            over 32 classes.
         flip: Whether the logits are the mean of those of the image and of its mirror image.
         scales: How many times as large as the working size the model sees the image. Of several,
             the mean of the logits counts.
@@ -91,11 +93,13 @@ def predict_together(
 def _by_tiles(
     model: Segmenter, image: np.ndarray, flip: bool, scales: Sequence[float]
 ) -> np.ndarray:
+    check_not_scaled(image)
     image = bytes_of(image)  # a part of a float image may be too dark to pass as 0..255
     tile = input_size(model)
     if tile is None:
         # Of many classes, the logits are what takes the memory.
-        many = isinstance(model, keras.Model) and (model.output_shape[-1] or 0) > _MANY_CLASSES
+        outputs = getattr(model, "outputs", None) or ()
+        many = any((output.shape[-1] or 0) > _MANY_CLASSES for output in outputs)
         tile = (_TILE // 2, _TILE // 2) if many else (_TILE, _TILE)
 
     def logits_of(rows: slice, columns: slice) -> np.ndarray:
@@ -210,4 +214,5 @@ def _check_scores(found: Any, images: int) -> np.ndarray:
         raise ValueError(f"{wanted}, 2 to 255 classes; it gives {scores.shape[-1]}.")
     if np.isnan(scores.min()):
         raise ValueError("The model gives scores that are no numbers (nan).")
-    return scores
+    # A class that a model rules out has -inf, from which no mean can be taken.
+    return np.clip(scores, -_LARGEST, _LARGEST) if np.isinf(scores).any() else scores

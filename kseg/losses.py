@@ -215,10 +215,9 @@ class OffsetError(keras.losses.Loss):
 class OnLabelMaps(keras.losses.Loss):
     """A loss of Keras on label maps and logits or scores, blind to the ignored class.
 
-    A loss whose name begins with "Sparse" is given class ids, any other one-hot classes; one that
-    takes scores is given the softmax of logits. A loss that gives a value for each pixel is
-    averaged over the pixels that are not ignored. For another one, such as `keras.losses.Dice`,
-    ignored pixels are 0 in the classes and in the scores.
+    One that is "Sparse" by name is given class ids, any other one-hot classes; one that takes
+    scores is given the softmax of logits. A value for each pixel is averaged over those not
+    ignored. For one value for all, as of `keras.losses.Dice`, ignored pixels are 0 in both.
     """
 
     def __init__(self, loss: keras.losses.Loss, scores: bool = False):
@@ -243,6 +242,8 @@ class OnLabelMaps(keras.losses.Loss):
         labels, valid = _labels(y_true, IGNORE_CLASS)
         valid = ops.cast(valid, y_pred.dtype)
         scores = y_pred if self.as_it_is else ops.softmax(y_pred)
+        if "Categorical" not in type(self.loss).__name__:
+            scores = 1.0 * scores  # or Keras finds the softmax's logits, and takes a sigmoid's
         if not self.sparse:
             labels = ops.one_hot(labels, y_pred.shape[-1], dtype=y_pred.dtype)
             labels = labels * ops.expand_dims(valid, -1)

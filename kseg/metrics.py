@@ -144,11 +144,11 @@ class BoundaryCounts:
         self.labelled |= np.bincount(labels[~ignored], minlength=self.num_classes) > 0
 
     def iou_per_class(self, names: tuple[str, ...]) -> dict[str, float | None]:
-        """Returns class name to boundary IoU, 0..1; None for classes not in the labels."""
+        """Returns class name to boundary IoU, 0..1; None for classes without a contour to score."""
         by_label, by_prediction, both = self.counts
         union = by_label + by_prediction - both
         return {
-            name: float(both[i] / union[i]) if self.labelled[i] else None
+            name: float(both[i] / union[i]) if self.labelled[i] and union[i] else None
             for i, name in enumerate(names)
         }
 
@@ -230,8 +230,8 @@ def probabilities_of(scores: np.ndarray) -> np.ndarray | None:
     """
     scores = np.asarray(scores, "float32")
     shares = scores.min() >= 0 and np.abs(scores.sum(-1) - 1).max() < 0.05
-    # A softmax leaves more than an exact 0 to the other classes; resizing blurs edges alone.
-    if shares and (np.count_nonzero(scores, axis=-1) == 1).mean() > 0.5:
+    # In int8 the largest share is 255/256; resizing blurs edges alone.
+    if shares and ((scores.max(-1) == 1) & (np.count_nonzero(scores, -1) == 1)).mean() > 0.5:
         return None
     if shares:
         return scores

@@ -34,8 +34,9 @@ def fit_image(
     if hasattr(model, "with_channels"):  # a file, which may take gray in place of RGB
         image = model.with_channels(np.asarray(image))
     image = check_image(image, channels_of(model))
-    _check_not_scaled(image)
+    check_not_scaled(image)
     own = image.shape[:2]
+    check_pair("size", size)
     if size is None:
         size = working_size(model)
     limit = input_size(model)
@@ -149,6 +150,20 @@ def check_channels(model: Segmenter, data: Data, *, who: str = "model") -> None:
         )
 
 
+def check_pair(name: str, size: Any) -> None:
+    """Refuses a size that is not (height, width), in whole pixels; None passes.
+
+    Raises:
+        ValueError: If it is something else.
+    """
+    sides = size if isinstance(size, tuple | list) else (None,)
+    whole = (isinstance(a, int | np.integer) and not isinstance(a, bool) for a in sides)
+    if size is not None and (len(sides) != 2 or not all(whole) or min(sides) < 1):
+        raise ValueError(
+            f"{name} must be (height, width), two whole numbers above 0; got {size!r}."
+        )
+
+
 def check_image(image: np.ndarray, channels: int = 3) -> np.ndarray:
     """Refuses an array that is not an image with values 0..255.
 
@@ -179,8 +194,12 @@ def check_image(image: np.ndarray, channels: int = 3) -> np.ndarray:
     return image
 
 
-def _check_not_scaled(image: np.ndarray) -> None:
-    """Refuses an image of floats that were scaled to 0..1."""
+def check_not_scaled(image: np.ndarray) -> None:
+    """Refuses an image of floats that were scaled to 0..1.
+
+    Raises:
+        ValueError: If it is one.
+    """
     if image.dtype.kind == "f" and 0 < (high := image.max()) <= 1:
         raise ValueError(
             f"image must have values 0..255; its largest is {high:.4g}, as if it had been scaled "

@@ -278,6 +278,15 @@ def test_other_losses_of_keras_do_not_see_ignored_pixels(loss):
     assert float(made(labels, better)) < float(made(labels, logits))
 
 
+def test_a_loss_for_each_class_alone_is_of_the_softmax():
+    """In TensorFlow Keras finds a softmax's logits, and would take a sigmoid's loss of them."""
+    logits, labels = np.array([[[[5.0, 3, 0]]]], "float32"), np.zeros((1, 1, 1))
+    shares = np.exp(logits[0, 0, 0]) / np.exp(logits).sum()
+    expected = -np.mean(np.log([shares[0], 1 - shares[1], 1 - shares[2]]))
+    made = loss_on_label_maps(keras.losses.BinaryCrossentropy())
+    assert float(made(labels, keras.ops.convert_to_tensor(logits))) == pytest.approx(expected)
+
+
 def test_every_named_loss_takes_label_maps_and_logits():
     labels = np.full((1, 2, 2), 1)
     good, bad = np.zeros((1, 2, 2, 3)), np.zeros((1, 2, 2, 3))

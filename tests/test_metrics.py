@@ -233,6 +233,20 @@ def test_class_map_has_no_probabilities_even_where_it_was_resized():
     assert probabilities_of(np.asarray(resized)) is None
 
 
+def test_int8_softmaxes_that_round_to_zeros_are_no_class_map():
+    sure = np.zeros((4, 4, 3), "float32")
+    sure[..., 1] = 255 / 256
+    np.testing.assert_array_equal(probabilities_of(sure), sure)
+
+
+def test_a_class_without_a_contour_has_no_boundary_iou():
+    labels = np.full((64, 64), 255)
+    labels[20:44, 20:44] = 1
+    counts = BoundaryCounts(2)
+    counts.update(labels, np.ones((64, 64), int))
+    assert counts.iou_per_class(("a", "b")) == {"a": None, "b": None}
+
+
 def test_probabilities_near_1_are_no_class_map():
     sure = np.full((4, 4, 3), 1e-7, "float32")
     sure[..., 0] = 1 - 2e-7

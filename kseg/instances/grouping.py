@@ -99,7 +99,8 @@ def group(
 def find_peaks(heat: np.ndarray, threshold: float, window: int, most: int) -> Peaks:
     """Returns the places where a heatmap (h, w) has its maximum within a window.
 
-    A flat top, as integers of 8 bits make them, is one peak. Arguments as `group`.
+    A flat top of heights up to about 1, as integers of 8 bits make them, is one peak. Arguments as
+    `group`.
     """
     order = np.arange(heat.size).reshape(heat.shape) * _FIRST_WINS
     heights = heat.astype("float64") - order

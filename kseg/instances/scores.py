@@ -88,7 +88,8 @@ class ObjectMatcher:
     """Counts what of the objects and areas is found, over any number of images.
 
     Pixels that are ignored count nowhere. Pixels of a thing without an id are a crowd: objects
-    that nobody has told apart, as in COCO. Half an object in them is enough not to be wrong.
+    that nobody has told apart, as in COCO. An object that lies in both by more than half is not
+    wrong, nor for AP one that lies in them by as much as the IoU it is scored at.
     """
 
     def __init__(self, num_classes: int, things: Collection[int], ignore_class: int = IGNORE_CLASS):

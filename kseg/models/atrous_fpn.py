@@ -13,7 +13,7 @@ import keras
 
 from kseg.backbones import BACKBONES
 from kseg.decoders import atrous_fpn_decoder
-from kseg.models.frame import check_choice, finish, start
+from kseg.models.frame import check_choice, check_filters, finish, start
 
 
 def build_atrous_fpn(
@@ -51,11 +51,13 @@ def build_atrous_fpn(
 
     Raises:
         TypeError: If num_classes is not a whole number.
-        ValueError: If an argument is not one of the choices named above.
+        ValueError: If an argument is not one of the choices named above, or filters is not a whole
+            number from 4 on.
         ImportError: If the weights are in a package that is not installed.
         OSError: If the weights must be fetched from Keras's server and cannot be.
     """
     image = start(num_classes, input_shape, backbone)
+    check_filters(filters)
     if output_stride not in (16, 32):
         raise ValueError(f"output_stride must be 16 or 32; got {output_stride!r}.")
     check_choice("upsampling", upsampling, ("bilinear", "nearest"))

@@ -13,7 +13,7 @@ import keras
 
 from kseg.backbones import BACKBONES
 from kseg.decoders import deeplab_v3_decoder, deeplab_v3_plus_decoder
-from kseg.models.frame import finish, start
+from kseg.models.frame import check_filters, finish, start
 
 
 def build_deeplab_v3(
@@ -46,7 +46,8 @@ def build_deeplab_v3(
 
     Raises:
         TypeError: If num_classes is not a whole number.
-        ValueError: If an argument is not one of the choices named above.
+        ValueError: If an argument is not one of the choices named above, or filters is not a whole
+            number from 4 on.
         ImportError: If the weights are in a package that is not installed.
         OSError: If the weights must be fetched from Keras's server and cannot be.
     """
@@ -92,7 +93,8 @@ def build_deeplab_v3_plus(
 
     Raises:
         TypeError: If num_classes is not a whole number.
-        ValueError: If an argument is not one of the choices named above.
+        ValueError: If an argument is not one of the choices named above, or filters is not a whole
+            number from 4 on.
         ImportError: If the weights are in a package that is not installed.
         OSError: If the weights must be fetched from Keras's server and cannot be.
     """
@@ -112,6 +114,7 @@ def _build_deeplab(
     name, decoder, *, num_classes, backbone, input_shape, weights, output_stride, filters
 ):
     image = start(num_classes, input_shape, backbone)
+    check_filters(filters)
     if output_stride not in (8, 16):
         raise ValueError(f"output_stride must be 8 or 16; got {output_stride!r}.")
     endpoints = BACKBONES[backbone](image, output_stride=output_stride)

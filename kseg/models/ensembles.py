@@ -27,14 +27,24 @@ def ensemble(networks: Sequence[keras.Model], *, flip: bool = False) -> keras.Mo
         networks have the same one; else name the size at which they are to see images.
 
     Raises:
-        ValueError: If there is no network, they differ in classes or channels, or one ends in a
-            softmax.
+        ValueError: If there is no network, they differ in classes, channels or fixed sizes, or one
+            gives something other than logits.
     """
     if not networks:
         raise ValueError("networks must hold at least one network; got none.")
+    for network in networks:
+        if len(network.outputs) > 1:
+            raise ValueError(
+                "The networks of an ensemble must give logits alone; "
+                f"{network.name} has {len(network.outputs)} outputs."
+            )
     shapes = [(n.inputs[0].shape[-1], n.outputs[0].shape[-1]) for n in networks]
     channels, classes = shapes[0]
-    image = keras.Input((None, None, channels), name="image")
+    sides = [{network.inputs[0].shape[axis] for network in networks} - {None} for axis in (1, 2)]
+    if max(map(len, sides)) > 1:
+        raise ValueError("The networks of an ensemble must take images of one size.")
+    height, width = (next(iter(side), None) for side in sides)
+    image = keras.Input((height, width, channels), name="image")
     found = []
     for index, (network, shape) in enumerate(zip(networks, shapes, strict=True)):
         if shape != shapes[0]:
@@ -42,13 +52,13 @@ def ensemble(networks: Sequence[keras.Model], *, flip: bool = False) -> keras.Mo
                 "The networks of an ensemble must have the same channels and classes; got "
                 f"{channels} channels and {classes} classes, and {shape[0]} and {shape[1]}."
             )
-        if (ending := ending_of(network.outputs[0])) is not None:
+        if (ending := ending_of(network)) is not None:
             raise ValueError(
                 "The networks of an ensemble must end in logits; "
                 f"{network.name} ends in {ending}. Leave that out."
             )
         # Two networks of one kind have one name, which a graph does not take twice.
-        network = keras.Model(network.inputs, network.output, name=f"{network.name}_{index}")
+        network = keras.Model(network.inputs, network.outputs[0], name=f"{network.name}_{index}")
         found.append(ops.softmax(network(image)))
         if flip:
             mirrored = ops.softmax(network(ops.flip(image, axis=2)))

@@ -11,13 +11,13 @@ from kseg.layers import CropLike
 from kseg.models.trained import TRAINED, load_trained_weights
 
 
-def start(num_classes: int, input_shape: tuple, backbone: str | None = None) -> keras.KerasTensor:
+def start(num_classes: int, input_shape: tuple, backbone: str | None = "") -> keras.KerasTensor:
     """Checks the arguments that all builders share, and makes the input.
 
     Args:
         num_classes: Channels of the logits.
         input_shape: (height, width, channels), with None for a size known only at run time.
-        backbone: A name of `kseg.backbones.BACKBONES`; None for a network without a backbone.
+        backbone: A name of `kseg.backbones.BACKBONES`; "" for a network without a backbone.
 
     Returns:
         The images (N, height, width, channels), the input of the network.
@@ -34,9 +34,9 @@ def start(num_classes: int, input_shape: tuple, backbone: str | None = None) -> 
             "num_classes must be from 2 to 255 (255 itself marks ignored pixels), background "
             f"included; got {num_classes}."
         )
-    if backbone is not None:
+    if backbone != "":
         check_choice("backbone", backbone, BACKBONES)
-    sizes = tuple(input_shape)
+    sizes = tuple(input_shape) if isinstance(input_shape, tuple | list) else ()
     known = [size for size in sizes[:2] if size is not None] + list(sizes[2:])
     if len(sizes) != 3 or not all(type(size) is int and size > 0 for size in known):
         raise ValueError(
@@ -51,7 +51,7 @@ def start(num_classes: int, input_shape: tuple, backbone: str | None = None) -> 
     return keras.Input(sizes, name="image")
 
 
-def check_choice(argument: str, value: str, choices: Collection[str]) -> None:
+def check_choice(argument: str, value: str | None, choices: Collection[str]) -> None:
     """Refuses a value that is not among the choices, and names the nearest.
 
     Args:
@@ -89,6 +89,16 @@ def check_widths(widths: Sequence[int], levels: int | None = None) -> tuple[int,
             f"widths must be {levels or 'two or more'} whole numbers above 0; got {widths!r}."
         )
     return tuple(widths)
+
+
+def check_filters(filters: int) -> None:
+    """Refuses a number of channels of which layers with a part of them would have none.
+
+    Raises:
+        ValueError: If it is not a whole number from 4 on.
+    """
+    if type(filters) is not int or filters < 4:
+        raise ValueError(f"filters must be a whole number from 4 on; got {filters!r}.")
 
 
 def finish(

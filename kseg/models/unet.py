@@ -34,7 +34,7 @@ def build_unet(
         backbone: The network that turns the image into features: a name of
             `kseg.backbones.BACKBONES`, or None for the paper's contracting path.
         widths: Channels of the five levels, finest first; the default is the paper's, and
-            (16, 32, 64, 128, 256) serve phones.
+            (16, 32, 64, 128, 256) serve phones. A backbone has its own in place of the coarsest.
         input_shape: (height, width, channels) of the images; None for sizes known only at run
             time. Every size works. Channels are 3 for RGB, 1 for gray, or any other number.
         weights: "imagenet" for a backbone trained on ImageNet, the name of the data set of a
@@ -50,7 +50,7 @@ def build_unet(
         ImportError: If the weights are in a package that is not installed.
         OSError: If the weights must be fetched from Keras's server and cannot be.
     """
-    image = start(num_classes, input_shape, backbone)
+    image = start(num_classes, input_shape, backbone or "")
     widths = check_widths(widths, 5)
     if backbone is None:
         maps = _contract(image, widths)

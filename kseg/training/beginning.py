@@ -2,23 +2,21 @@
 
 import contextlib
 import fcntl
-import json
 import os
 import platform
 from collections.abc import Iterator
 from dataclasses import asdict
-from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 
 from kseg.data import Data
 from kseg.instances import tells_objects_apart
 from kseg.training.callbacks import Keeper, WeightAverage
 from kseg.training.checkpoints import has_checkpoints, read_checkpoint
+from kseg.training.digests import digests
 from kseg.training.recipe import Recipe
 from kseg.training.run import assign, open_run, shapes_of
 from kseg.training.run_schema import FORMAT
@@ -61,7 +59,7 @@ def begin(
     record = _record(model, data, recipe, report)
     record["teacher"] = teacher and getattr(teacher, "kseg_spec", teacher.name)
     record["loss"] = loss and f"{type(loss).__module__}.{type(loss).__qualname__}"
-    record["digests"] = _digests(model, teacher, loss)
+    record["digests"] = digests(model, teacher, loss)
     earlier = _earlier(path, record) if resume else None
     if earlier is not None:
         record["saw_val"] |= earlier["saw_val"]
@@ -88,45 +86,6 @@ def _record(model, data, recipe, report) -> dict[str, Any]:
             **{package: version(package) for package in packages},
         },
     }
-
-
-def _digests(
-    model: keras.Model, teacher: keras.Model | None, loss: keras.losses.Loss | None
-) -> dict[str, str]:
-    """Returns hashes of what no name tells: a network of one's own, a teacher, a loss's options."""
-    found = {}
-    if not hasattr(model, "kseg_spec"):
-        found["network"] = _digest(_layers_of(model))
-    if teacher is not None:
-        weights = (np.ascontiguousarray(weight).tobytes() for weight in teacher.get_weights())
-        found["teacher"] = _digest(_layers_of(teacher), *weights)
-    if loss is not None:
-        found["loss"] = _digest(_options_of(loss))
-    return found
-
-
-def _digest(facts: Any, *contents: bytes) -> str:
-    made = sha256(json.dumps(facts, default=_kind, sort_keys=True).encode())
-    for content in contents:
-        made.update(content)
-    return made.hexdigest()
-
-
-def _layers_of(model: keras.Model) -> list[tuple[str, dict[str, Any]]]:
-    """Returns the kinds and options of all layers, without their names, which Keras counts on."""
-    layers = [each for each in model._flatten_layers() if not isinstance(each, keras.Model)]
-    return [(_kind(each), _options_of(each)) for each in layers]
-
-
-def _options_of(what: Any) -> dict[str, Any]:
-    try:
-        return {name: value for name, value in what.get_config().items() if name != "name"}
-    except NotImplementedError:  # a layer of one's own that cannot say them: its kind must do
-        return {}
-
-
-def _kind(what: Any) -> str:
-    return type(what).__name__
 
 
 def _earlier(path: Path, record: dict[str, Any]) -> dict[str, Any] | None:

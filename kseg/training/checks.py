@@ -142,7 +142,7 @@ def check_logits(model: keras.Model, name: str = "model") -> None:
 
 
 def _last_activation(model: keras.Model) -> str | None:
-    return ending_of(model.output["semantic"] if tells_objects_apart(model) else model.outputs[0])
+    return ending_of(model, model.output["semantic"] if tells_objects_apart(model) else None)
 
 
 def check_sizes(

@@ -1,6 +1,7 @@
 """Getting a model ready for training: optimizer, loss, norms, frozen stages."""
 
 import contextlib
+import warnings
 from collections.abc import Iterator
 
 import keras
@@ -47,6 +48,12 @@ def compile_model(model: keras.Model, recipe: Recipe, steps: int, loss: keras.lo
 
     built_on = getattr(model, "kseg_spec", {"arguments": {}})["arguments"].get("backbone")
     backbone = "|".join(layer.name for layer in _stage(model, "c5")) if built_on else ""
+    if not backbone and recipe.backbone_rate not in (1, Recipe.backbone_rate):
+        warnings.warn(
+            "backbone_rate is for networks that kseg builds on a backbone; all layers of this one "
+            "are trained at learning_rate.",
+            stacklevel=4,
+        )
     with spread.scope():
         chosen = optimizer(1)
         if backbone and recipe.backbone_rate != 1:

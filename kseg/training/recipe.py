@@ -117,6 +117,7 @@ class Recipe:
         optimizer: "adamw" or "sgd" (momentum 0.9).
         learning_rate: The highest learning rate, at which the decoder learns.
         backbone_rate: Rate of the backbone as a fraction of learning_rate; 1 suits random weights.
+            Of networks that kseg builds; others are trained at one rate.
         weight_decay: How fast kernels shrink (AdamW's decoupled decay).
         clip_norm: Gradients are scaled down to this norm; None for never.
         schedule: "cosine" or "poly" (power 0.9), both down to 0.

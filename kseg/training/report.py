@@ -57,7 +57,8 @@ class Report:
     Attributes:
         classes: Names and colours.
         scores: From the areas of the classes.
-        boundary_iou: Class name to boundary IoU, 0..1; None for classes not in the labels.
+        boundary_iou: Class name to boundary IoU, 0..1; None for classes not in the labels, and for
+            those whose contours all lie in ignored pixels.
         calibration: Of the probabilities; None where the model gives class maps.
         worst: The images with the lowest mean IoU, the lowest first.
         best: Those with the highest, the highest first.
@@ -73,9 +74,10 @@ class Report:
     objects: PanopticScores | None = None
 
     @property
-    def mean_boundary_iou(self) -> float:
-        """Mean of the boundary IoU over the classes in the labels, 0..1."""
-        return float(np.mean([iou for iou in self.boundary_iou.values() if iou is not None]))
+    def mean_boundary_iou(self) -> float | None:
+        """Mean of the boundary IoU over the classes that have one, 0..1; None if none has."""
+        found = [iou for iou in self.boundary_iou.values() if iou is not None]
+        return float(np.mean(found)) if found else None
 
     def to_json(self) -> dict[str, Any]:
         """Returns the scores as plain data."""

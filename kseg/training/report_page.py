@@ -76,7 +76,7 @@ def _summary(report: Report) -> list[tuple[str, str]]:
         ("images", f"{scores.images:,}"),
         ("mean IoU", f"{scores.mean_iou:.4f}"),
         ("pixel accuracy", f"{scores.pixel_accuracy:.4f}"),
-        ("mean boundary IoU", f"{report.mean_boundary_iou:.4f}"),
+        ("mean boundary IoU", _number(report.mean_boundary_iou)),
     ]
     if (objects := report.objects) is not None:
         shares = {

@@ -1,5 +1,6 @@
 """The run folder: what was trained, how, and the model it leads to."""
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from kseg.classes import Classes
 from kseg.hub import fetch, is_on_hub
 from kseg.models import TRAINED, TrainedRecord, build
 from kseg.training.checkpoints import read_checkpoint
+from kseg.training.digests import digest_of
 from kseg.training.run_schema import DamagedFileError, read_run_record, sealed
 from kseg.training.writing import to_json, write_atomically
 
@@ -94,18 +96,25 @@ def load(
     Args:
         run: The run, its folder, hf://user/name, or the name of a model trained by kseg
             (`kseg.models.TRAINED`).
-        model: The network, where kseg did not build it; its weights are replaced.
+        model: The network, where kseg did not build it; its weights are replaced. One that differs
+            in more than its weights, as far as its layers tell, is warned of.
         checkpoint: "best" (highest mean IoU on the validation images) or "last".
 
     Returns:
         The model.
 
     Raises:
-        ValueError: If there is no such run, no readable checkpoint, or the network differs.
+        ValueError: If there is no such run, no readable checkpoint, the weights are of other
+            shapes, or a model or checkpoint is asked of a name.
     """
     if checkpoint not in ("best", "last"):
         raise ValueError(f"checkpoint must be best or last; got {checkpoint!r}.")
     if (trained := find_trained(str(run))) is not None:
+        if model is not None or checkpoint != "best":
+            raise ValueError(
+                f"{run} is a network of the package, with its best weights alone; leave model and "
+                "checkpoint out."
+            )
         return build(trained.builder, {**trained.arguments, "weights": trained.data})
     run = run if isinstance(run, Run) else open_run(run)
     if model is None:
@@ -121,6 +130,8 @@ def load(
             raise DamagedFileError(
                 f"{run.path / 'run.json'} names a network that kseg cannot build: {error}"
             ) from None
+    else:
+        _warn_of_another(model, run)
     shapes = {"average": shapes_of(model.variables)}
     _, _, arrays = read_checkpoint(run.path, checkpoint, shapes)
     assign(model.variables, arrays["average"], run.path)
@@ -130,6 +141,26 @@ def load(
     if things := run.record.get("things"):
         model.kseg_things = tuple(things)
     return model
+
+
+def _warn_of_another(model: keras.Model, run: Run) -> None:
+    """Warns where a network is not the one that a run trained, though its weights have room in it.
+
+    Another version of Keras may say other options of the same layers; it is not compared.
+    """
+    spec, known = run.record["spec"], run.record["digests"].get("network")
+    if spec is not None:
+        given = getattr(model, "kseg_spec", None)
+        differs = given is not None and to_json(given) != spec
+    else:
+        same = run.record["versions"].get("keras") == keras.__version__
+        differs = same and known is not None and digest_of(model) != known
+    if differs:
+        warnings.warn(
+            f"model is not the network that {run.path} was trained as: layers, or their options, "
+            "differ. It is given the weights, but its scores are not those of the run.",
+            stacklevel=3,
+        )
 
 
 def shapes_of(variables: list) -> list[tuple[int, ...]]:

@@ -32,6 +32,22 @@ def test_an_ensemble_is_the_mean_of_probabilities(flip):
     assert kseg.predict(together, images[0].astype("uint8")).shape == (9, 11)
 
 
+def _sized(size, outputs=1):
+    image = keras.Input((*size, 3))
+    made = [keras.layers.Conv2D(3, 1)(image) for _ in range(outputs)]
+    return keras.Model(image, made)
+
+
+def test_networks_of_a_fixed_size_make_one_of_it():
+    together = ensemble([_sized((64, 64)), _network()])
+    assert together.input_shape[1:3] == (64, 64)
+    assert kseg.predict(together, np.zeros((30, 40, 3), "uint8")).shape == (30, 40)
+    with pytest.raises(ValueError, match="must take images of one size"):
+        ensemble([_sized((64, 64)), _sized((32, 64))])
+    with pytest.raises(ValueError, match=r"must give logits alone; .* has 2 outputs"):
+        ensemble([_network(), _sized((None, None), outputs=2)])
+
+
 def test_networks_of_other_classes_are_refused():
     with pytest.raises(ValueError, match="got 3 channels and 3 classes, and 3 and 5"):
         ensemble([_network(), _network(5)])

@@ -21,6 +21,7 @@ EVERYWHERE = [
     ({"input_shape": (64.0, 64, 3)}, ValueError, r"input_shape must be .*got \(64\.0, 64, 3"),
     ({"backbone": "resnet5"}, ValueError, "got 'resnet5'. Did you mean 'resnet50'"),
     ({"backbone": "lite"}, ValueError, "backbone must be one of .*; got 'lite'"),
+    ({"input_shape": 3}, ValueError, r"input_shape must be \(height, width, channels\).*; got 3"),
     ({"weights": "coco"}, ValueError, "weights must be one of .*imagenet.*; got 'coco'"),
 ]
 OF_ONE = [
@@ -47,6 +48,10 @@ OF_ONE = [
     ("deeplab_v3_plus", {"output_stride": "16"}, "output_stride must be 8 or 16; got '16'"),
     ("atrous_fpn", {"output_stride": 8}, r"output_stride must be 16 or 32; got 8\."),
     ("atrous_fpn", {"upsampling": "linear"}, "upsampling must be one of bilinear, nearest; got 'l"),
+    ("atrous_fpn", {"backbone": None}, "backbone must be one of .*; got None"),
+    ("lraspp", {"backbone": None}, "backbone must be one of .*; got None"),
+    ("atrous_fpn", {"filters": "abc"}, "filters must be a whole number from 4 on; got 'abc'"),
+    ("deeplab_v3", {"filters": 1}, "filters must be a whole number from 4 on; got 1"),
     ("panoptic_deeplab", {"output_stride": 8}, r"output_stride must be 16 or 32; got 8\."),
     ("linknet", {"backbone": "efficientnet_lite0_cut"}, "ends at stride 16, so output_stride must"),
     ("fcn8s", {"backbone": "efficientnet_lite0_cut"}, "ends at stride 16, so output_stride must"),

@@ -10,6 +10,7 @@ from keras import layers
 import kseg
 from kseg.losses import loss_on_label_maps
 from kseg.training import headroom
+from kseg.training.checks import check_logits
 from kseg.training.headroom import MemoryNeededError, check_memory, training_bytes
 from kseg.training.norms import norms_of
 
@@ -213,6 +214,49 @@ def test_a_loss_that_takes_scores_takes_a_softmax(tmp_path, training_data):
         kseg.fit(
             ending(lambda x: x), training_data, QUICK, run_dir=tmp_path, loss="dice", resume=True
         )
+
+
+def _unwrapped(outputs, index):
+    """A network around one of the outputs of another."""
+    x, inner = image(), two_outputs_of(outputs)
+    return keras.Model(x, inner(x)[index])
+
+
+def two_outputs_of(lasts):
+    x = image()
+    scores = layers.Conv2D(3, 1)(x)
+    return keras.Model(x, [last(scores) for last in lasts])
+
+
+LOGITS, SOFTMAX = (lambda: layers.Activation("linear")), layers.Softmax
+SCORES = {
+    "cut": lambda: ending(lambda x: layers.Softmax()(x)[:, 1:-1, 1:-1]),
+    "as a function": lambda: ending(lambda x: 1.0 * keras.ops.softmax(x)),
+    "of one channel": lambda: ending(
+        lambda x: keras.ops.concatenate([1 - keras.ops.sigmoid(x), keras.ops.sigmoid(x)], -1), 1
+    ),
+    "in a layer": lambda: ending(layers.Lambda(lambda x: keras.ops.softmax(x))),
+    "the second of two": lambda: _unwrapped([LOGITS(), SOFTMAX()], 1),
+}
+
+
+@pytest.mark.parametrize("name", SCORES)
+def test_scores_are_found_whatever_makes_them(name):
+    with pytest.raises(ValueError, match="model must end in logits"):
+        check_logits(SCORES[name]())
+
+
+def test_logits_beside_scores_are_logits():
+    check_logits(_unwrapped([SOFTMAX(), LOGITS()], 1))
+    check_logits(ending(lambda x: keras.ops.log(keras.ops.softmax(x))))
+
+
+def test_a_rate_for_a_backbone_that_none_knows_is_said(tmp_path, training_data, own_model):
+    recipe = replace(QUICK, backbone_rate=0.01)
+    with pytest.warns(
+        UserWarning, match="backbone_rate is for networks that kseg builds on a back"
+    ):
+        kseg.fit(own_model(), training_data, recipe, run_dir=tmp_path)
 
 
 def test_a_loss_goes_by_its_name(tmp_path, training_data, own_model):

@@ -1,0 +1,48 @@
+"""Hashes of networks, teachers and losses, which tell them apart where no name does."""
+
+import json
+from hashlib import sha256
+from typing import Any
+
+import keras
+import numpy as np
+
+
+def digests(
+    model: keras.Model, teacher: keras.Model | None, loss: keras.losses.Loss | None
+) -> dict[str, str]:
+    """Returns hashes of what no name tells: a network of one's own, a teacher, a loss's options."""
+    found = {}
+    if not hasattr(model, "kseg_spec"):
+        found["network"] = digest_of(model)
+    if teacher is not None:
+        weights = (np.ascontiguousarray(weight).tobytes() for weight in teacher.get_weights())
+        found["teacher"] = digest_of(teacher, *weights)
+    if loss is not None:
+        found["loss"] = _digest(_options_of(loss))
+    return found
+
+
+def digest_of(model: keras.Model, *contents: bytes) -> str:
+    """Returns a hash of the kinds and options of a model's layers, and of bytes beside them."""
+    # Without the names of layers, which Keras counts on.
+    layers = [each for each in model._flatten_layers() if not isinstance(each, keras.Model)]
+    return _digest([(_kind(each), _options_of(each)) for each in layers], *contents)
+
+
+def _digest(facts: Any, *contents: bytes) -> str:
+    made = sha256(json.dumps(facts, default=_kind, sort_keys=True).encode())
+    for content in contents:
+        made.update(content)
+    return made.hexdigest()
+
+
+def _options_of(what: Any) -> dict[str, Any]:
+    try:
+        return {name: value for name, value in what.get_config().items() if name != "name"}
+    except NotImplementedError:  # a layer of one's own that cannot say them: its kind must do
+        return {}
+
+
+def _kind(what: Any) -> str:
+    return type(what).__name__

@@ -1,0 +1,35 @@
+"""What `kseg.load` takes for the network of a run."""
+
+import keras
+import pytest
+
+import kseg
+from kseg.models import TRAINED
+
+
+def test_another_network_of_the_same_shapes_is_warned_of(tmp_path, training_data, own_model):
+    recipe = kseg.Recipe(epochs=1, batch_size=4)
+    run = kseg.fit(own_model(), training_data, recipe, run_dir=tmp_path)
+    kseg.load(run, model=own_model())  # the same: no warning
+    image = keras.Input((None, None, 3))
+    x = keras.layers.Rescaling(1 / 255)(image)
+    x = keras.layers.BatchNormalization()(keras.layers.Conv2D(4, 1)(x))
+    other = keras.Model(image, keras.layers.Conv2D(3, 1)(keras.layers.ReLU()(x)))
+    with pytest.warns(UserWarning, match="model is not the network that .* was trained as"):
+        kseg.load(run, model=other)
+
+
+def test_another_network_of_kseg_is_warned_of(tmp_path, training_data, build_small):
+    recipe = kseg.Recipe(epochs=1, batch_size=4)
+    run = kseg.fit(build_small(name="fcn16s"), training_data, recipe, run_dir=tmp_path)
+    kseg.load(run, model=build_small(seed=1, name="fcn16s"))
+    other = kseg.build_fcn16s(3, backbone="separable", upsampling="nearest", weights=None)
+    with pytest.warns(UserWarning, match="model is not the network"):
+        kseg.load(run, model=other)
+
+
+def test_a_network_of_the_package_is_loaded_alone(own_model):
+    name = next(iter(TRAINED))
+    for asked in ({"model": own_model()}, {"checkpoint": "last"}):
+        with pytest.raises(ValueError, match="leave model and checkpoint out"):
+            kseg.load(name, **asked)

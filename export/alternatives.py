@@ -40,7 +40,7 @@ def alternatives(
     """
     recipe = candidate.recipe
     graph = trace(model, size)
-    heads = {h: heads_of(graph, h) for h in HEADS if (recipe.activations, h) != ("int16", "argmax")}
+    heads = {h: heads_of(model, h) for h in HEADS if (recipe.activations, h) != ("int16", "argmax")}
     added = {shown: put for shown, put in heads.values()}
     chosen = (candidate.head, candidate.stride)
     ends = sorted(strides(graph))

@@ -32,7 +32,6 @@ from export.recipes import QuantizationRecipe
 from export.refusals import check_options, check_request, sized_options, things_for
 from export.targets import TARGETS
 from export.tflite.runtime import load_tflite
-from kseg.analysis.graph import trace
 from kseg.data import Data
 
 _COMPARED_IMAGES = 2
@@ -82,7 +81,7 @@ def convert(
         if validation is not None:
             check_preprocessing(original, validation, options.working_size)
         images = partial(calibration, recipe.images, size, fixed.scaling, options.working_size)
-        head, added = heads_of(trace(model, size), options.head)
+        head, added = heads_of(model, options.head)
         asked = fixed.model, recipe, added, images
         calibrated = CalibratedModel(*asked) if recipe.activations == "int8" else None
         content = calibrated.content if calibrated else to_tflite(*asked)

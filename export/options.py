@@ -53,11 +53,19 @@ class ExportOptions:
     runtimes: tuple[str, ...] = ("xnnpack", "reference")
 
     def __post_init__(self) -> None:
-        """Checks the head.
+        """Checks the head, the limits and the runtimes.
 
         Raises:
-            ValueError: If it is unknown.
+            ValueError: If one is unknown, or a limit is not from 0 to 1.
         """
+        for name in ("min_ratio", "max_drop"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(
+                    f"{name} must be from 0 to 1; got {getattr(self, name)!r}. (A loss of 1.5 "
+                    "points is 0.015.)"
+                )
+        if isinstance(self.runtimes, str):
+            raise ValueError(f"runtimes must be a tuple of names; got {self.runtimes!r}.")
         if self.head not in HEADS:
             raise ValueError(f"head must be one of {', '.join(HEADS)}; got {self.head!r}.")
 

@@ -116,6 +116,11 @@ def check_options(
             )
         check_channels(model, validation)
         check_classes(num_classes_of(model), validation)
+    elif options.classes is not None and options.classes.num_classes != num_classes_of(model):
+        raise ValueError(
+            f"classes must name the model's {num_classes_of(model)} classes; got "
+            f"{options.classes.num_classes} names."
+        )
     things_for(model, validation, options)
     end_at(trace(model, input_size), options.stride)
     if recipe.activations == "int16" and options.head == "argmax":
@@ -126,7 +131,8 @@ def check_options(
         return
     if not TARGETS[target].takes_float or recipe.activations != "int8":
         raise ValueError(
-            "rescue keeps layers of an int8 file in float, which only the target android takes; "
+            "rescue keeps layers of an int8 file in float, for the target android and the recipe "
+            "int8; "
             f"got the target {target} and the recipe {recipe.name}."
         )
     if validation is None:

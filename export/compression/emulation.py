@@ -8,8 +8,10 @@ from export.compression.bridge import build, read_graph
 from export.compression.bridge_own import one_scale
 from export.compression.qat_graph import has_one_scale, lower, rounded
 from export.compression.qat_state import State
+from export.graph.ends import own_stride
 from export.tflite.maps import Maps, as_maps
 from export.tflite.runtime import FixedSize
+from kseg.analysis.graph import trace
 from kseg.seeing import channels_of, working_size
 
 
@@ -28,6 +30,7 @@ class Emulation(FixedSize):
         """Builds the network at `input_size`, (height, width), from what was trained."""
         self.input_size = (input_size[0], input_size[1])
         self.channels = channels_of(model)
+        self.stride = own_stride(trace(model, self.input_size))
         self.kseg_size = self.input_size if working_size(model) is not None else None
         self.kseg_things = getattr(model, "kseg_things", None)
         self._graph, self.scaling = lower(read_graph(model, self.input_size))

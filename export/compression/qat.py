@@ -29,7 +29,7 @@ from export.conversion import compared_on, room_for
 from export.errors import TrainingProcessError
 from export.graph.acceptance import heads_of
 from export.graph.comparison import check_fixed
-from export.graph.converter import SIGNATURE, save_frozen, serving
+from export.graph.converter import SIGNATURE, save_frozen, serving, telling_of_ops
 from export.graph.fixed import Original, fix_model
 from export.graph.rewrites import for_device
 from export.options import ExportOptions, ExportResult
@@ -43,10 +43,11 @@ from export.recipes import INT8
 from export.refusals import check_backend, check_qat_request, sized_options, things_for
 from export.targets import TARGETS
 from export.tflite.runtime import load_tflite
-from kseg.analysis.graph import trace
 from kseg.data import Data, check_data
 from kseg.seeing import working_size
 from kseg.training import Recipe
+from kseg.training.checks import check_arguments, check_logits, check_sizes
+from kseg.training.images import crop_of
 from kseg.training.scoring import score_of
 
 KEPT = ("sparsity", "clusters")
@@ -109,7 +110,7 @@ class QuantizedModel:
             ended = fix_model(self.model, size, keep_scaling=True, stride=stride)
             check_fixed(self.model, ended, compared_on(validation, recipe, original, options))
             network = Emulation(ended.model, self.state, size).network
-        head, added = heads_of(trace(self.model, size), options.head)
+        head, added = heads_of(self.model, options.head)
         images = judged_on(validation, recipe, original)
         with workshop(path, room_for(self.model)) as folder:
             content = for_device(_to_tflite(network, added), TARGETS[target])
@@ -149,7 +150,8 @@ def _to_tflite(network: tf_keras.Model, head: str) -> bytes:
         converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[SIGNATURE])
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.inference_input_type = converter.inference_output_type = tf.uint8
-        return converter.convert()
+        with telling_of_ops():
+            return converter.convert()
 
 
 def quantization_aware(
@@ -198,8 +200,12 @@ def quantization_aware(
             )
     check_backend("quantization_aware")
     recipe = replace(recipe, size=recipe.size or working_size(model))
-    # At the size of a stride, for an error before any image is read.
-    read_graph(model, (64, 64))
+    check_arguments(model, data, None)
+    check_logits(model)
+    # For an error before any image is read; at the size of a stride where the model has none.
+    height, width = (side or 64 for side in model.inputs[0].shape[1:3])
+    read_graph(model, (height, width))
+    check_sizes(model, data, crop_of(recipe, data), recipe.size)
     pixels = check_data(data).pixels["train"]
     with tempfile.TemporaryDirectory(prefix="kseg-qat-") as folder:
         model.save(Path(folder) / "model.keras")

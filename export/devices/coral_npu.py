@@ -46,7 +46,7 @@ def on_coral_npu(path: Path, target: Target, folder: Path, with_compiler: bool) 
         raise GateError(f"TOSA, which the Coral NPU takes, cannot say {_problems(checked)}.")
     places = tuple(OpPlace(op.placement, op.reason, op.advice) for op in checked.ops)
     doubts = [op for op in checked.ops if op.placement == "uncertain"]
-    sentence = f"TOSA can say {len(places)} of {len(places)} ops"
+    sentence = f"TOSA can say {checked.said} of {len(places)} ops"
     if doubts:
         sentence += f"; uncertain: {_names(doubts)}"
     details: dict[str, Any] = {"tosa": None, "torq": None}

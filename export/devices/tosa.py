@@ -42,6 +42,7 @@ CANNOT: dict[str, str] = {
     "TOPK_V2": "end at the logits (--head logits)",
     "WHERE": "leave it to the app",
 }
+_UNKNOWN = "nothing is known of it"
 _INTEGER = "convert it to full integers (--quantization int8)"
 _COMPARED = "export it with --target coral-npu, which compares them as int32, with equal outputs"
 _SMALLER = (
@@ -83,8 +84,18 @@ class TosaCheck:
 
     @property
     def legal(self) -> bool:
-        """Whether TOSA can say all of it, as far as is known."""
+        """Whether TOSA can say all of it that is known; `unknown` are the other ops."""
         return all(op.placement != "cpu" for op in self.ops)
+
+    @property
+    def unknown(self) -> tuple[str, ...]:
+        """Names of the ops of which nothing is known."""
+        return tuple(dict.fromkeys(op.name for op in self.ops if op.reason == _UNKNOWN))
+
+    @property
+    def said(self) -> int:
+        """How many ops TOSA can say."""
+        return sum(op.placement != "cpu" and op.reason != _UNKNOWN for op in self.ops)
 
     def to_json(self) -> dict[str, Any]:
         """Returns it as `kseg check --target coral-npu --json` prints it."""
@@ -118,7 +129,7 @@ def _judge(op: Op, graph: ModelFile) -> TosaOp:
     if op.name in CANNOT:
         return _of(op, "cpu", "TOSA has no such op on integers", CANNOT[op.name])
     if op.name not in SAYS:
-        return _of(op, "uncertain", "nothing is known of it")
+        return _of(op, "uncertain", _UNKNOWN)
     if op.name == "RESIZE_BILINEAR" and (nbytes := bytes_of(taken[0])) > SCRATCH_BYTES:
         reason = (
             f"TOSA says it, but Torq's compiler refuses resizes of more than {SCRATCH_BYTES:,} "

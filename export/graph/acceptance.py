@@ -7,6 +7,8 @@ import keras
 
 from export.tflite.maps import CHANNELS, NAMES, SEMANTIC, outputs_of
 from kseg.analysis.graph import Graph, Step, is_network, trace
+from kseg.instances import tells_objects_apart
+from kseg.models.endings import ending_of
 
 
 def as_network(model: Any, size: tuple[int, int]) -> keras.Model:
@@ -39,25 +41,19 @@ def as_network(model: Any, size: tuple[int, int]) -> keras.Model:
     return network
 
 
-def ends_in_softmax(graph: Graph) -> bool:
-    """Whether a model returns scores that a softmax made, not logits."""
-    logits = next(iter(outputs_of(graph).values()))
-    step = next(s for s in reversed(graph.steps) if logits in s.outputs)
-    kind, softmax = type(step.layer).__name__, keras.activations.softmax
-    return kind == "Softmax" or getattr(step.layer, "activation", None) is softmax
-
-
-def heads_of(graph: Graph, head: str) -> tuple[str, str]:
+def heads_of(model: keras.Model, head: str) -> tuple[str, str]:
     """Returns the head that a file has, and the one that is put onto the model for it.
 
-    A model that ends in a softmax returns scores already: they are not called logits, and get no
-    second softmax.
+    A model that ends in a softmax or a sigmoid returns scores already: they are not called logits,
+    and get no second softmax.
 
     Args:
-        graph: The graph of the model.
+        model: As `as_network` returns it.
         head: The head that was asked for, one of `export.targets.HEADS`.
     """
-    if head == "argmax" or not ends_in_softmax(graph):
+    maps = model.output if tells_objects_apart(model) else None
+    ending = ending_of(model, None if maps is None else maps[SEMANTIC])
+    if head == "argmax" or ending is None or ending.startswith("log_"):
         return head, head
     return "softmax", "scores"
 
@@ -141,6 +137,13 @@ def _check_step(step: Step) -> None:
         raise ValueError(
             f"The layer {step.name} is called with training=True, so that its result depends on "
             "the other images of a batch or on chance; call it with training=False."
+        )
+    precision = getattr(step.layer, "variable_dtype", "float32")
+    if getattr(step.layer, "weights", None) and precision != "float32":
+        raise ValueError(
+            f"The layer {step.name} has its weights in {precision}, and files are made of float32; "
+            'build the model after keras.config.set_dtype_policy("float32") and set its weights '
+            "there."
         )
     if getattr(step.layer, "data_format", None) == "channels_first":
         raise ValueError(

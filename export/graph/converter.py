@@ -1,5 +1,7 @@
 """TensorFlow's converter: a fixed model, a recipe and a head to the content of a file."""
 
+import contextlib
+import re
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
@@ -8,8 +10,10 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
+from tensorflow.lite.python.convert_phase import ConverterError
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
+from export.errors import GateError
 from export.recipes import QuantizationRecipe
 from export.tflite.maps import SEMANTIC, as_maps, logits_of
 
@@ -59,7 +63,23 @@ def to_tflite(
         The content of the file.
     """
     with tempfile.TemporaryDirectory() as folder:
-        return named_converter(fixed, recipe, head, calibration, folder).convert()
+        with telling_of_ops():
+            return named_converter(fixed, recipe, head, calibration, folder).convert()
+
+
+@contextlib.contextmanager
+def telling_of_ops() -> Iterator[None]:
+    """Says in a sentence what TensorFlow's converter says in pages.
+
+    Raises:
+        GateError: If the converter cannot convert a model.
+    """
+    try:
+        yield
+    except ConverterError as error:
+        ops = re.search(r"(?:Select|Custom|custom) ops: (.+)", str(error))
+        which = f"its ops {ops[1].strip()}" if ops else str(error).strip().splitlines()[0]
+        raise GateError(f"TensorFlow's converter cannot convert the model: {which}.") from None
 
 
 def named_converter(
@@ -106,7 +126,7 @@ def draft(
     frozen = convert_variables_to_constants_v2(serving(fixed, head).get_concrete_function())
     converter = tf.lite.TFLiteConverter.from_concrete_functions([frozen])
     set_up(converter, recipe, calibration)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), telling_of_ops():
         # "Statistics for quantized inputs were expected": a word about another way to quantize.
         warnings.simplefilter("ignore", UserWarning)
         return converter.convert()

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import keras
+import numpy as np
 from keras import layers
 
 from export.tflite.fixed_size import whole_stride
@@ -127,13 +128,21 @@ def _factor(step: Step, graph: Graph) -> int | None:
         plain = _is_linear(layer) and not layer.use_bias and layer.padding == "same"
         channels = graph.shapes[step.inputs[0]][-1]
         square = layer.strides[0] == layer.strides[1] and layer.filters == channels
-        return layer.strides[0] if plain and square else None
+        enlarges = layer.strides[0] > 1 and _keeps_channels(layer)
+        return layer.strides[0] if plain and square and enlarges else None
     if isinstance(layer, layers.Conv2D):
         pointwise = (*layer.kernel_size, *layer.strides) == (1, 1, 1, 1)
         return 1 if pointwise and _is_linear(layer) else None
     if isinstance(layer, layers.Activation):
         return 1 if _is_linear(layer) else None
     return 1 if isinstance(layer, CropLike | layers.Dropout | layers.SpatialDropout2D) else None
+
+
+def _keeps_channels(layer: layers.Conv2DTranspose) -> bool:
+    """Says whether each channel is made of itself more than of any other, as interpolation does."""
+    taps = keras.ops.convert_to_numpy(layer.kernel).sum(axis=(0, 1))
+    channels = np.arange(len(taps))
+    return bool((taps.argmax(0) == channels).all() and (taps.argmax(1) == channels).all())
 
 
 def _is_linear(layer: keras.layers.Layer) -> bool:

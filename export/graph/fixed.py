@@ -176,7 +176,9 @@ def fix_model(
             tensors.append(None)
             result = keras.tree.flatten(args)[0]
             if isinstance(operation, CropLike):
-                crop = layers.Cropping2D(_excess(result, coarse), name=free_name(operation.name))
+                crop = layers.Cropping2D(
+                    _excess(result, coarse), name=free_name(operation.name), dtype="float32"
+                )
                 result = crop(result)
             return result
         twin = twins.of(operation, name)

@@ -18,7 +18,7 @@ from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from tensorflow.lite.python.convert import mlir_quantize
 
 from export.errors import GateError
-from export.graph.converter import Calibration, named_converter
+from export.graph.converter import Calibration, named_converter, telling_of_ops
 from export.recipes import QuantizationRecipe
 from export.tflite.reader import ModelFile, read_model
 
@@ -71,7 +71,8 @@ class CalibratedModel:
             converter = named_converter(fixed, recipe, head, calibration, folder)
             # TensorFlow's own debugger of quantization sets it too; then it quantizes as here.
             converter._experimental_calibrate_only = True
-            self._calibrated = converter.convert()
+            with telling_of_ops():
+                self._calibrated = converter.convert()
         self._recipe, self._inputs = recipe, [*islice(calibration(), images)]
         self.content = self._quantized()
         self._graph = _read(self.content)

@@ -48,7 +48,9 @@ def rewrite(layer: keras.Operation, args: tuple) -> keras.KerasTensor | None:
     """
     if isinstance(layer, layers.UpSampling2D) and layer.interpolation == "nearest":
         height, width = (side * by for side, by in zip(args[0].shape[1:3], layer.size, strict=True))
-        return ops.image.resize(args[0], (height, width), interpolation="nearest")
+        return ops.image.resize(
+            args[0], (height, width), interpolation="nearest", data_format="channels_last"
+        )
     if isinstance(layer, layers.Conv2D) and layer.groups > 1:
         return _ungroup(layer, args[0])
     if type(layer).__name__ == "Stack" and layer.axis in (-1, 3):
@@ -70,7 +72,7 @@ def _reorder(layer: keras.Operation, parts: list[keras.KerasTensor]) -> keras.Ke
         sources.append(source)
     if any(source is not sources[0] for source in sources):
         return None
-    convolution = layers.Conv2D(len(parts), 1, use_bias=False, name=layer.name)
+    convolution = layers.Conv2D(len(parts), 1, use_bias=False, name=layer.name, dtype="float32")
     result = convolution(sources[0])
     convolution.set_weights([kernel])
     return result
@@ -85,6 +87,7 @@ def _ungroup(layer: layers.Conv2D, x: keras.KerasTensor) -> keras.KerasTensor:
         "dilation_rate": layer.dilation_rate,
         "activation": layer.activation,
         "use_bias": layer.use_bias,
+        "dtype": "float32",
     }
     if layer.groups == x.shape[-1]:
         multiplier = layer.filters // layer.groups
@@ -103,7 +106,7 @@ def _ungroup(layer: layers.Conv2D, x: keras.KerasTensor) -> keras.KerasTensor:
         results.append(convolution(part))
         weights = [kernel[..., own]] + ([] if bias is None else [bias[own]])
         convolution.set_weights(weights)
-    return layers.Concatenate(name=f"{layer.name}_concat")(results)
+    return layers.Concatenate(name=f"{layer.name}_concat", dtype="float32")(results)
 
 
 def for_device(content: bytes, target: Target) -> bytes:

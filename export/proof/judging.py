@@ -167,6 +167,14 @@ def _tried(
     if isinstance(images, Data):
         images = [images.read(pair)[0] for pair in images.files("val")[:_TRIED_IMAGES]]
     more, classes = candidate.target.runtimes, candidate.classes
+    certifying = labelled or bool(more)
     return prove_export(
-        file, model, images, options, classes=classes, more=more, certifying=labelled or bool(more)
+        file,
+        model,
+        images,
+        options,
+        classes=classes,
+        more=more,
+        judged=labelled,
+        certifying=certifying,
     )

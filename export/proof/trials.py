@@ -87,7 +87,8 @@ def prove(
     if model is not None:
         expected = [predict(model, image, size=subject.size) for image in subject.images]
     kernels = found.get(_KERNELS)
-    if kernels is None and not _like(expected, found.values()) and not {*names} <= {_JUDGED}:
+    needless = judged and {*names} <= {_JUDGED}
+    if kernels is None and not _like(expected, found.values()) and not needless:
         kernels = _attempt(RUNTIMES[_KERNELS], subject)
     anchor = None if isinstance(kernels, Trial) else kernels
     if label_maps is not None and expected is not None and anchor is not None:
@@ -190,6 +191,7 @@ def prove_export(
     *,
     classes: Classes | None,
     more: Sequence[str] = (),
+    judged: bool,
     certifying: bool = True,
 ) -> tuple[Trial, ...]:
     """Runs a file that an export has judged with XNNPACK in other runtimes, on few images.
@@ -203,6 +205,8 @@ def prove_export(
         options: What the export was asked for.
         classes: Names and colours, for a page in the browser.
         more: Runtimes that the target needs.
+        judged: Whether labelled images have shown that the file is as good as the model, where
+            their labels differ.
         certifying: Whether the export certifies the file. If not, wrong labels are warned about
             and the report has them: in a network that was hardly trained many scores are nearly
             equal, and rounding decides.
@@ -224,7 +228,7 @@ def prove_export(
     known = {}
     if file.kernels == "default":  # else XNNPACK refuses the file
         known[_JUDGED] = [predict(file, image, size=subject.size) for image in few]
-    trials = prove(subject, names, model=model, judged=True, known=known)
+    trials = prove(subject, names, model=model, judged=judged, known=known)
     try:
         check_trials(trials, file.path)
     except GateError as error:

@@ -6,7 +6,9 @@ A temporary folder beside the file to be holds all that belongs to it until ever
 import contextlib
 import errno
 import fcntl
+import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -16,7 +18,9 @@ from kseg.training.writing import telling_of_full_disks
 
 # What may be written beside X.tflite.
 ENDINGS = (".json", ".html", ".labels.txt", "_vela.tflite", ".mlirbc", ".vmfb")
+_COMPILED = ("_vela.tflite",)
 _PREFIX = ".export-"
+_MADE = re.compile(re.escape(_PREFIX) + "[a-z0-9_]{8}")  # as tempfile makes them
 _LOCK = "lock"
 
 
@@ -92,6 +96,23 @@ def check_free(path: Path, overwrite: bool) -> None:
             raise ValueError(f"{existing} is no file; export elsewhere.")
         if not overwrite:
             raise ValueError(f"{existing} exists; export elsewhere, or allow it to be overwritten.")
+        if existing != path and not _is_of_export(existing, path):
+            raise ValueError(
+                f"{existing} is in the way, and no report says that an export of {path.name} made "
+                "it; move it, or export elsewhere."
+            )
+
+
+def _is_of_export(existing: Path, path: Path) -> bool:
+    """Says whether a file beside X.tflite came with it, as far as the report X.json says."""
+    try:
+        report = json.loads(beside(path, ".json").read_text(encoding="utf-8"))
+        made_by_export = "sha256" in report["file"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    if not existing.name.endswith(_COMPILED):
+        return made_by_export
+    return made_by_export and not beside(existing, ".json").exists()
 
 
 def beside(path: Path, ending: str) -> Path:
@@ -100,7 +121,7 @@ def beside(path: Path, ending: str) -> Path:
 
 
 def _remove_leftovers(parent: Path) -> None:
-    for folder in parent.glob(f"{_PREFIX}*"):
+    for folder in (f for f in parent.glob(f"{_PREFIX}*") if _MADE.fullmatch(f.name)):
         # No lock file: made a moment ago, or not by an export.
         with contextlib.suppress(OSError), (folder / _LOCK).open("r+") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # held while the process lives

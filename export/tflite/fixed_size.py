@@ -56,7 +56,8 @@ class FixedSize:
             values = np.concatenate(each)
             size = self.full_size(values.shape[1:3])
             if size != values.shape[1:3]:
-                values = keras.ops.convert_to_numpy(keras.ops.image.resize(values, size))
+                resized = keras.ops.image.resize(values, size, data_format="channels_last")
+                values = keras.ops.convert_to_numpy(resized)
             return values[:, :height, :width]
 
         return keras.tree.map_structure(whole, *found)

@@ -59,6 +59,19 @@ class Normalization:
                     "channel(s); give one number, or one for each channel"
                 )
 
+    def check_input(self, tensor: Endpoint, channels: int) -> None:
+        """Refuses numbers for another count of channels, or for an input that takes bytes alone.
+
+        Raises:
+            ValueError: If it is such an input.
+        """
+        self.check_channels(channels)
+        if np.dtype(tensor.dtype).kind in "iu" and not tensor.scale:
+            raise ValueError(
+                f"the file takes {tensor.dtype} numbers as they are, so that a normalization "
+                "changes nothing; leave it out"
+            )
+
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """Returns float32 (N, H, W, C) for images (N, H, W, C), 0..255."""
         images = np.asarray(images, "float32")

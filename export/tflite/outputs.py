@@ -19,6 +19,7 @@ _CARRIES = frozenset(
     SQUEEZE STRIDED_SLICE TRANSPOSE""".split()
 )
 _PROBABLE = ("LOGISTIC", "RELU_0_TO_1")
+_LINEAR = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV")
 _SIGMOID_LEFT, _NOTHING_LEFT = 1, 0  # Activation of MediaPipe's ImageSegmenterOptions
 
 
@@ -141,9 +142,19 @@ def read_meaning(
         return Meaning("ids", _classes_of(origin, graph) if origin and name == "ARG_MAX" else None)
     if activation == _SIGMOID_LEFT:
         return Meaning("logit", 2)
+    if name in _LINEAR and not (origin and origin.options.get("fused_activation")):
+        return Meaning("logit", 2)
     if name in _PROBABLE or activation == _NOTHING_LEFT or _stands_for_shares(tensor):
         return Meaning("probability", 2)
     return Meaning("logit", 2) if kind in "iu" else Meaning("either", None)
+
+
+def settled(output: np.ndarray, meaning: Meaning) -> Meaning:
+    """Returns what the values of an output look like where the file does not say."""
+    lowest, highest = output.min(), output.max()
+    if lowest >= 0 and highest > 1 and (output == np.rint(output)).all():
+        return Meaning("ids", meaning.num_classes)
+    return Meaning("probability" if lowest >= 0 and highest <= 1 else "logit", meaning.num_classes)
 
 
 def to_scores(
@@ -173,13 +184,7 @@ def to_scores(
     values = np.asarray(values, "float32")
     if meaning.kind == "scores":
         return values
-    kind = meaning.kind
-    if kind == "either":
-        lowest, highest = values.min(), values.max()
-        if lowest >= 0 and highest > 1 and (values == np.rint(values)).all():
-            return _one_hot(values[..., 0], meaning.num_classes)
-        kind = "probability" if lowest >= 0 and highest <= 1 else "logit"
-    other = 1 - values if kind == "probability" else np.zeros_like(values)
+    other = 1 - values if meaning.kind == "probability" else np.zeros_like(values)
     scores = np.concatenate([other, values], axis=-1)
     if meaning.num_classes not in (None, 2):
         raise ValueError(f"gives one score, which tells 2 classes apart, not {meaning.num_classes}")
@@ -241,11 +246,12 @@ def _classes_of(op: Op, graph: ModelFile) -> int | None:
 
 
 def _stands_for_shares(tensor: Endpoint) -> bool:
-    """Says whether a quantized output goes from 0 to 1, as the converter makes a sigmoid's."""
+    """Says whether a quantized output goes from 0 to 1 at most, as that of a sigmoid does."""
     if not tensor.scale or np.dtype(tensor.dtype).itemsize != 1:
         return False
-    lowest = (np.iinfo(tensor.dtype).min - tensor.zero_point) * tensor.scale
-    return lowest == 0 and math.isclose(tensor.scale, 1 / 256)
+    info = np.iinfo(tensor.dtype)
+    lowest, highest = ((a - tensor.zero_point) * tensor.scale for a in (info.min, info.max))
+    return lowest == 0 and highest < 1.01
 
 
 def _printable(name: str) -> str:

@@ -15,12 +15,13 @@ from export.tflite.inputs import check_input, image_size
 from export.tflite.instructions import read_instructions
 from export.tflite.maps import LOGITS, SEMANTIC, Maps, named
 from export.tflite.normalization import encode, is_guessed, parse_normalization
-from export.tflite.outputs import Meaning, to_scores
+from export.tflite.outputs import Meaning, settled, to_scores
 from export.tflite.process import Endpoint, Process
 from export.tflite.reader import ModelFile, read_model
 from export.tflite.reading import Output, check_size, choose_outputs, grid_of, read_output
 
 Normalizing = str | Sequence[float | str | Sequence[float]]
+_CONTRARY = ({"logit", "probability"}, {"logit", "ids"})
 
 
 class TFLiteModel(FixedSize):
@@ -70,7 +71,7 @@ class TFLiteModel(FixedSize):
             self.input_size, self.channels = image_size(self.input.shape, self.path)
             told = read_instructions(graph, self.channels, self.path)
             if given is not None:
-                given.check_channels(self.channels)
+                given.check_input(self.input, self.channels)
             self.normalization = given or told.normalization
             self._meanings = self._read_meanings(graph, told.activation, num_classes)
             ends = self.input, self.output
@@ -85,6 +86,7 @@ class TFLiteModel(FixedSize):
         self.num_classes = next(iter(self._meanings.values())).num_classes
         self.kernels, self.load_ms = self._process.kernels, self._process.load_ms
         self._ends, self._values = Counter[str](), Counter[str]()
+        self._taken: dict[str, str] = {}
 
     @property
     def output_names(self) -> tuple[str, ...]:
@@ -195,6 +197,16 @@ class TFLiteModel(FixedSize):
             self._ends[name] += int(((output == info.min) | (output == info.max)).sum())
             self._values[name] += output.size
         size = grid_of(output.shape, self.input_size, tensor.dtype, self.path)
+        if meaning.kind == "either":
+            meaning = settled(output, meaning)
+            if {self._taken.get(name), meaning.kind} in _CONTRARY:
+                warnings.warn(
+                    f"{self.path} gives one number for a pixel and does not say what it is; it "
+                    f"looks like a {meaning.kind} now and did not in another image, so one of them "
+                    "is labelled wrongly. Let the file give a score for each class.",
+                    stacklevel=4,
+                )
+            self._taken[name] = meaning.kind
         try:
             return to_scores(output, size, meaning, tensor)
         except ValueError as error:

@@ -69,11 +69,11 @@ def _check_tosa(file: Path, compile: bool, json: bool) -> None:
     rows = [[op.index, op.name, _ON_NPU[op.placement], op.reason] for op in result.ops]
     print_table(rows, ["", "op", "runs on", "reason"], colors=_COLORS)
     say()
-    said = sum(op.placement != "cpu" for op in result.ops)
+    legal = "all, as far as is known" if result.unknown else "all"
     print_table(
         [
-            ["TOSA, which the Coral NPU takes", "all" if result.legal else "not all"],
-            ["ops that it says", f"{said} of {len(result.ops)}"],
+            ["TOSA, which the Coral NPU takes", legal if result.legal else "not all"],
+            ["ops that it says", f"{result.said} of {len(result.ops)}"],
             *([name, sentence] for name, sentence in (compiled or {}).items()),
         ]
     )

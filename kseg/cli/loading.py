@@ -70,6 +70,11 @@ def is_keras_file(name: str) -> bool:
 
 def _unnamed(model: keras.Model, name: str) -> Classes:
     """Returns made-up classes, as many as the model has outputs for a pixel."""
+    if not model.built:
+        raise ValueError(
+            f"The network in {name} has no weights yet, as it never saw an image; train it, or "
+            "begin it with keras.Input((height, width, 3)), and save it again."
+        )
     shape = model.output["semantic"].shape if tells_objects_apart(model) else model.output_shape
     if not isinstance(shape, tuple) or len(shape) != 4 or not isinstance(shape[-1], int):
         raise ValueError(

@@ -144,6 +144,8 @@ def _asked(name: str, options: VerifyOptions) -> _Asked:
         raise ValueError(f"{name} is neither a .tflite file nor the name of a trained model.")
     if options.data is None and options.model is not None:
         raise ValueError("--model is compared on real images; name a data set with --data.")
+    if options.network is not None and options.model is None:
+        raise ValueError("--network is for the run that --model names; leave it out.")
     given = {"normalization": _range(options.normalization), "output": options.output}
     with load_tflite(path, **given) as opened:
         classes, size = file_facts(path, opened)
@@ -172,7 +174,8 @@ def _pairs(data: Path, count: int) -> "tuple[list[np.ndarray], list[np.ndarray]]
     """Returns images of the split "val", taken evenly, and their label maps."""
     images = kseg.load_data(data)
     files = images.files("val")
-    chosen = [files[index * len(files) // count] for index in range(min(count, len(files)))]
+    count = min(count, len(files))
+    chosen = [files[index * len(files) // count] for index in range(count)]
     pairs = [images.read(pair) for pair in dict.fromkeys(chosen)]
     return [image for image, _ in pairs], [label_map for _, label_map in pairs]
 

@@ -191,6 +191,10 @@ def test_existing_files_are_kept_unless_asked(trained, recipe, data, tmp_path):
     options = ExportOptions(overwrite=True)
     stale = tmp_path / "kept_vela.tflite"
     stale.write_bytes(b"compiled from the earlier one")
+    with pytest.raises(ValueError, match=r"kept_vela\.tflite is in the way, and no"):
+        convert(trained, recipe, input_size=(64, 64), path=path, validation=data, options=options)
+    assert path.read_bytes() == b"good" and stale.exists()
+    (tmp_path / "kept.json").write_text('{"file": {"sha256": ""}}')
     convert(trained, recipe, input_size=(64, 64), path=path, validation=data, options=options)
     assert path.read_bytes() != b"good" and not stale.exists()
 

@@ -211,3 +211,68 @@ def test_benchmark_times_any_tensors(made):
     assert result["kernels"] == "default"
     with pytest.raises(ModelFileError, match="takes string; kseg times files that take bool"):
         benchmark([made(tf.identity, (2,), dtypes=("string",))])
+
+
+ONE_NUMBER = {
+    "mean of sigmoids": lambda x: (tf.sigmoid(x) + tf.sigmoid(2 * x)) / 2,
+    "the other class": lambda x: 1 - tf.sigmoid(x),
+    "hard sigmoid": lambda x: tf.clip_by_value(x / 6 + 0.5, 0, 1),
+    "sigmoid": tf.sigmoid,
+    "logit": lambda x: x,
+}
+
+
+@pytest.mark.parametrize("name", ONE_NUMBER)
+def test_one_number_of_an_int8_file_is_read_as_its_range_says(tmp_path, name):
+    def call(x):
+        return ONE_NUMBER[name]((x[..., :1] - 128) / 32)
+
+    module = tf.Module()
+    module.call = tf.function(call, input_signature=[tf.TensorSpec(IMAGE, "float32")])
+    concrete = [module.call.get_concrete_function()]
+    converter = tf.lite.TFLiteConverter.from_concrete_functions(concrete, module)
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    seen = RNG.uniform(0, 255, (8, *IMAGE)).astype("float32")
+    seen[0], seen[1] = 0, 255
+    converter.representative_dataset = lambda: ([image] for image in seen)
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    converter.inference_input_type = converter.inference_output_type = tf.int8
+    path = tmp_path / "int8.tflite"
+    path.write_bytes(converter.convert())
+    bar = 0 if name == "logit" else 0.5
+    expected = np.asarray(call(tf.constant(PHOTO[None], tf.float32)))[0, ..., 0] > bar
+    with load_tflite(path, normalization="0..255") as file:
+        assert (kseg.predict(file, PHOTO) == expected).mean() > 0.95
+
+
+def test_what_a_convolution_gives_is_a_logit_whatever_its_values(made):
+    def small(x):  # all from 0.17 to 0.32
+        kernel = tf.constant([0.15 / 255, 0, 0], shape=(1, 1, 3, 1))
+        return tf.nn.conv2d(x, kernel, 1, "SAME") + 0.17
+
+    with load_tflite(made(small), normalization="0..255") as file:
+        assert kseg.predict(file, PHOTO).all()
+
+
+def test_one_number_that_is_read_in_two_ways_is_warned_of(made):
+    with load_tflite(made(lambda x: x[..., :1] / 100 - 1), normalization="0..255") as file:
+        kseg.predict(file, np.full((8, 8, 3), 150, "uint8"))
+        with pytest.warns(UserWarning, match="looks like a logit now and did not in another image"):
+            kseg.predict(file, PHOTO)
+
+
+def test_a_normalization_that_changes_nothing_is_refused(made):
+    path = made(lambda x: tf.cast(x, tf.float32), dtypes=("uint8",))
+    with pytest.raises(ValueError, match="takes uint8 numbers as they are"):
+        load_tflite(path, normalization="-1..1")
+
+
+def test_keras_may_have_its_channels_first(made):
+    path = made(lambda x: tf.nn.avg_pool2d(x, 2, 2, "SAME"))
+    with load_tflite(path, normalization="0..255") as file:
+        expected = kseg.predict(file, PHOTO)
+        keras.config.set_image_data_format("channels_first")
+        try:
+            np.testing.assert_array_equal(kseg.predict(file, PHOTO), expected)
+        finally:
+            keras.config.set_image_data_format("channels_last")

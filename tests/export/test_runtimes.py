@@ -12,7 +12,7 @@ from export import ExportOptions, convert, float32, load_tflite
 from export.errors import GateError, ModelFileError
 from export.proof import runtimes, trials
 from export.proof.runtimes import RUNTIMES, Runtime, Subject
-from export.proof.trials import agreement, check_trials, prove
+from export.proof.trials import agreement, check_trials, prove, prove_export
 from export.tflite import process
 from kseg.cli.app import main
 from kseg.cli.verify import RuntimeName
@@ -65,6 +65,26 @@ def test_a_float_file_and_no_model(trained, images, tmp_path):
     for trial in ran:
         assert (trial.status, trial.like_model) == ("passed", None)
         assert trial.like_kernels >= 0.9999
+
+
+def test_one_runtime_alone_is_held_against_the_reference_kernels(trained, images, tmp_path):
+    path = tmp_path / "float.tflite"
+    convert(trained, float32(), input_size=(64, 64), path=path)
+    (trial,) = prove(Subject(path, images), ["xnnpack"])
+    assert trial.status == "passed" and trial.like_kernels >= 0.99
+
+
+def test_what_nobody_judged_passes_by_the_model_alone(trained, images, int8):
+    """That it agrees with itself in other kernels says nothing."""
+
+    def other(pictures):
+        return np.roll(np.asarray(trained(pictures)), 1, axis=-1)
+
+    with load_tflite(int8.path) as file, pytest.warns(UserWarning, match="is not right in every"):
+        trials = prove_export(
+            file, other, images, ExportOptions(), classes=None, judged=False, certifying=False
+        )
+    assert {trial.status for trial in trials} == {"failed"}
 
 
 def test_wrong_labels_fail(int8, trained, images, planted):

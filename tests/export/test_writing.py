@@ -180,3 +180,28 @@ def test_other_errors_pass_with_their_cause(tmp_path):
     assert isinstance(caught.value.__cause__, KeyError)
     with pytest.raises(PermissionError, match="no"), workshop(tmp_path / "x.tflite", 1):
         raise PermissionError(errno.EACCES, "no")
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("x.json", '{"polygons": []}'), ("x.labels.txt", "mine"), ("x_vela.json", "{}")],
+)
+def test_what_no_export_of_the_file_made_stays(tmp_path, name, content):
+    deliver(tmp_path / "x.tflite", b"first")
+    if name == "x_vela.json":  # an export of its own
+        (tmp_path / "x_vela.tflite").write_bytes(b"another")
+    else:
+        (tmp_path / "x.json").unlink()
+    (tmp_path / name).write_text(content)
+    before = files(tmp_path)
+    with pytest.raises(ValueError, match="is in the way, and no report says that an export of x"):
+        deliver(tmp_path / "x.tflite", b"second", overwrite=True)
+    assert files(tmp_path) == before
+
+
+def test_a_folder_of_another_name_is_no_leftover(tmp_path):
+    mine = tmp_path / ".export-2026"
+    mine.mkdir()
+    (mine / "lock").touch()
+    deliver(tmp_path / "x.tflite", b"first")
+    assert mine.exists()

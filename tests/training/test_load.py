@@ -21,9 +21,9 @@ def test_another_network_of_the_same_shapes_is_warned_of(tmp_path, training_data
 
 def test_another_network_of_kseg_is_warned_of(tmp_path, training_data, build_small):
     recipe = kseg.Recipe(epochs=1, batch_size=4)
-    run = kseg.fit(build_small(name="fcn16s"), training_data, recipe, run_dir=tmp_path)
-    kseg.load(run, model=build_small(seed=1, name="fcn16s"))
-    other = kseg.build_fcn16s(3, backbone="separable", upsampling="nearest", weights=None)
+    run = kseg.fit(build_small(name="atrous_fpn"), training_data, recipe, run_dir=tmp_path)
+    kseg.load(run, model=build_small(seed=1, name="atrous_fpn"))
+    other = kseg.build_atrous_fpn(3, backbone="separable", upsampling="nearest", weights=None)
     with pytest.warns(UserWarning, match="model is not the network"):
         kseg.load(run, model=other)
 

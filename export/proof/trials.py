@@ -87,8 +87,9 @@ def prove(
     if model is not None:
         expected = [predict(model, image, size=subject.size) for image in subject.images]
     kernels = found.get(_KERNELS)
-    needless = judged and {*names} <= {_JUDGED}
-    if kernels is None and not _like(expected, found.values()) and not needless:
+    # Without labels a model's own decide; with them, nobody else ran but what was judged.
+    alone = {*names} <= {_JUDGED} if judged else expected is not None and label_maps is None
+    if kernels is None and not _like(expected, found.values()) and not alone:
         kernels = _attempt(RUNTIMES[_KERNELS], subject)
     anchor = None if isinstance(kernels, Trial) else kernels
     if label_maps is not None and expected is not None and anchor is not None:

@@ -56,14 +56,14 @@ class ExportOptions:
         """Checks the head, the limits and the runtimes.
 
         Raises:
-            ValueError: If one is unknown, or a limit is not from 0 to 1.
+            ValueError: If one is unknown, or no such limit.
         """
-        for name in ("min_ratio", "max_drop"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(
-                    f"{name} must be from 0 to 1; got {getattr(self, name)!r}. (A loss of 1.5 "
-                    "points is 0.015.)"
-                )
+        if not self.min_ratio >= 0:
+            raise ValueError(f"min_ratio must be 0 or more; got {self.min_ratio!r}.")
+        if not 0 <= self.max_drop <= 1:
+            raise ValueError(
+                f"max_drop must be from 0 to 1 (1.5 points are 0.015); got {self.max_drop!r}."
+            )
         if isinstance(self.runtimes, str):
             raise ValueError(f"runtimes must be a tuple of names; got {self.runtimes!r}.")
         if self.head not in HEADS:

@@ -1,5 +1,6 @@
 """How a model sees an image: which sizes and channels it takes, and how images get there."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,7 @@ from kseg.data import Data
 from kseg.data.transforms import fit_inside, mirror_out, resize
 from kseg.strips import resize_logits
 
+_COLORS = re.compile(r"\x1b\[[0-9;]*m")
 _MOST_SEEN = 50_000_000  # pixels that an image may be enlarged to
 # A keras.Model is called through `predict_on_batch`, anything else as it is.
 Segmenter = Callable[[np.ndarray], Any]
@@ -77,7 +79,7 @@ def run(
         The outputs for the images alone.
 
     Raises:
-        ValueError: If the model takes smaller images only, or `check` raises it.
+        ValueError: If the model takes smaller images only, or fails on these, or `check` raises it.
     """
     if not isinstance(model, keras.Model):
         return check(model(images))
@@ -85,18 +87,32 @@ def run(
         model.jit_compile = False  # XLA is several times slower than TensorFlow's own CPU kernels
     own, fixed = images.shape[1:3], input_size(model)
     if fixed in (None, own):
-        return check(model.predict_on_batch(images))
+        return check(_predicted(model, images))
     below, right = fixed[0] - own[0], fixed[1] - own[1]
     if below < 0 or right < 0:
         raise ValueError(
             f"The model takes images up to {fixed[0]} x {fixed[1]}; got {own[0]} x {own[1]}. Take "
             "a smaller size."
         )
-    found = check(model.predict_on_batch(mirror_out(images, fixed)))
+    found = check(_predicted(model, mirror_out(images, fixed)))
     return {
         name: np.stack([resize_logits(x, fixed)[: own[0], : own[1]] for x in output])
         for name, output in found.items()
     }
+
+
+def _predicted(model: keras.Model, images: np.ndarray) -> Any:
+    try:
+        return model.predict_on_batch(images)
+    except Exception as error:  # each backend has its own, and some are pages long
+        if "ResourceExhausted" in type(error).__name__:
+            raise
+        height, width = images.shape[1:3]
+        why = _COLORS.sub("", str(error)).strip().partition("\n")[0]
+        raise ValueError(
+            f"The model cannot take an image of {height} x {width}: {why} If it takes other sizes, "
+            "name one with size (--size)."
+        ) from error
 
 
 def working_size(model: Segmenter) -> tuple[int, int] | None:

@@ -1,6 +1,7 @@
 """Frames of video files and cameras, through OpenCV."""
 
 import importlib.util
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ _BEGINNINGS = (
 )
 _BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")
 _LARGEST = 1 << 50
+_NEARLY = 0.9  # of the frames; what a file says of their number is often an estimate
 
 
 def check_opencv(name: str) -> None:
@@ -70,8 +72,15 @@ def video_frames(name: str, channels: int, every: int) -> Iterator[tuple[int, np
                 pixels = np.asarray(picture.convert("L") if channels == 1 else picture)
                 yield number, pixels.reshape(*pixels.shape[:2], channels)
             number += 1
+        expected = 0 if is_camera else int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
     finally:
         capture.release()
+    if 0 < number < _NEARLY * expected - 1:
+        warnings.warn(
+            f"{name}: {number} frames can be read, and the file says that it has about {expected}; "
+            "it may be cut off.",
+            stacklevel=2,
+        )
     if number == 0:
         what = "there is no such camera, or it is in use" if is_camera else "no frame can be read"
         raise ValueError(f"{name}: {what}.")

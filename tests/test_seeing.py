@@ -50,3 +50,17 @@ def test_tiles_take_networks_of_several_outputs_and_those_that_do_not_say():
             return keras.ops.concatenate([images, images], axis=-1)
 
     assert kseg.predict(Subclassed(), IMAGE, native=True).shape == (40, 50)
+
+
+def test_an_image_that_a_network_cannot_take_is_a_sentence():
+    """One that halves and doubles without padding; its backend has an error of its own."""
+    image = keras.Input((None, None, 3))
+    x = keras.layers.UpSampling2D(2)(keras.layers.MaxPooling2D(2)(image))
+    x = keras.layers.Concatenate()([x, image])
+    model = keras.Model(image, keras.layers.Conv2D(3, 1)(x))
+    assert kseg.predict(model, IMAGE).shape == (40, 50)
+    for shape in ((37, 51, 3), (39, 40, 3)):
+        with pytest.raises(ValueError, match=r"cannot take an image of 3[79] x") as caught:
+            kseg.predict(model, np.zeros(shape, "uint8"))
+        assert "\n" not in str(caught.value) and "\x1b" not in str(caught.value)
+    assert kseg.predict(model, IMAGE).shape == (40, 50)

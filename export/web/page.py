@@ -41,13 +41,16 @@ def make_page(
     if not names or len(set(names)) < len(names):
         raise ValueError(f"models must be files of different names; got {names}.")
     out.mkdir(parents=True, exist_ok=True)
+    kept = {model.path.resolve() for model in models}  # one may lie in the folder already
     for file in old:
-        file.unlink(missing_ok=True)
+        if file.resolve() not in kept:
+            file.unlink(missing_ok=True)
     shutil.rmtree(out / "runtime", ignore_errors=True)
     for file in sorted(_STATIC.iterdir()):
         shutil.copyfile(file, out / file.name)
     for model in models:
-        shutil.copyfile(model.path, out / model.path.name)
+        if model.path.resolve() != (out / model.path.name).resolve():
+            shutil.copyfile(model.path, out / model.path.name)
     if package is not None:
         copy_package(found, package, out / "runtime")
     used = {

@@ -70,7 +70,9 @@ def _find(
     from kseg.models import MODELS, TRAINED, build, check_choice
     from kseg.training.run import find_trained, is_run, open_run
 
-    if name in MODELS:
+    if name in MODELS and not is_run(name):
+        if options.model:
+            raise ValueError(f"--model is for runs; leave it out for the network {name}.")
         named = Namespace(model=name, backbone=network.backbone, set=network.set)
         arguments = network_arguments(named, options.num_classes)
         return build(name, {**arguments, "weights": None}), None

@@ -182,6 +182,9 @@ def _facts(model: str, data: Path, options: EvaluateOptions, look: "Look") -> li
     facts = [("model", model), ("data", f"{data}, {options.split}")]
     if look.size is not None:
         facts.append(("working size", f"{look.size[0]} x {look.size[1]}"))
+    for what, size in (("cut to", look.crop_to), ("padded to", look.pad_to)):
+        if size is not None:
+            facts.append((f"images {what}", f"{size[0]} x {size[1]}"))
     if look.flip or look.scales != (1.0,):
         mirrored = ", each with its mirror image" if look.flip else ""
         scales = " ".join(f"{scale:g}" for scale in look.scales)

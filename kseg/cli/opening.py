@@ -1,5 +1,6 @@
 """What several verbs share: the model or network that arguments name, and sizes."""
 
+import hashlib
 import inspect
 import json
 import warnings
@@ -12,7 +13,7 @@ import kseg
 from kseg.classes import Classes
 from kseg.cli.tflite_facts import file_facts, unnamed
 from kseg.data import Data
-from kseg.models import MODELS, TRAINED, check_choice
+from kseg.models import MODELS, TRAINED, TrainedRecord, check_choice
 from kseg.models.trained import best_int8, packaged
 from kseg.training.run import find_trained, is_run, open_run, saw_val
 
@@ -81,7 +82,7 @@ def warn_if_val_was_seen(name: str, data: Data, advice: str = "") -> None:
     if is_run(name):
         seen = saw_val(open_run(name))
     else:
-        record = TRAINED.get(name) or best_int8(name)
+        record = TRAINED.get(name) or best_int8(name) or _shipped(name)
         names = record.classes.names if record and "val" in record.splits else None
         seen = names == data.classes.names
     if seen:
@@ -90,6 +91,15 @@ def warn_if_val_was_seen(name: str, data: Data, advice: str = "") -> None:
             f"{data.source}, scores on them are no measure. {advice}".rstrip(),
             stacklevel=2,
         )
+
+
+def _shipped(name: str) -> TrainedRecord | None:
+    """Returns the record of a file that is one of the package's, or a copy of it."""
+    if Path(name).suffix != ".tflite" or not Path(name).is_file():
+        return None
+    with open(name, "rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return next((r for r in TRAINED.values() if r.int8_sha256 == digest), None)
 
 
 def warn_if_names_differ(name: str, classes: Classes, data: Data) -> None:

@@ -47,7 +47,8 @@ def predict(
     outcome = Outcome()
     sources_found = _found(sources, options, outcome)
     planned = _planned(sources_found, options.saving(), outcome)
-    if planned:
+    # What a network that tells objects apart would have written, only the network says.
+    if planned or (sources_found and not options.save):
         from kseg.cli.loading import find_model
         from kseg.data.upright import warn_of_mirrors
         from kseg.instances import tells_objects_apart
@@ -135,7 +136,8 @@ def _label_all(
                     if done and not bar and not options.json:
                         say(line_of(done))
             except (ValueError, OSError) as error:
-                if hasattr(error, "exit_code"):  # of the model or the disk, not of this image
+                # Of the model, the disk or whoever reads the output, not of this image.
+                if hasattr(error, "exit_code") or isinstance(error, BrokenPipeError):
                     raise
                 outcome.problems.append(sentence_of(source.name, error))
                 if table is not None:

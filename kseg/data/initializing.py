@@ -42,7 +42,7 @@ def write_description(
         file.write_text(content_of, encoding="utf-8", errors="surrogateescape")
     try:
         return out, layout, load_data(out)
-    except ValueError:
+    except BaseException:  # Ctrl-C while images are looked at, too
         for file in (out, *lists):
             if file in before:
                 file.write_bytes(before[file])

@@ -1,5 +1,6 @@
 import json
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -53,6 +54,15 @@ def test_json_is_what_the_library_says(capsys):
     assert printed.keys() == {
         "params", "macs", "receptive_field", "weights_bytes", "peak_activation_bytes", "layers",
     }  # fmt: skip
+
+
+def test_a_run_goes_before_a_network_of_its_name(run, capsys, tmp_path, monkeypatch):
+    shutil.copytree(run, tmp_path / "unet")
+    monkeypatch.chdir(tmp_path)
+    told = json.loads(_printed(capsys, "describe", "unet", "--json"))
+    assert told == json.loads(_printed(capsys, "describe", "./unet", "--json"))
+    assert main(["describe", "fcn8s", "--model", "none.keras"]) == 2
+    assert "--model is for runs" in capsys.readouterr().err
 
 
 def test_networks_are_described_at_camvids_size_as_they_are_built(capsys):

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import warnings
 
 import numpy as np
 import pytest
@@ -249,12 +250,51 @@ def test_a_write_that_fails_leaves_nothing(model, folder, monkeypatch, capsys):
     assert os.listdir("predictions") == [] and "1.labels.png" in capsys.readouterr().err
 
 
-def test_frames_of_a_video_are_outputs_of_their_own(model, folder):
+def test_whoever_stops_reading_is_no_fault_of_the_images(model, folder, monkeypatch):
+    def closed(line):
+        raise BrokenPipeError
+
+    monkeypatch.setattr("kseg.cli.predict.say", closed)
+    monkeypatch.setattr("kseg.cli.predict.report", lambda *_: pytest.fail("nothing is reported"))
+    assert main(["predict", "m", "in"]) == 0
+    assert model.calls == 1
+
+
+def test_resume_looks_for_what_the_network_would_write(folder, monkeypatch, capsys):
+    network = kseg.build_panoptic_deeplab(3, backbone="separable", weights=None)
+    network.kseg_things = (1,)
+    monkeypatch.setattr("kseg.cli.loading.find_model", lambda *_, **__: (Model(), CLASSES, None))
+    assert main(["predict", "m", "in/1.png"]) == 0
+    monkeypatch.setattr("kseg.cli.loading.find_model", lambda *_, **__: (network, CLASSES, None))
+    assert main(["predict", "m", "in/1.png", "--resume"]) == 0
+    assert "predictions/1.instances.png" in map(str, _relative(folder))
+
+
+def _relative(folder):
+    return [path.relative_to(folder) for path in folder.rglob("*")]
+
+
+def _video(count):
     cv2 = pytest.importorskip("cv2", reason="videos need opencv-python-headless")
     writer = cv2.VideoWriter("v.avi", cv2.VideoWriter_fourcc(*"MJPG"), 5, (64, 48))
-    for _ in range(4):
-        writer.write(np.zeros((48, 64, 3), "uint8"))
+    for _ in range(count):
+        writer.write(RNG.integers(0, 256, (48, 64, 3), "uint8"))
     writer.release()
+
+
+def test_a_video_that_is_cut_off_is_said(model, folder, capsys):
+    _video(20)
+    content = (folder / "v.avi").read_bytes()
+    (folder / "v.avi").write_bytes(content[: len(content) // 2])
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        assert main(["predict", "m", "v.avi", "--save", "labels"]) == 0
+    said = capsys.readouterr().err
+    assert "frames can be read, and the file says that it has about 20" in said
+
+
+def test_frames_of_a_video_are_outputs_of_their_own(model, folder):
+    _video(4)
     assert main(["predict", "m", "v.avi", "--every", "2", "--save", "labels"]) == 0
     assert _names(folder / "predictions") == ["v/000000.ids.png", "v/000002.ids.png"]
     assert main(["predict", "m", "v.avi", "--save", "labels"]) == 2

@@ -47,7 +47,7 @@ function mirrored(place, length) {
 }
 
 // Resizes RGBA pixels, bilinear and anti-aliased: Pillow's Image.resize, byte for byte. A canvas
-// resizes in another way in each browser. Alpha is left out.
+// resizes in another way in each browser. Alpha is not resized.
 export function resize(rgba, [height, width], [toHeight, toWidth]) {
   let pixels = rgba;
   if (toWidth !== width) {

@@ -40,7 +40,7 @@ async function open(model, runtime) {
   close();
   run = undefined;
   const engine = { litert: openLiteRt, mediapipe: openMediaPipe }[runtime.name];
-  const bytes = new Uint8Array(await (await download(model.file, "The model")).arrayBuffer());
+  const bytes = new Uint8Array(await (await download(encodeURIComponent(model.file), "The model")).arrayBuffer());
   network = model;
   const base = new URL(runtime.base, self.location);
   hosts.add(base.origin);

@@ -100,6 +100,13 @@ def test_a_package_is_copied_and_a_page_replaced(tiny, package, tmp_path):
     assert not (folder / "runtime").exists()
 
 
+def test_a_file_that_lies_in_the_page_already_stays(tiny, tmp_path):
+    folder = make_page([tiny], tmp_path / "page")
+    content = tiny.path.read_bytes()
+    make_page([WebModel(folder / tiny.path.name, tiny.classes)], folder, runtime="mediapipe")
+    assert (folder / tiny.path.name).read_bytes() == content
+
+
 def test_what_is_refused(tiny, package, tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/letter.txt").write_text("dear")

@@ -65,7 +65,7 @@ class Found:
 
     Attributes:
         sources: In order, each once.
-        problems: A sentence for each word or line that names nothing.
+        problems: A sentence for each word that names nothing, and each bad line of a list.
     """
 
     sources: tuple[Source, ...]
@@ -90,7 +90,7 @@ def find_sources(
     problems: list[str] = []
     for word in words:
         try:
-            for name, output in _of_word(word, recursive, leave_out):
+            for name, output in _of_word(word, recursive, leave_out, problems):
                 named.setdefault(name, output)
         except ValueError as error:
             problems.append(str(error))
@@ -100,9 +100,13 @@ def find_sources(
 
 
 def _of_word(
-    word: str, recursive: bool, leave_out: Path | None, lists: bool = True
+    word: str, recursive: bool, leave_out: Path | None, problems: list[str] | None
 ) -> Iterator[tuple[str, Path]]:
-    """Yields (name, path of outputs) of what a word names."""
+    """Yields (name, path of outputs) of what a word names.
+
+    What is wrong with lines of a list is added to `problems`; None is for such a line, which names
+    no other list.
+    """
     path = Path(word)
     if _WEB.match(word):
         yield word, Path(_name_of_address(word))
@@ -110,11 +114,11 @@ def _of_word(
         yield word, Path(f"camera_{match[1]}")
     elif path.is_dir():
         yield from _in_folder(path, recursive, leave_out)
-    elif lists and path.suffix.lower() == ".txt" and path.exists():
-        yield from _in_list(path)
+    elif problems is not None and path.suffix.lower() == ".txt" and path.exists():
+        yield from _in_list(path, problems)
     elif any(mark in word for mark in "*?[") and not path.exists():
         yield from _in_glob(word, leave_out)
-    elif not lists or path.exists():
+    elif problems is None or path.exists():
         yield str(path), Path(path.stem)
     else:
         raise ValueError(f"{word}: there is no such file.")
@@ -152,7 +156,7 @@ def _in_glob(word: str, leave_out: Path | None) -> Iterator[tuple[str, Path]]:
         raise ValueError(f"{word} matches no images or videos.")
 
 
-def _in_list(path: Path) -> Iterator[tuple[str, Path]]:
+def _in_list(path: Path, problems: list[str]) -> Iterator[tuple[str, Path]]:
     """Yields what the lines of a list name; relative paths begin at the list's folder.
 
     A message names the line and does not show it: the list may be any file.
@@ -162,16 +166,19 @@ def _in_list(path: Path) -> Iterator[tuple[str, Path]]:
         line = line.strip().strip("\"'")
         if not line or line.startswith("#"):
             continue
+        count += 1
         known = _WEB.match(line) or line.lower().endswith((*ENDINGS, *VIDEO_ENDINGS))
         if not known or "\0" in line:
-            raise ValueError(
+            problems.append(
                 f"{path}, line {number} must be the path or the https address of one image or "
                 "video; images of other formats are converted first."
             )
-        count += 1
-        yield from _of_word(
-            line if _WEB.match(line) else str(path.parent / line), False, None, lists=False
-        )
+            continue
+        word = line if _WEB.match(line) else str(path.parent / line)
+        try:
+            yield from _of_word(word, False, None, None)
+        except ValueError as error:
+            problems.append(str(error))
     if not count:
         raise ValueError(f"{path} is a list without lines.")
 

@@ -77,6 +77,17 @@ def test_a_file_that_is_no_list_is_not_shown(tree):
     assert "root" not in sentence
 
 
+def test_a_bad_line_of_a_list_leaves_the_others(tree):
+    """The lines after it were dropped, and it was said that the rest is done."""
+    (tree / "a/empty.png").mkdir()
+    (tree / "list.txt").write_text("a/1.png\nnotes.md\na/empty.png\na/x\0.png\nb/1.png\n")
+    names, (second, third, fourth) = _found("list.txt", "a/2.jpg")
+    assert list(names) == ["a/1.png", "b/1.png", "a/2.jpg"]
+    assert second.startswith("list.txt, line 2 must be the path")
+    assert third.startswith("a/empty.png holds no images")
+    assert fourth.startswith("list.txt, line 4 must be the path")
+
+
 def test_frames_of_a_video(tmp_path):
     cv2 = pytest.importorskip("cv2", reason="videos need opencv-python-headless")
     path = tmp_path / "v.avi"

@@ -49,7 +49,7 @@ def label_as_job(
     """
     from kseg.labelling import Labeller
     from kseg.labelling.jobs import PARQUET, Work
-    from kseg.labelling.pieces import find_pieces
+    from kseg.labelling.pieces import check_apart, find_pieces
     from kseg.labelling.stores import Store, is_address, pyarrow
     from kseg.progress import progress
 
@@ -70,16 +70,16 @@ def label_as_job(
         opened_with=opening,
     )
     work = Work(labeller, Store(str(out)), options.save, options.overwrite)
-    leave_out = None if is_address(str(out)) else out
-    pieces, problems = find_pieces(sources, recursive=options.recursive, leave_out=leave_out)
+    pieces, problems = find_pieces(sources, recursive=options.recursive, leave_out=out)
+    if PARQUET in options.save:
+        check_apart(pieces, str(out))
     outcome = Outcome(problems=list(problems))
     mine = pieces[part[0] - 1 :: part[1]]
-    left = work.left(mine)
+    left, outdated = work.plan(mine)
     if left:  # a model that is missing ends it here, not in every worker
         _check_job(model, labeller.opened()[0], options)
-    if options.overwrite:
-        work.clear()
     outcome.skipped = len(mine) - len(left)
+    written: set[str] = set()
     table = ErrorTable(out, options.shard)
     shown = sys.stderr.isatty() and not options.json
     with (
@@ -88,6 +88,7 @@ def label_as_job(
     ):
         for done in _through(left, work, options):
             bar.update()
+            written.add(done.part)
             if done.skipped:
                 outcome.skipped += 1
             elif done.error:
@@ -95,6 +96,7 @@ def label_as_job(
                 table.add(done.name, done.error)
             else:
                 outcome.labelled += 1
+    work.settle(mine, outdated, written)
     report(outcome, out, options.json)
 
 

@@ -5,7 +5,6 @@ there is done, so a job that was killed goes on where it was.
 """
 
 import contextlib
-import hashlib
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,8 +14,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from kseg.labelling.labeller import Labelled, Labeller, png_of
+from kseg.labelling.parts import drop_rows, part_of, parts_in, rows_of, write_part
 from kseg.labelling.pieces import Piece
-from kseg.labelling.stores import RowReader, Store, column_of, pyarrow, read_any
+from kseg.labelling.stores import RowReader, Store, read_any
 
 PARQUET = "parquet"
 
@@ -28,11 +28,25 @@ class Done(NamedTuple):
         name: Of the piece.
         error: Why it could not be labelled; empty if it was.
         skipped: Whether its outputs were there.
+        part: The Parquet file that its row is in; empty where there is none.
     """
 
     name: str
     error: str = ""
     skipped: bool = False
+    part: str = ""
+
+
+class Plan(NamedTuple):
+    """What a job has before it.
+
+    Attributes:
+        left: The images that are not done.
+        outdated: Parquet files of earlier jobs with rows that this one replaces.
+    """
+
+    left: list[Piece]
+    outdated: list[str]
 
 
 @dataclass(frozen=True)
@@ -51,22 +65,53 @@ class Work:
     kinds: tuple[str, ...]
     replace: bool = False
 
-    def clear(self) -> None:
-        """Removes the Parquet files of an earlier job, whose batches may have been others."""
-        if PARQUET in self.kinds:
-            for part in self._parts():
-                self.out.remove(part)
+    def plan(self, pieces: Sequence[Piece]) -> Plan:
+        """Looks at what is there already.
 
-    def left(self, pieces: Iterable[Piece]) -> list[Piece]:
-        """Returns the images that are not done."""
-        if self.replace:
-            return list(pieces)
+        Raises:
+            ValueError: If a file that looks like one of an earlier job cannot be read, or is none.
+        """
         if PARQUET in self.kinds:
-            parts = map(self.out.full, self._parts())
-            done = {name for part in parts for name in column_of(part, "image")}
-            return [piece for piece in pieces if piece.name not in done]
+            return self._plan_of_parts(pieces)
+        if self.replace:
+            return Plan(list(pieces), [])
         there = set(self.out.files())
-        return [p for p in pieces if not there.issuperset(self._targets(p).values())]
+        return Plan([p for p in pieces if not there.issuperset(self._targets(p).values())], [])
+
+    def _plan_of_parts(self, pieces: Sequence[Piece]) -> Plan:
+        names = {piece.name for piece in pieces}
+        done: set[str] = set()
+        outdated = []
+        for part in parts_in(self.out):
+            ours = [row for row in rows_of(self.out, part) if row[0] in names]
+            good = {image for image, error in ours if not self._is_outdated(error)}
+            done |= good
+            if len(good) < len(ours):
+                outdated.append(part)
+        return Plan([piece for piece in pieces if piece.name not in done], outdated)
+
+    def _is_outdated(self, error: str | None) -> bool:
+        return self.replace or bool(error)  # what was wrong may have been mended
+
+    def settle(self, pieces: Iterable[Piece], outdated: Iterable[str], written: set[str]) -> None:
+        """Removes the rows that were replaced; those of other images stay.
+
+        It comes last, so that a job that is killed has lost nothing. Rows that stayed then go with
+        the next one.
+
+        Args:
+            pieces: The images of the job, those that were done before too.
+            outdated: As in the plan.
+            written: The Parquet files that the job wrote.
+        """
+        names = {piece.name for piece in pieces}
+        for part in outdated:
+            if part not in written:
+                drop_rows(
+                    self.out,
+                    part,
+                    lambda image, error: image in names and self._is_outdated(error),
+                )
 
     def __call__(self, pieces: Sequence[Piece]) -> list[Done]:
         """Labels images and writes their outputs; one that is bad is said and stops nothing."""
@@ -127,20 +172,16 @@ class Work:
 
     def _part(self, pieces: Sequence[Piece], reader: RowReader) -> list[Done]:
         """Writes a Parquet file of a batch: its images, their label maps, what was wrong."""
-        pa = pyarrow()
-        named = hashlib.sha256("\n".join(piece.name for piece in pieces).encode()).hexdigest()
-        part = f"part-{named[:20]}.parquet"
-        if not self.replace and self.out.exists(part):
-            return [Done(piece.name, skipped=True) for piece in pieces]
+        names = [piece.name for piece in pieces]
+        part = part_of(names)
+        there = self.out.exists(part)
+        if there and not self.replace:  # an engine repeats a batch whose worker died
+            good = {image for image, error in rows_of(self.out, part) if not error}
+            if good.issuperset(names):
+                return [Done(name, skipped=True, part=part) for name in names]
         rows = [self._row(p, found, reader) for p, _, found in self._labelled(pieces, reader)]
-        columns = {name: pa.array([row[name] for row in rows], kind) for name, kind in _schema(pa)}
-        for name in {key: None for row in rows for key in row["other"]}:
-            if name not in columns:
-                columns[name] = pa.array([row["other"].get(name) for row in rows])
-        sink = pa.BufferOutputStream()
-        pa.parquet.write_table(pa.table(columns), sink)
-        self.out.write(part, sink.getvalue().to_pybytes(), replace=self.replace)
-        return [Done(row["image"], row["error"] or "") for row in rows]
+        write_part(self.out, part, rows, replace=self.replace or there)
+        return [Done(row["image"], row["error"] or "", part=part) for row in rows]
 
     def _row(self, piece: Piece, found: Labelled, reader: RowReader) -> dict[str, Any]:
         row: dict[str, Any] = dict.fromkeys(("height", "width", "labels"))
@@ -154,19 +195,10 @@ class Work:
         height, width = found.labels.shape
         return {**row, "height": height, "width": width, "labels": png_of(found.labels)}
 
-    def _parts(self) -> list[str]:
-        names = self.out.files()
-        return [name for name in names if name.startswith("part-") and name.endswith(".parquet")]
-
     def _targets(self, piece: Piece) -> dict[str, str]:
         from kseg.cli.writing import ENDINGS
 
         return {kind: piece.output + ENDINGS[kind] for kind in self.kinds}
-
-
-def _schema(pa: Any) -> list[tuple[str, Any]]:
-    sides = [("height", pa.int32()), ("width", pa.int32())]
-    return [("image", pa.string()), *sides, ("labels", pa.binary()), ("error", pa.string())]
 
 
 def _content(piece: Piece, reader: RowReader) -> Any:

@@ -67,7 +67,7 @@ def label_on_ray(
             num_gpus=gpus / count if gpus else None,
         )
         for row in labelled.iter_rows():
-            yield Done(row["name"], row["error"], bool(row["skipped"]))
+            yield Done(row["name"], row["error"], bool(row["skipped"]), row["part"])
     finally:
         if started:
             ray.shutdown()
@@ -85,10 +85,8 @@ class Worker:
         columns = (batch[name].tolist() for name in Piece._fields)
         done = self.work([Piece(*fields) for fields in zip(*columns, strict=True)])
         return {
-            name: np.array(column, kind)
-            for name, column, kind in zip(
-                Done._fields, zip(*done, strict=True), (object, object, bool), strict=True
-            )
+            name: np.array(column, bool if name == "skipped" else object)
+            for name, column in zip(Done._fields, zip(*done, strict=True), strict=True)
         }
 
 

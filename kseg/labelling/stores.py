@@ -1,7 +1,8 @@
 """Where images lie and outputs go: folders, and object stores that pyarrow reads."""
 
+import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,13 @@ _LARGEST = 1 << 30  # bytes of an image
 def is_address(word: str) -> bool:
     """Returns whether a word names a place of an object store, such as s3://bucket/folder."""
     return bool(_ADDRESS.match(word))
+
+
+def place_of(name: str) -> str:
+    """Returns a path or an address in the form that all names of one place share."""
+    if name.lower().startswith("file://"):
+        name = name[len("file://") :]
+    return name.rstrip("/") if is_address(name) else os.path.realpath(name)
 
 
 def pyarrow() -> Any:
@@ -70,6 +78,16 @@ class Store:
     def exists(self, name: str) -> bool:
         """Returns whether there is a file of this name."""
         return Store(self.full(name)).is_file()
+
+    def head(self, name: str, count: int) -> bytes:
+        """Returns the first bytes of a file.
+
+        Raises:
+            ValueError: If it cannot be read.
+        """
+        fs, path = _opened(self.full(name))
+        with _said(self.full(name)), fs.open_input_file(path) as file:
+            return bytes(file.read(count))
 
     def remove(self, name: str) -> None:
         """Removes a file."""
@@ -177,11 +195,38 @@ class RowReader:
         raise ValueError(f"{name} has no row {number}.")
 
 
-def column_of(name: str, column: str) -> Iterator[str]:
-    """Yields the texts of a column of a Parquet file."""
-    with _opened_parquet(name) as file:
-        for batch in file.iter_batches(columns=[column]):
-            yield from batch.column(0).to_pylist()
+def columns_of(
+    name: str, columns: Sequence[str], beside: Sequence[str] = ()
+) -> Iterator[tuple[Any, ...]]:
+    """Yields the values of columns of a Parquet file, row by row.
+
+    Args:
+        name: The file.
+        columns: What is read.
+        beside: More columns that it must have.
+
+    Raises:
+        ValueError: If it cannot be read, or has other columns.
+    """
+    with _said(name), _opened_parquet(name) as file:
+        lacking = {*columns, *beside}.difference(file.schema_arrow.names)
+        if lacking:
+            raise ValueError(
+                f"{name} is no file of label maps by kseg, it has no column {min(lacking)}; move "
+                "it, or take another --out."
+            )
+        for batch in file.iter_batches(columns=list(columns)):
+            yield from zip(*(batch.column(column).to_pylist() for column in columns), strict=True)
+
+
+def read_table(name: str) -> Any:
+    """Returns a Parquet file as a table of pyarrow.
+
+    Raises:
+        ValueError: If it cannot be read.
+    """
+    with _said(name), _opened_parquet(name) as file:
+        return file.read()
 
 
 def _holds_images(pa: Any, kind: Any) -> bool:

@@ -51,8 +51,10 @@ def test_parquet_of_bytes_becomes_parquet_of_label_maps(opened, images, tmp_path
     ((name, error),) = _errors(tmp_path / "out/errors.csv")
     assert name == f"{tmp_path}/rows.parquet#3" and error.startswith(name)
     calls = opened.read_text()
-    assert main(command) == 0  # all rows are there, the bad one too: it has its error
-    assert opened.read_text() == calls and "7 skipped" in capsys.readouterr().out
+    assert main(command) == 2  # the bad one is tried again
+    assert opened.read_text() == calls and "6 skipped" in capsys.readouterr().out
+    assert _errors(tmp_path / "out/errors.csv") == [(name, error)]
+    assert sorted(row["key"] for row in _parts_of(tmp_path / "out")) == list(range(7))
 
 
 def test_what_a_job_has_no_label_maps_for_is_refused_before_anything_is_touched(

@@ -126,6 +126,8 @@ def load_hub_weights(model: "keras.Model", address: str) -> None:
         raise ValueError(f"{address} holds the weights of another network.")
     for variable, array in zip(model.variables, arrays, strict=True):
         variable.assign(array)
+    if record.get("saw_val") or (record.get("recipe") or {}).get("with_val"):
+        model.kseg_saw_val = tuple(record["classes"]["names"])
     if record.get("size"):
         model.kseg_size = tuple(record["size"])
     if record.get("things"):

@@ -32,7 +32,12 @@ OBJECTS: tuple[Kind, ...] = ("instances", "overlay")
 
 def _place(_: Any, tokens: Sequence[Token]) -> Any:
     """Returns a folder, or an address as it is: as a path s3://x would lose a slash."""
-    return tokens[0].value if "://" in tokens[0].value else Path(tokens[0].value)
+    word = tokens[0].value
+    if word.lower().startswith(("http://", "https://")):
+        raise ValueError(
+            f"{word}: nothing can be written there; take a folder or an s3:// address."
+        )
+    return word if "://" in word else Path(word)
 
 
 @record

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from kseg.training.checkpoints import read_checkpoint, write_checkpoint
-from kseg.training.run import Run, open_run
+from kseg.training.run import Run, open_run, saw_val
 
+_CARD = "README.md"
 _PICTURES = ("preview.png", "curves.png", "history.csv")
 _ADDED = ("step", "sha256", "format", "checksum")  # of a manifest; they are made anew
 
@@ -39,9 +40,13 @@ def gather(
     for file in files:
         if not file.is_file():
             raise ValueError(f"{file}: there is no such file.")
+        if (folder / file.name).exists() or file.name == _CARD:
+            raise ValueError(
+                f"{file} has the name of another file that is pushed; give it another name."
+            )
         shutil.copy(file, folder)
     card = _card(opened, manifest, address, licence)
-    (folder / "README.md").write_text(card, encoding="utf-8")
+    (folder / _CARD).write_text(card, encoding="utf-8")
 
 
 def _card(run: Run, manifest: dict[str, Any], address: str, licence: str) -> str:
@@ -57,7 +62,9 @@ def _card(run: Run, manifest: dict[str, Any], address: str, licence: str) -> str
     results = None
     part = run.record["recipe"].get("validate_images")  # how many there are, a run does not say
     on = f"on at most {part} images of val" if part else "val"
-    if scored is not None and not part:
+    if saw_val(run):
+        on += ", on whose images it was trained"
+    elif scored is not None and not part:
         results = [
             EvalResult(
                 task_type="image-segmentation",

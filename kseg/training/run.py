@@ -76,7 +76,8 @@ def is_run(path: str | Path) -> bool:
 
 def saw_val(run: Run) -> bool:
     """Returns whether a run, or one that it goes on from, was trained on validation images."""
-    return run.record["saw_val"] or run.record["recipe"].get("with_val", False)
+    recipe = run.record.get("recipe") or {}
+    return run.record.get("saw_val", False) or recipe.get("with_val", False)
 
 
 def find_trained(name: str) -> TrainedRecord | None:
@@ -148,12 +149,12 @@ def _warn_of_another(model: keras.Model, run: Run) -> None:
 
     Another version of Keras may say other options of the same layers; it is not compared.
     """
-    spec, known = run.record["spec"], run.record["digests"].get("network")
+    spec, known = run.record["spec"], run.record.get("digests", {}).get("network")
     if spec is not None:
         given = getattr(model, "kseg_spec", None)
         differs = given is not None and to_json(given) != spec
     else:
-        same = run.record["versions"].get("keras") == keras.__version__
+        same = run.record.get("versions", {}).get("keras") == keras.__version__
         differs = same and known is not None and digest_of(model) != known
     if differs:
         warnings.warn(

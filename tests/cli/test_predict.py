@@ -177,6 +177,10 @@ def test_resume_makes_what_is_missing_and_shards_share_the_images(model, folder,
         (["--every", "0"], "--every must be at least 1; got 0."),
         (["--overwrite", "--resume"], "--overwrite and --resume exclude each other"),
         (["--native", "--size", "2", "2"], "exclude each other"),
+        (
+            ["--out", "https://x/y"],
+            "https://x/y: nothing can be written there",
+        ),
         (["--scales", "1", "9"], "scales must be from 0.25 to 4; got 9."),
     ],
 )

@@ -190,6 +190,23 @@ def test_the_card_does_not_claim_more_than_the_run_knows(run, tmp_path, shape, t
     assert "RGB" not in card and f"{takes}" in card.split("| input | ")[1].splitlines()[0]
 
 
+def test_files_of_one_name_and_scores_of_images_seen_are_not_passed_off(run, tmp_path):
+    folder, pushed = tmp_path / "run", tmp_path / "pushed"
+    shutil.copytree(run.path, folder)
+    Run.write(folder, {**run.record, "saw_val": True})
+    for name in ("run.json", "README.md"):
+        (tmp_path / name).write_text("{}")
+        shutil.rmtree(pushed, ignore_errors=True)
+        pushed.mkdir()
+        with pytest.raises(ValueError, match="has the name of another file that is pushed"):
+            gather(folder, pushed, f"hf://{NAME}", licence="other", files=[tmp_path / name])
+    shutil.rmtree(pushed)
+    pushed.mkdir()
+    gather(folder, pushed, f"hf://{NAME}", licence="other")
+    card = (pushed / "README.md").read_text()
+    assert "mean_iou" not in card and "val, on whose images it was trained | 0.4321 |" in card
+
+
 def test_builders_and_trainings_start_from_an_address(hub, run):
     _push(run)
     model = kseg.build_fcn8s(3, backbone="separable", weights=f"hf://{NAME}")

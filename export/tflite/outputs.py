@@ -90,8 +90,7 @@ def grid(shape: Sequence[int], image: tuple[int, int]) -> tuple[int, int, int]:
         shape = shape[1:]
     if len(shape) == 3:
         height, width, channels = shape
-        if not _alike((height, width), image) and _alike((width, channels), image):
-            raise ValueError("it has its channels first; convert it with channels last (NHWC)")
+        _check_order(height, width, channels, image)
     elif len(shape) == 2 and _alike(shape, image):
         height, width, channels = *shape, 1
     elif len(shape) == 2 and (found := _unflattened(shape[0], image)):
@@ -110,6 +109,16 @@ def grid(shape: Sequence[int], image: tuple[int, int]) -> tuple[int, int, int]:
     if height == width == 1 and max(image) > _WHOLE_IMAGE:
         raise ValueError("that is one answer for the whole image")
     return height, width, channels
+
+
+def _check_order(height: int, width: int, channels: int, image: tuple[int, int]) -> None:
+    """Refuses a map whose axes are those of the image in another order."""
+    if _alike((height, width), image):
+        return
+    if _alike((width, channels), image):
+        raise ValueError("it has its channels first; convert it with channels last (NHWC)")
+    if _alike((width, height), image):
+        raise ValueError("it has its width before its height; convert it with height first")
 
 
 def read_meaning(

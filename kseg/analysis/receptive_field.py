@@ -7,6 +7,7 @@ each earlier map do the positions of this map need?
 import math
 from typing import Literal
 
+import keras
 import numpy as np
 from keras import layers
 
@@ -93,7 +94,7 @@ def _before(step: Step, number: int, run: _Range, axis: int, shapes) -> _Range |
     """Returns the run of positions of an input that a run of positions of the output needs."""
     layer, (first, last) = step.layer, run
     size, out_size = (_length(shape, axis) for shape in shapes)
-    if isinstance(layer, _WHOLE):
+    if isinstance(layer, _WHOLE) or _mixes(layer, axis, len(shapes[0])):
         return np.full_like(first, -np.inf), np.full_like(last, np.inf)
     if isinstance(layer, _POINTWISE) or type(layer).__name__ in _POINTWISE_CALLS:
         return _spread(run) if size == 1 != out_size else run
@@ -106,6 +107,13 @@ def _before(step: Step, number: int, run: _Range, axis: int, shapes) -> _Range |
     if isinstance(layer, _UPSAMPLINGS):
         return _resized(layer.interpolation, run, size, out_size)
     return _moved(layer, number, run, axis)
+
+
+def _mixes(layer: keras.Operation, axis: int, rank: int) -> bool:
+    """Says whether a layer whose axes may be any takes all positions along an axis together."""
+    if not isinstance(layer, layers.LayerNormalization | layers.RMSNormalization | layers.Softmax):
+        return False
+    return axis in {one % rank for one in keras.tree.flatten(layer.axis)}
 
 
 def _moved(layer, number: int, run: _Range, axis: int) -> _Range | None:

@@ -217,6 +217,17 @@ def test_global_pooling_sees_the_whole_image():
     assert description.to_json()["receptive_field"] == {"logits": "image"}
 
 
+@pytest.mark.parametrize(
+    "layer", [layers.LayerNormalization(axis=(1, 2, 3)), layers.Softmax(axis=(1, 2))]
+)
+def test_layers_over_all_positions_see_the_whole_image(layer):
+    image = keras.Input((16, 16, 3))
+    x = layer(layers.Conv2D(4, 3, padding="same")(image))
+    assert describe(keras.Model(image, x), (16, 16)).receptive_field == {"logits": "image"}
+    x = type(layer)()(image)  # over channels alone
+    assert describe(keras.Model(image, x), (16, 16)).receptive_field == {"logits": (1, 1)}
+
+
 def test_layers_that_are_not_known_leave_the_field_open():
     image = keras.Input((16, 16, 3))
     x = layers.Permute((2, 1, 3))(image)

@@ -276,3 +276,9 @@ def test_keras_may_have_its_channels_first(made):
             np.testing.assert_array_equal(kseg.predict(file, PHOTO), expected)
         finally:
             keras.config.set_image_data_format("channels_last")
+
+
+def test_a_map_that_lies_on_its_side_is_refused(made):
+    path = made(lambda x: tf.transpose(x, (0, 2, 1, 3)), (1, 32, 64, 3))
+    with pytest.raises(ModelFileError, match="it has its width before its height"):
+        load_tflite(path, normalization="0..255")

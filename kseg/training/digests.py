@@ -7,6 +7,9 @@ from typing import Any
 import keras
 import numpy as np
 
+# Names and numbers that Keras counts up, and the size of the images.
+_NO_OPTION = ("name", "batch_shape", "build_config", "shared_object_id")
+
 
 def digests(
     model: keras.Model, teacher: keras.Model | None, loss: keras.losses.Loss | None
@@ -25,7 +28,6 @@ def digests(
 
 def digest_of(model: keras.Model, *contents: bytes) -> str:
     """Returns a hash of the kinds and options of a model's layers, and of bytes beside them."""
-    # Without the names of layers, which Keras counts on.
     layers = [each for each in model._flatten_layers() if not isinstance(each, keras.Model)]
     return _digest([(_kind(each), _options_of(each)) for each in layers], *contents)
 
@@ -37,11 +39,20 @@ def _digest(facts: Any, *contents: bytes) -> str:
     return made.hexdigest()
 
 
-def _options_of(what: Any) -> dict[str, Any]:
+def _options_of(what: Any) -> Any:
     try:
-        return {name: value for name, value in what.get_config().items() if name != "name"}
+        return _plain(what.get_config())
     except NotImplementedError:  # a layer of one's own that cannot say them: its kind must do
         return {}
+
+
+def _plain(options: Any) -> Any:
+    """Returns options, those of layers within layers too, without what is no part of a network."""
+    if isinstance(options, dict):
+        return {name: _plain(option) for name, option in options.items() if name not in _NO_OPTION}
+    if isinstance(options, list | tuple):
+        return [_plain(option) for option in options]
+    return options
 
 
 def _kind(what: Any) -> str:

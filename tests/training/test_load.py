@@ -19,6 +19,20 @@ def test_another_network_of_the_same_shapes_is_warned_of(tmp_path, training_data
         kseg.load(run, model=other)
 
 
+def _wrapped(size):
+    """A network whose layers hold other layers, which Keras names by counting."""
+    image = keras.Input((*size, 3))
+    x = keras.layers.Conv2D(4, 1, activation=keras.layers.LeakyReLU(0.1))(image)
+    return keras.Model(image, keras.layers.Conv2D(3, 1)(x))
+
+
+def test_names_and_sizes_make_no_other_network(tmp_path, training_data):
+    recipe = kseg.Recipe(epochs=1, batch_size=4)
+    run = kseg.fit(_wrapped((None, None)), training_data, recipe, run_dir=tmp_path)
+    for size in ((None, None), (64, 64)):
+        kseg.load(run, model=_wrapped(size))
+
+
 def test_another_network_of_kseg_is_warned_of(tmp_path, training_data, build_small):
     recipe = kseg.Recipe(epochs=1, batch_size=4)
     run = kseg.fit(build_small(name="atrous_fpn"), training_data, recipe, run_dir=tmp_path)

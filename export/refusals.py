@@ -131,9 +131,8 @@ def check_options(
         return
     if not TARGETS[target].takes_float or recipe.activations != "int8":
         raise ValueError(
-            "rescue keeps layers of an int8 file in float, for the target android and the recipe "
-            "int8; "
-            f"got the target {target} and the recipe {recipe.name}."
+            "rescue keeps layers of an int8 file in float, which only the target android takes; "
+            f"got the target {target} and the recipe {recipe.name}, which must be full_integer."
         )
     if validation is None:
         raise ValueError("rescue needs labelled images to know how many layers are enough.")

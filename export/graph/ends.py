@@ -128,8 +128,8 @@ def _factor(step: Step, graph: Graph) -> int | None:
         plain = _is_linear(layer) and not layer.use_bias and layer.padding == "same"
         channels = graph.shapes[step.inputs[0]][-1]
         square = layer.strides[0] == layer.strides[1] and layer.filters == channels
-        enlarges = layer.strides[0] > 1 and _keeps_channels(layer)
-        return layer.strides[0] if plain and square and enlarges else None
+        ends = plain and square and layer.strides[0] > 1 and _keeps_channels(layer)
+        return layer.strides[0] if ends else None
     if isinstance(layer, layers.Conv2D):
         pointwise = (*layer.kernel_size, *layer.strides) == (1, 1, 1, 1)
         return 1 if pointwise and _is_linear(layer) else None

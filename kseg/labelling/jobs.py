@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from kseg.labelling.labeller import Labelled, Labeller, png_of
-from kseg.labelling.parts import drop_rows, part_of, parts_in, rows_of, write_part
+from kseg.labelling.parquet_parts import drop_rows, part_of, parts_in, rows_of, write_part
 from kseg.labelling.pieces import Piece
 from kseg.labelling.stores import RowReader, Store, read_any
 
@@ -37,7 +37,7 @@ class Done(NamedTuple):
     part: str = ""
 
 
-class Plan(NamedTuple):
+class JobPlan(NamedTuple):
     """What a job has before it.
 
     Attributes:
@@ -65,7 +65,7 @@ class Work:
     kinds: tuple[str, ...]
     replace: bool = False
 
-    def plan(self, pieces: Sequence[Piece]) -> Plan:
+    def plan(self, pieces: Sequence[Piece]) -> JobPlan:
         """Looks at what is there already.
 
         Raises:
@@ -74,11 +74,11 @@ class Work:
         if PARQUET in self.kinds:
             return self._plan_of_parts(pieces)
         if self.replace:
-            return Plan(list(pieces), [])
+            return JobPlan(list(pieces), [])
         there = set(self.out.files())
-        return Plan([p for p in pieces if not there.issuperset(self._targets(p).values())], [])
+        return JobPlan([p for p in pieces if not there.issuperset(self._targets(p).values())], [])
 
-    def _plan_of_parts(self, pieces: Sequence[Piece]) -> Plan:
+    def _plan_of_parts(self, pieces: Sequence[Piece]) -> JobPlan:
         names = {piece.name for piece in pieces}
         done: set[str] = set()
         outdated = []
@@ -88,7 +88,7 @@ class Work:
             done |= good
             if len(good) < len(ours):
                 outdated.append(part)
-        return Plan([piece for piece in pieces if piece.name not in done], outdated)
+        return JobPlan([piece for piece in pieces if piece.name not in done], outdated)
 
     def _is_outdated(self, error: str | None) -> bool:
         return self.replace or bool(error)  # what was wrong may have been mended

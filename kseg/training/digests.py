@@ -7,8 +7,10 @@ from typing import Any
 import keras
 import numpy as np
 
-# Names and numbers that Keras counts up, and the size of the images.
-_NO_OPTION = ("name", "batch_shape", "build_config", "shared_object_id")
+# Names and numbers that Keras counts up, the size of the images, and what a training sets.
+_NO_OPTION = (
+    "name", "batch_shape", "build_config", "shared_object_id", "momentum", "trainable",
+)  # fmt: skip
 
 
 def digests(

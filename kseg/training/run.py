@@ -131,11 +131,10 @@ def load(
             raise DamagedFileError(
                 f"{run.path / 'run.json'} names a network that kseg cannot build: {error}"
             ) from None
-    else:
-        _warn_of_another(model, run)
     shapes = {"average": shapes_of(model.variables)}
     _, _, arrays = read_checkpoint(run.path, checkpoint, shapes)
     assign(model.variables, arrays["average"], run.path)
+    _warn_of_another(model, run)
     model.kseg_size = run.size
     if saw_val(run):
         model.kseg_saw_val = run.classes.names

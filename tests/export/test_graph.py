@@ -27,6 +27,16 @@ def _image(size):
     return np.random.default_rng(0).uniform(0, 255, (1, *size, 3)).astype("float32")
 
 
+def _interpolated(x):
+    """Enlarged by 4, each channel of itself."""
+
+    def kernel(shape, dtype=None):
+        return np.ones((*shape[:2], 1, 1)) * np.eye(shape[2])
+
+    last = layers.Conv2DTranspose(4, 8, 4, "same", use_bias=False, kernel_initializer=kernel)
+    return last(x)
+
+
 @pytest.mark.parametrize(
     ("end", "expected"),
     [
@@ -34,7 +44,8 @@ def _image(size):
         (lambda x, image: CropLike()([Resize(2)(Resize(2)(x)), image]), [1, 2, 4]),
         (lambda x, image: layers.UpSampling2D(4, interpolation="bilinear")(x), [1, 4]),
         (lambda x, image: layers.Conv2D(3, 1)(Resize(4)(x)), [1, 4]),
-        (lambda x, image: layers.Conv2DTranspose(4, 8, 4, "same", use_bias=False)(x), [1, 4]),
+        (lambda x, image: _interpolated(x), [1, 4]),
+        (lambda x, image: layers.Conv2DTranspose(4, 8, 1, "same", use_bias=False)(x), [4]),
         # None of these gives the same logits once the enlarging layer is gone.
         (lambda x, image: layers.Conv2DTranspose(4, 8, 4, "same")(x), [1]),
         (lambda x, image: layers.Conv2D(3, 3, padding="same")(Resize(4)(x)), [1]),

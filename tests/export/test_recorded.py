@@ -51,6 +51,7 @@ def _export(folder, network, data):
     )
 
 
+@pytest.mark.filterwarnings("ignore:model is not the network")
 def test_a_usual_preprocessing_that_was_left_out_is_named(run, data, capsys):
     folder = run(1 / 127.5, -1.0)
     assert _export(folder, "bare.keras", data) == 3
@@ -67,6 +68,7 @@ def test_a_score_on_a_part_of_the_images_is_not_held_against_all(run, data):
         assert (_recorded(str(folder), data, None) is not None) is known
 
 
+@pytest.mark.filterwarnings("ignore:model is not the network")
 def test_a_model_far_below_what_its_run_recorded_is_refused(run, data, capsys):
     folder = run(1 / 40, -5.3)
     command = [

@@ -33,6 +33,7 @@ RECORD = {
     "loss": None,
     "digests": {},
     "things": [1],
+    "saw_val": False,
 }
 ROW = {"epoch": 1, "step": 4, "loss": 0.75, "mean_iou": 0.5, "pixel_accuracy": 0.75, "seconds": 1.0}
 

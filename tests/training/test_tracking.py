@@ -10,6 +10,8 @@ from PIL import Image
 import kseg
 from kseg.training.tracking import TRACKERS, Log, Tracking
 
+pytestmark = pytest.mark.filterwarnings("ignore:backbone_rate is for networks")
+
 
 def _rows(path):
     return list(csv.DictReader((path / "history.csv").read_text().splitlines()))

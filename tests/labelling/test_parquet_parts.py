@@ -103,7 +103,7 @@ def test_overwrite_that_ends_early_leaves_the_old_rows(opened, images, tmp_path,
         raise OSError(28, "No space left on device", "out")
 
     with monkeypatch.context() as patch:
-        patch.setattr("kseg.labelling.parts._write", full)
+        patch.setattr("kseg.labelling.parquet_parts._write", full)
         assert main([*command, "--overwrite", "--batch-size", "2"]) != 0
     assert len(_parts_of(tmp_path / "out")) == 7
 

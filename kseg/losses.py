@@ -215,9 +215,8 @@ class OffsetError(keras.losses.Loss):
 class OnLabelMaps(keras.losses.Loss):
     """A loss of Keras on label maps and logits or scores, blind to the ignored class.
 
-    One that is "Sparse" by name is given class ids, any other one-hot classes; one that takes
-    scores is given the softmax of logits. A value for each pixel is averaged over those not
-    ignored. For one value for all, as of `keras.losses.Dice`, ignored pixels are 0 in both.
+    A "Sparse" one is given class ids, any other one-hot classes; one of scores a softmax of logits.
+    Pixels that are ignored are in no mean. For a loss of one value, such as `Dice`, they are 0.
     """
 
     def __init__(self, loss: keras.losses.Loss, scores: bool = False):

@@ -1,10 +1,14 @@
+import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 import kseg
+
+sys.path.insert(0, str(Path(__file__).parent))
 
 CLASSES = kseg.Classes(("dark", "bright"))
 

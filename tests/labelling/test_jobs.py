@@ -1,6 +1,5 @@
 """`kseg predict` with Parquet files and object stores, and what is left after a kill."""
 
-import csv
 import io
 import os
 import random
@@ -15,6 +14,7 @@ from kseg.cli import loading, main
 
 pa = pytest.importorskip("pyarrow", reason="pip install 'kseg[ray]'")
 import pyarrow.parquet as pq  # noqa: E402
+from tables import errors_in, write_images  # noqa: E402
 
 from kseg.labelling.pieces import Piece, as_columns, find_pieces  # noqa: E402
 from kseg.labelling.stores import RowReader, Store, is_address, parquet_rows  # noqa: E402
@@ -24,18 +24,8 @@ def _png(path):
     return np.asarray(Image.open(path))
 
 
-def _errors(path):
-    with open(path, newline="") as file:
-        return [(row["image"], row["error"]) for row in csv.DictReader(file)]
-
-
-def _parquet(tmp_path, name="rows.parquet", group=3):
-    rows = [{"key": n, "image": (tmp_path / f"in/{n}.png").read_bytes()} for n in range(7)]
-    pq.write_table(pa.Table.from_pylist(rows), tmp_path / name, row_group_size=group)
-
-
 def test_parquet_of_bytes_becomes_parquet_of_label_maps(opened, images, tmp_path, capsys):
-    _parquet(tmp_path)
+    write_images(tmp_path)
     command = ["predict", "m", "rows.parquet", "--save", "parquet", "--out", "out"]
     assert main([*command, "--batch-size", "2"]) == 2
     assert "1 could not be labelled; the rest is done" in capsys.readouterr().err
@@ -48,12 +38,12 @@ def test_parquet_of_bytes_becomes_parquet_of_label_maps(opened, images, tmp_path
         labels = np.asarray(Image.open(io.BytesIO(row["labels"])))
         np.testing.assert_array_equal(labels, images[row["key"]])
         assert (row["height"], row["width"], row["error"]) == (*labels.shape, None)
-    ((name, error),) = _errors(tmp_path / "out/errors.csv")
+    ((name, error),) = errors_in(tmp_path / "out/errors.csv")
     assert name == f"{tmp_path}/rows.parquet#3" and error.startswith(name)
     calls = opened.read_text()
     assert main(command) == 2  # the bad one is tried again
     assert opened.read_text() == calls and "6 skipped" in capsys.readouterr().out
-    assert _errors(tmp_path / "out/errors.csv") == [(name, error)]
+    assert errors_in(tmp_path / "out/errors.csv") == [(name, error)]
     assert sorted(row["key"] for row in _parts_of(tmp_path / "out")) == list(range(7))
 
 
@@ -61,7 +51,7 @@ def test_what_a_job_has_no_label_maps_for_is_refused_before_anything_is_touched(
     opened, images, tmp_path, capsys, monkeypatch
 ):
     """It wrote COCO JSON into n.instances.png."""
-    _parquet(tmp_path)
+    write_images(tmp_path)
     (tmp_path / "out").mkdir()
     (tmp_path / "out/part-old.parquet").write_bytes(b"old")
     job = ["predict", "m", "rows.parquet", "--out", "out", "--overwrite"]
@@ -87,7 +77,7 @@ def _rows(file):
 
 
 def test_a_lost_part_is_made_again_and_overwrite_leaves_no_old_one(opened, images, tmp_path):
-    _parquet(tmp_path)
+    write_images(tmp_path)
     command = ["predict", "m", "rows.parquet", "--save", "parquet", "--out", "out"]
     main([*command, "--batch-size", "2"])
     sorted((tmp_path / "out").glob("part-*"))[0].unlink()
@@ -106,7 +96,7 @@ def test_a_store_is_read_and_written_by_address(opened, images, tmp_path, capsys
     for number, truth in images.items():
         name = "deep/0" if number == 0 else number
         np.testing.assert_array_equal(_png(tmp_path / f"out/{name}.ids.png"), truth)
-    ((name, _),) = _errors(tmp_path / "out/errors.csv")
+    ((name, _),) = errors_in(tmp_path / "out/errors.csv")
     assert name == f"{address}/in/3.png"
     os.remove(tmp_path / "in/3.png")
     os.remove(tmp_path / "out/5.ids.png")
@@ -117,7 +107,7 @@ def test_a_store_is_read_and_written_by_address(opened, images, tmp_path, capsys
 
 def test_rows_become_files_under_the_name_of_their_file(opened, images, tmp_path):
     (tmp_path / "set").mkdir()
-    _parquet(tmp_path, "set/a.parquet", group=2)
+    write_images(tmp_path, "set/a.parquet", group=2)
     command = ["predict", "m", f"file://{tmp_path}/set", "--save", "labels", "csv", "--out", "out"]
     main(command)
     for number, truth in images.items():
@@ -125,12 +115,12 @@ def test_rows_become_files_under_the_name_of_their_file(opened, images, tmp_path
 
 
 def test_shards_share_rows_without_overlap(opened, images, tmp_path):
-    _parquet(tmp_path)
+    write_images(tmp_path)
     for part in ("1/2", "2/2"):
         main(["predict", "m", "rows.parquet", "--save", "parquet", "--out", "out", "--shard", part])
     assert sorted(row["key"] for row in _parts_of(tmp_path / "out")) == list(range(7))
     assert len(opened.read_text()) == 6
-    assert [name for name, _ in _errors(tmp_path / "out/errors.2-of-2.csv")]
+    assert [name for name, _ in errors_in(tmp_path / "out/errors.2-of-2.csv")]
 
 
 @pytest.mark.parametrize(
@@ -157,7 +147,7 @@ def test_what_is_wrong_is_one_sentence(opened, images, tmp_path, capsys, argumen
 
 
 def test_two_images_of_one_output_are_refused(images, tmp_path):
-    _parquet(tmp_path)
+    write_images(tmp_path)
     (tmp_path / "other").mkdir()
     os.link(tmp_path / "rows.parquet", tmp_path / "other/rows.parquet")
     with pytest.raises(ValueError, match=r"would both be written as rows/00000000"):

@@ -1,6 +1,5 @@
 """What a job leaves alone, tries again and replaces; and bad entries among good ones."""
 
-import csv
 import io
 import os
 
@@ -12,22 +11,13 @@ from kseg.cli import loading, main
 
 pa = pytest.importorskip("pyarrow", reason="pip install 'kseg[ray]'")
 import pyarrow.parquet as pq  # noqa: E402
+from tables import errors_in, write_images  # noqa: E402
 
 from kseg.labelling import Labeller  # noqa: E402
 from kseg.labelling.jobs import Work  # noqa: E402
 from kseg.labelling.pieces import Piece, as_columns  # noqa: E402
 from kseg.labelling.ray_engine import Worker  # noqa: E402
 from kseg.labelling.stores import Store  # noqa: E402
-
-
-def _errors(path):
-    with open(path, newline="") as file:
-        return [(row["image"], row["error"]) for row in csv.DictReader(file)]
-
-
-def _parquet(tmp_path, name="rows.parquet", group=3):
-    rows = [{"key": n, "image": (tmp_path / f"in/{n}.png").read_bytes()} for n in range(7)]
-    pq.write_table(pa.Table.from_pylist(rows), tmp_path / name, row_group_size=group)
 
 
 def _parts_of(folder):
@@ -126,7 +116,7 @@ def test_a_part_by_others_is_refused_in_a_sentence(opened, images, tmp_path, cap
 def test_a_folder_of_what_is_to_be_labelled_takes_no_parquet(opened, images, tmp_path, capsys, out):
     """With --overwrite the images themselves were removed."""
     (tmp_path / "set.parquet").mkdir()
-    _parquet(tmp_path, "set.parquet/part-0.parquet")
+    write_images(tmp_path, "set.parquet/part-0.parquet")
     command = ["predict", "m", "set.parquet", "--save", "parquet", "--overwrite"]
     assert main([*command, "--out", out.format(tmp_path)]) == 2
     assert "part-0.parquet is to be labelled and lies in" in capsys.readouterr().err
@@ -144,7 +134,7 @@ def test_a_bad_parquet_file_leaves_the_others(opened, images, tmp_path, capsys, 
     os.remove(tmp_path / "in/3.png")
     (tmp_path / "in/3.png").write_bytes((tmp_path / "in/1.png").read_bytes())
     for name in ("a", "c"):
-        _parquet(tmp_path, folder / f"{name}.parquet")
+        write_images(tmp_path, folder / f"{name}.parquet")
     (folder / "b.parquet").write_bytes(b"PAR1")
     command = ["predict", "m", word.format(tmp_path), "--save", "labels", "--out", "out"]
     assert main(command) == 2
@@ -157,7 +147,7 @@ def test_a_bad_parquet_file_leaves_the_others(opened, images, tmp_path, capsys, 
 def test_a_table_of_errors_in_a_store_goes_when_all_is_labelled(opened, images, tmp_path):
     command = ["predict", "m", "in", "--save", "labels", "--out", f"file://{tmp_path}/out"]
     assert main(command) == 2
-    assert [name for name, _ in _errors(tmp_path / "out/errors.csv")] == [f"{tmp_path}/in/3.png"]
+    assert [name for name, _ in errors_in(tmp_path / "out/errors.csv")] == [f"{tmp_path}/in/3.png"]
     os.replace(tmp_path / "in/0.png", tmp_path / "in/3.png")
     assert main(command) == 0
     assert not (tmp_path / "out/errors.csv").exists()
@@ -176,7 +166,7 @@ def test_a_table_by_others_is_refused_and_stays(opened, images, tmp_path, capsys
     assert len(list((tmp_path / "out").iterdir())) == 1 and not opened.read_text()
     (tmp_path / "out/errors.csv").write_bytes(b"")  # as a kill may leave it
     assert main(command) == 2
-    assert len(_errors(tmp_path / "out/errors.csv")) == 1
+    assert len(errors_in(tmp_path / "out/errors.csv")) == 1
 
 
 def test_a_worker_of_an_engine_says_which_file_the_rows_are_in(opened, images, tmp_path):

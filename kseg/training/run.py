@@ -118,6 +118,7 @@ def load(
             )
         return build(trained.builder, {**trained.arguments, "weights": trained.data})
     run = run if isinstance(run, Run) else open_run(run)
+    built = model is None
     if model is None:
         spec = run.record["spec"]
         if spec is None:
@@ -134,7 +135,8 @@ def load(
     shapes = {"average": shapes_of(model.variables)}
     _, _, arrays = read_checkpoint(run.path, checkpoint, shapes)
     assign(model.variables, arrays["average"], run.path)
-    _warn_of_another(model, run)
+    if not built:
+        _warn_of_another(model, run)
     model.kseg_size = run.size
     if saw_val(run):
         model.kseg_saw_val = run.classes.names

@@ -126,8 +126,9 @@ def _inside(step: Step, sizes: list[int], ending: list[int]) -> int:
     layer, out = step.layer, sizes[step.outputs[0]]
     if isinstance(layer, _IN_PLACE) and out in [sizes[index] for index in ending]:
         return -out
-    if isinstance(layer, MaxUnpooling):  # comparing and placing takes the output's size twice
-        return out - sizes[step.inputs[0]]
+    if isinstance(layer, MaxUnpooling):  # `export` compares halves of the source as int32
+        source = out if step.inputs[1] in ending else 0
+        return 9 * out // 2 + sizes[step.inputs[0]] - out - source
     if isinstance(layer, SEPARABLE):  # the map between the halves meets one end at a time
         middle = out // layer.filters * math.prod(layer.depthwise_kernel.shape[-2:])
         return middle - (min(sizes[step.inputs[0]], out) if ending else 0)

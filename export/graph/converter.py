@@ -77,8 +77,8 @@ def telling_of_ops() -> Iterator[None]:
     try:
         yield
     except ConverterError as error:
-        ops = re.search(r"(?:Select|Custom|custom) ops: (.+)", str(error))
-        which = f"its ops {ops[1].strip()}" if ops else str(error).strip().splitlines()[0]
+        ops = re.findall(r"^(?:TF Select|Custom) ops: (.+)$", str(error), re.MULTILINE)
+        which = f"its ops {', '.join(ops)}" if ops else str(error).strip().splitlines()[0]
         raise GateError(f"TensorFlow's converter cannot convert the model: {which}.") from None
 
 

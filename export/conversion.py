@@ -86,13 +86,13 @@ def convert(
         calibrated = CalibratedModel(*asked) if recipe.activations == "int8" else None
         content = calibrated.content if calibrated else to_tflite(*asked)
         content = for_device(content, TARGETS[target])
-        things = things_for(model, validation, options)
+        things, bits = things_for(model, validation, options), getattr(model, "kseg_bits", None)
         passes, kept = partial(_passes, original, validation, options, things), list[str]()
         if calibrated and options.rescue and not passes(content):
             content, kept = fewest_in_float(calibrated, passes)
         names = options.classes if validation is None else validation.classes
         made = (recipe, TARGETS[target], head, fixed.stride, fixed.scaling, names)
-        candidate = Candidate(folder / path.name, *made, tuple(kept), things)
+        candidate = Candidate(folder / path.name, *made, tuple(kept), things, bits)
         put(candidate, content, options.working_size)
         seen, advice = judged_on(validation, recipe, original), _advice(candidate)
         judgement = judge(candidate, original, seen, options, advice=advice)

@@ -128,6 +128,7 @@ def load_hub_weights(model: "keras.Model", address: str) -> None:
         variable.assign(array)
     if record.get("saw_val") or (record.get("recipe") or {}).get("with_val"):
         model.kseg_saw_val = tuple(record["classes"]["names"])
+    model.kseg_bits = record.get("bits")
     if record.get("size"):
         model.kseg_size = tuple(record["size"])
     if record.get("things"):

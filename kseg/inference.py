@@ -16,6 +16,7 @@ from kseg.seeing import (
     check_image,
     check_not_scaled,
     fit_image,
+    format_of,
     input_size,
     look_at,
     run,
@@ -68,7 +69,7 @@ def predict(
     if native and size is not None:
         raise ValueError("native labels an image at its own size; leave size out.")
     if isinstance(image, str | Path):
-        image = read_image(Path(image), channels_of(model))
+        image = read_image(Path(image), *format_of(model))
     if native:
         return _by_tiles(model, check_image(image, channels_of(model)), flip, scales)
     return predict_together(model, [image], size, flip=flip, scales=scales)[0]

@@ -1,6 +1,7 @@
 """How a model sees an image: which sizes and channels it takes, and how images get there."""
 
 import re
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -138,6 +139,15 @@ def channels_of(model: Segmenter) -> int:
     return getattr(model, "channels", None) or 3
 
 
+def format_of(model: Segmenter) -> tuple[int, int | None]:
+    """Returns how `kseg.data.files.read_image` reads images for a model: channels and bits.
+
+    The bits are those that the 16-bit images had which it was trained on, `model.kseg_bits`. None,
+    where there were none or it does not say, has them told from each image by itself.
+    """
+    return channels_of(model), getattr(model, "kseg_bits", None)
+
+
 def check_classes(num_classes: int, data: Data, *, who: str = "model") -> None:
     """Refuses a model or a teacher whose classes are not as many as those of the data.
 
@@ -163,6 +173,18 @@ def check_channels(model: Segmenter, data: Data, *, who: str = "model") -> None:
         raise ValueError(
             f"The {who} takes images of {takes} channel{'s' * (takes > 1)} and those of "
             f"{data.source} have {has}; build the {who} with input_shape=(None, None, {has})."
+        )
+
+
+def warn_of_bits(model: Segmenter, data: Data) -> None:
+    """Warns where a model was trained on 16-bit images of other bits than those of the data."""
+    own, has = format_of(model)[1], data.bits
+    if own and has and own != has:
+        warnings.warn(
+            f"The model was trained on images of {own} bits, and those of {data.source} are read "
+            f"as images of {has}; write `bits: {own}` into that file, unless another camera made "
+            "them.",
+            stacklevel=3,
         )
 
 

@@ -40,12 +40,15 @@ class Source:
     output: Path
     is_video: bool = False
 
-    def frames(self, channels: int, every: int) -> Iterator[tuple[Path, np.ndarray]]:
+    def frames(
+        self, channels: int, every: int, bits: int | None = None
+    ) -> Iterator[tuple[Path, np.ndarray]]:
         """Yields (path of outputs, image uint8 (H, W, channels)); an image is one frame.
 
         Args:
             channels: How many the network takes.
             every: Of a video, each which frame is taken, from the first on.
+            bits: Of a 16-bit image, as for `kseg.data.files.read_image`.
 
         Raises:
             ValueError: If it cannot be read.
@@ -54,9 +57,9 @@ class Source:
             for number, frame in video_frames(self.name, channels, every):
                 yield self.output / f"{number:06d}", frame
         elif _WEB.match(self.name):
-            yield self.output, read_from_web(self.name, channels)
+            yield self.output, read_from_web(self.name, channels, bits)
         else:
-            yield self.output, np.asarray(read_image(self.name, channels))
+            yield self.output, np.asarray(read_image(self.name, channels, bits))
 
 
 @dataclass(frozen=True)

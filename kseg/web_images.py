@@ -21,12 +21,13 @@ _PART = 1 << 18
 _OWN_HOSTS = ("localhost", "127.0.0.1", "::1")
 
 
-def read_from_web(address: str, channels: int) -> np.ndarray:
+def read_from_web(address: str, channels: int, bits: int | None = None) -> np.ndarray:
     """Fetches and reads an image.
 
     Args:
         address: https://...; http:// is for this computer alone.
         channels: As for `kseg.data.files.decode_image`.
+        bits: Likewise.
 
     Returns:
         The image, uint8 (H, W, channels).
@@ -39,7 +40,7 @@ def read_from_web(address: str, channels: int) -> np.ndarray:
         path = Path(folder) / "image"
         path.write_bytes(content)
         try:
-            decoded = decode_image(path, channels)
+            decoded = decode_image(path, channels, bits)
         except ValueError as error:
             raise ValueError(str(error).replace(str(path), address)) from None
     for remark in decoded.remarks:

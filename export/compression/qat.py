@@ -123,6 +123,7 @@ class QuantizedModel:
                 emulation.scaling,
                 validation.classes if validation is not None else options.classes,
                 things=things_for(self.model, validation, options),
+                bits=getattr(self.model, "kseg_bits", None),
             )
             put(candidate, content, options.working_size)
             advice = "Train for more epochs."

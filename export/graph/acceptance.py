@@ -69,7 +69,7 @@ def _wrapped(model: keras.Model, size: tuple[int, int]) -> keras.Model:
     image = keras.Input((*size, channels))
     try:
         network = keras.Model(image, model(image), name=model.name)
-        for carried in ("kseg_size", "kseg_things"):
+        for carried in ("kseg_size", "kseg_bits", "kseg_things"):
             setattr(network, carried, getattr(model, carried, None))
         return network
     except Exception as error:

@@ -128,6 +128,7 @@ class Report:
             "stride": made.stride,
             "scaling": list(made.scaling),
             "working_size": options.working_size,
+            "bits": made.bits,
             "gate": {"min_ratio": options.min_ratio, "max_drop": options.max_drop},
             "classes": asdict(made.classes) if made.classes is not None else None,
             "rescued": list(made.rescued),

@@ -46,6 +46,7 @@ class Candidate:
         classes: Names and colours; None where they are not known.
         rescued: Layers that were kept in float.
         things: Ids of the classes whose objects are told apart; () where none are.
+        bits: The bits of the 16-bit images that the model was trained on; None without any.
     """
 
     path: Path
@@ -57,6 +58,7 @@ class Candidate:
     classes: Classes | None
     rescued: tuple[str, ...] = ()
     things: tuple[int, ...] = ()
+    bits: int | None = None
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,7 @@ def put(candidate: Candidate, content: bytes, working_size: tuple[int, int] | No
             scaling=candidate.scaling,
             working_size=working_size,
             things=candidate.things,
+            bits=candidate.bits,
         )
     save(candidate.path, content)
 

@@ -8,12 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
-from export.tflite.metadata import (
-    check_things,
-    check_working_size,
-    read_things,
-    read_working_size,
-)
+from export.tflite.metadata import CHECKS, read_fact
 from export.tflite.process import Endpoint
 from export.tflite.reader import ModelFile
 
@@ -89,21 +84,23 @@ def told_outputs(path: Path, graph: ModelFile) -> dict[str, int]:
     return found
 
 
-def told_things(path: Path, ends: tuple[Endpoint, Endpoint]) -> tuple[int, ...] | None:
-    """Returns the classes whose objects a file tells apart, by its metadata or its report.
+def told(path: Path, ends: tuple[Endpoint, Endpoint], name: str) -> Any:
+    """Returns a fact of a file, by its metadata or its report.
 
     Args:
         path: The file.
         ends: Its input, and the output that labels the image.
+        name: "things", the ids of the classes whose objects it tells apart, or "bits", those of
+            the 16-bit images that it was trained on.
 
     Returns:
-        Their ids; None if neither says it.
+        It; None if neither says it.
 
     Raises:
         ModelFileError: If the metadata are damaged.
     """
-    things = read_things(path)
-    return reported(path, ends, check_things, "things") if things is None else things
+    fact = read_fact(path, name)
+    return reported(path, ends, CHECKS[name], name) if fact is None else fact
 
 
 def told_size(
@@ -124,10 +121,10 @@ def told_size(
     Raises:
         ModelFileError: If the metadata are damaged.
     """
-    source, size = "its metadata", read_working_size(path)
+    source, size = "its metadata", read_fact(path, "working_size")
     if size is None:
         source = "the report beside it"
-        size = reported(path, ends, check_working_size, "working_size")
+        size = reported(path, ends, CHECKS["working_size"], "working_size")
     if size is not None and any(a > b for a, b in zip(size, input_size, strict=True)):
         warnings.warn(
             f"{path} takes images up to {input_size[0]} x {input_size[1]}, and {source} has a "

@@ -3,7 +3,8 @@
 Android's MediaPipe refuses float files without it and shows no class names. It has two parts: a
 FlatBuffer in one more buffer of the model, and files in a zip archive behind the model's last byte.
 The archive holds `labels.txt`, one class name a line, and `kseg.json` with what the schema has no
-place for: colours, the working size, and the classes whose objects the file tells apart.
+place for: colours, the working size, the bits of 16-bit images, and the classes whose objects the
+file tells apart.
 """
 
 import io
@@ -44,6 +45,7 @@ def add_metadata(
     scaling: tuple[float, float] = (1.0, 0.0),
     working_size: tuple[int, int] | None = None,
     things: tuple[int, ...] = (),
+    bits: int | None = None,
 ) -> bytes:
     """Puts metadata into a .tflite file; what it computes stays as it is.
 
@@ -56,6 +58,7 @@ def add_metadata(
             factor * x + offset. (1, 0) where the scaling is in the graph.
         working_size: (height, width) that images are fitted into before the file sees them.
         things: Ids of the classes whose objects the file tells apart.
+        bits: The bits of the 16-bit images that it was trained on; None without any.
 
     Returns:
         The file with metadata.
@@ -81,6 +84,8 @@ def add_metadata(
     described = describe(head, scaling, channels, labelled=labelled, outputs=outputs)
     content = _with_buffer(content, "TFLITE_METADATA", described)
     facts: dict[str, Any] = {"things": things} if things else {}
+    if bits is not None:
+        facts = {"bits": bits, **facts}
     if working_size is not None or classes is not None:
         facts = {"working_size": working_size, **facts}
     stored = {}
@@ -133,54 +138,35 @@ def read_metadata(path: str | Path) -> tuple[Classes, tuple[int, int] | None] | 
             return _classes_of_others(names)
         colors = tuple(tuple(color) for color in facts["colors"])
         size = facts.get("working_size")
-        return Classes(names, colors), None if size is None else check_working_size(size)
+        return Classes(names, colors), None if size is None else _check_working_size(size)
 
     return _read_archive(path, read)
 
 
-def read_things(path: str | Path) -> tuple[int, ...] | None:
-    """Reads which classes' objects a file tells apart, as `add_metadata` wrote it.
+def read_fact(path: str | Path, name: str) -> Any:
+    """Reads one of the facts that `add_metadata` wrote; what others put there is not looked at.
 
     Args:
         path: A .tflite file.
+        name: One of `CHECKS`.
 
     Returns:
-        The ids of the classes; None if the file does not say it.
+        It; None if the file does not say it.
 
     Raises:
         ModelFileError: If there is an archive, and it is damaged.
     """
-    return _read_fact(path, "things", check_things)
 
-
-def read_working_size(path: str | Path) -> tuple[int, int] | None:
-    """Reads the size that images are fitted into for a file, as `add_metadata` wrote it.
-
-    Args:
-        path: A .tflite file.
-
-    Returns:
-        (height, width); None if the file does not say it.
-
-    Raises:
-        ModelFileError: If there is an archive, and it is damaged.
-    """
-    return _read_fact(path, "working_size", check_working_size)
-
-
-def _read_fact(path: str | Path, name: str, check: Callable[[Any], Read]) -> Read | None:
-    """Reads one of the facts in the archive; what others put there is not looked at."""
-
-    def read(files: zipfile.ZipFile) -> Read | None:
+    def read(files: zipfile.ZipFile) -> Any:
         if _FACTS not in files.namelist():
             return None
         fact = json.loads(_stored(files, _FACTS)).get(name)
-        return None if fact is None else check(fact)
+        return None if fact is None else CHECKS[name](fact)
 
     return _read_archive(path, read)
 
 
-def check_things(things: Any) -> tuple[int, ...]:
+def _check_things(things: Any) -> tuple[int, ...]:
     """Returns ids of classes that a file or a report of unknown origin names.
 
     Raises:
@@ -192,7 +178,18 @@ def check_things(things: Any) -> tuple[int, ...]:
     return tuple(things)
 
 
-def check_working_size(size: Any) -> tuple[int, int]:
+def _check_bits(bits: Any) -> int:
+    """Returns the bits of 16-bit images that metadata or a report of unknown origin name.
+
+    Raises:
+        ValueError: If they are none.
+    """
+    if type(bits) is not int or not 8 <= bits <= 16:
+        raise ValueError(f"bits must be a number from 8 to 16; got {str(bits)[:80]}")
+    return bits
+
+
+def _check_working_size(size: Any) -> tuple[int, int]:
     """Returns the (height, width) that metadata or a report of unknown origin name.
 
     Raises:
@@ -204,6 +201,13 @@ def check_working_size(size: Any) -> tuple[int, int]:
             f"working_size must be two sizes from 1 to {_LARGEST_SIDE}; got {str(size)[:80]}"
         )
     return size[0], size[1]
+
+
+CHECKS: dict[str, Callable[[Any], Any]] = {
+    "working_size": _check_working_size,
+    "things": _check_things,
+    "bits": _check_bits,
+}
 
 
 def _read_archive(path: str | Path, read: Callable[[zipfile.ZipFile], Read]) -> Read | None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from export.errors import ModelFileError
-from export.tflite.beside import told_size, told_things
+from export.tflite.beside import told, told_size
 from export.tflite.fixed_size import FixedSize, whole_stride
 from export.tflite.inputs import check_input, image_size
 from export.tflite.instructions import read_instructions
@@ -39,7 +39,8 @@ class TFLiteModel(FixedSize):
         normalization: What the input's numbers are made of; None if nothing says so.
         kseg_size: (height, width) that `kseg.predict` and `kseg.evaluate` fit images into before
             the file sees them, as its metadata or the report beside it say; or None.
-        kseg_things: Ids of the classes whose objects it tells apart, said likewise.
+        kseg_things, kseg_bits: The classes whose objects it tells apart, and the bits of the 16-bit
+            images that it was trained on, said likewise.
         kernels: What runs the file: "default", "plain" or "reference".
         load_ms: Milliseconds that loading took.
     """
@@ -69,14 +70,15 @@ class TFLiteModel(FixedSize):
             self.outputs = {k: self._process.outputs[n] for k, n in self.output_numbers.items()}
             self.output = next(iter(self.outputs.values()))
             self.input_size, self.channels = image_size(self.input.shape, self.path)
-            told = read_instructions(graph, self.channels, self.path)
+            instructions = read_instructions(graph, self.channels, self.path)
             if given is not None:
                 given.check_input(self.input, self.channels)
-            self.normalization = given or told.normalization
-            self._meanings = self._read_meanings(graph, told.activation, num_classes)
+            self.normalization = given or instructions.normalization
+            self._meanings = self._read_meanings(graph, instructions.activation, num_classes)
             ends = self.input, self.output
             self.kseg_size = told_size(self.path, ends, self.input_size)
-            self.kseg_things = told_things(self.path, ends) if len(self.outputs) > 1 else None
+            self.kseg_bits = told(self.path, ends, "bits")
+            self.kseg_things = None if len(self.outputs) == 1 else told(self.path, ends, "things")
         except ValueError as error:  # of the normalization
             self.close()
             raise ValueError(f"{self.path}: {error}.") from None
@@ -276,9 +278,8 @@ def load_tflite(
     Returns:
         A callable from images (N, h, w, channels), 0..255, no larger than the file's input, to
         logits float32 (N, h, w, num_classes). A file with outputs named semantic, center and
-        offset gives a dict of the three, as `kseg.build_panoptic_deeplab` says; its `kseg_things`
-        are the classes whose objects it tells apart. `kseg_size` is the size that images are
-        fitted into, where the file or the report beside it says one.
+        offset gives a dict of the three, as `kseg.build_panoptic_deeplab` says. What the file or
+        the report beside it says of images and objects are attributes of `TFLiteModel`.
 
     Raises:
         ModelFileError: If the file is missing, damaged, no segmentation model, or crashes LiteRT,

@@ -122,16 +122,16 @@ def _label_all(
     outcome: Outcome,
     bar: bool,
 ) -> None:
-    from kseg.inference import channels_of
     from kseg.progress import progress
+    from kseg.seeing import format_of
 
-    channels = channels_of(model[0])
+    channels, bits = format_of(model[0])
     shown = progress(total=len(planned), unit="image", label="labelling") if bar else nullcontext()
     table = ErrorTable(options.out, options.shard) if options.skips() else None
     with shown as steps:
         for source in planned:
             try:
-                for output, image in source.frames(channels, options.every):
+                for output, image in source.frames(channels, options.every, bits):
                     done = _label(source, output, image, model, options, outcome)
                     if done and not bar and not options.json:
                         say(line_of(done))

@@ -180,7 +180,7 @@ def _deep_colors(opened: Opened, bits, remarks) -> tuple[np.ndarray, int | None]
         except Exception as error:  # tifffile lacks some compressions
             raise ValueError(f"its 16-bit colours cannot be read ({error})") from None
     pixels = np.asarray(opened.image)
-    if bits not in (None, 16) or pixels[..., :3].max() < 64:
+    if bits not in (None, 16) or (bits is None and pixels[..., :3].max() < 64):
         raise ValueError(
             "its colours have 16 bits of which fewer are used; store 8 bits a channel, or TIFF"
         )
@@ -199,7 +199,8 @@ def _to_bytes(values: np.ndarray, bits: int | None, remarks: list[str]) -> tuple
             )
     elif largest >= 1 << bits:
         raise ValueError(
-            f"it holds the number {largest}, and the data has {bits} bits; write `bits: 16`"
+            f"it holds the number {largest}, and the data has {bits} bits; write `bits: 16` into "
+            f"its YAML file, or store the image with {bits}"
         )
     return _scale(bits)[values], bits
 

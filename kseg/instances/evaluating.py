@@ -5,7 +5,7 @@ from kseg.instances.grouping import HEIGHT
 from kseg.instances.predicting import objects_in, outputs_for, things_of
 from kseg.instances.scores import ObjectMatcher, PanopticScores
 from kseg.progress import progress as show
-from kseg.seeing import Segmenter, check_channels, check_classes
+from kseg.seeing import Segmenter, check_channels, check_classes, warn_of_bits
 
 
 def evaluate_instances(
@@ -53,6 +53,7 @@ def evaluate_instances(
             "under `instances`."
         )
     check_channels(model, data)
+    warn_of_bits(model, data)
     check_labels(data, [split])
     matcher = ObjectMatcher(data.classes.num_classes, data.things)
     things = things_of(model, data.things)

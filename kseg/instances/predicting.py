@@ -10,7 +10,7 @@ import numpy as np
 from kseg.data.files import read_image
 from kseg.instances.grouping import HEIGHT, group
 from kseg.instances.objects import Instances, instances_of
-from kseg.seeing import Segmenter, channels_of, fit_image, look_at, run
+from kseg.seeing import Segmenter, fit_image, format_of, look_at, run
 from kseg.strips import resize_logits
 
 OUTPUTS = {"semantic": None, "center": 1, "offset": 2}  # channels
@@ -48,7 +48,7 @@ def predict_instances(
     """
     things = things_of(model, things)
     if isinstance(image, str | Path):
-        image = read_image(Path(image), channels_of(model))
+        image = read_image(Path(image), *format_of(model))
     outputs, seen, own = outputs_for(model, image, size, flip=flip)
     return objects_in(outputs, things, seen, own, threshold)
 

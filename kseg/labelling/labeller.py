@@ -16,7 +16,7 @@ from kseg.classes import Classes
 from kseg.data.files import decode_image, read_image, turn
 from kseg.data.transforms import fit_inside
 from kseg.inference import predict, predict_together
-from kseg.seeing import Segmenter, channels_of, input_size, working_size
+from kseg.seeing import Segmenter, format_of, input_size, working_size
 from kseg.web_images import read_from_web
 
 MOST_PIXELS = 1 << 22  # of an image that a network without a working size sees
@@ -185,16 +185,16 @@ class Labeller:
         """
         if isinstance(image, Exception):
             raise image
-        channels = channels_of(self.opened()[0])
+        form = format_of(self.opened()[0])
         if isinstance(image, Mapping):  # as Hugging Face's data sets hold images
             image = image.get("bytes") or image.get("path")
         if isinstance(image, bytes | bytearray | memoryview):
-            decoded = decode_image(name, channels, content=bytes(image))
+            decoded = decode_image(name, *form, content=bytes(image))
             return turn(decoded.pixels, decoded.tag)
         if isinstance(image, str | Path):
             if str(image).lower().startswith(("https://", "http://")):
-                return read_from_web(str(image), channels)
-            return read_image(image, channels)
+                return read_from_web(str(image), *form)
+            return read_image(image, *form)
         if not isinstance(image, np.ndarray):
             raise ValueError(
                 f"{name} must be an array, the bytes of an image file or its path; got "

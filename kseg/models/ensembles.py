@@ -23,8 +23,9 @@ def ensemble(networks: Sequence[keras.Model], *, flip: bool = False) -> keras.Mo
 
     Returns:
         A network from images (N, H, W, C), 0..255, to logits float32 (N, H, W, num_classes): the
-        logarithm of the mean of the softmaxes. It carries the working size, `kseg_size`, if all
-        networks have the same one; else name the size at which they are to see images.
+        logarithm of the mean of the softmaxes. It carries the working size, `kseg_size`, and the
+        bits of 16-bit images, `kseg_bits`, if all networks have the same; else name the size at
+        which they are to see images.
 
     Raises:
         ValueError: If there is no network, they differ in classes, channels or fixed sizes, or one
@@ -67,7 +68,12 @@ def ensemble(networks: Sequence[keras.Model], *, flip: bool = False) -> keras.Mo
     logits = ops.log(ops.maximum(mean, _LEAST))
     names = "_and_".join(dict.fromkeys(network.name for network in networks))
     together = keras.Model(image, logits, name=f"{names}_mirrored" if flip else names)
-    sizes = {getattr(network, "kseg_size", None) for network in networks}
-    if len(sizes) == 1 and None not in sizes:
-        together.kseg_size = sizes.pop()
+    _carry(networks, together)
     return together
+
+
+def _carry(networks: Sequence[keras.Model], together: keras.Model) -> None:
+    for fact in ("kseg_size", "kseg_bits"):
+        values = {getattr(network, fact, None) for network in networks}
+        if len(values) == 1 and None not in values:
+            setattr(together, fact, values.pop())

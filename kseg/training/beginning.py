@@ -73,6 +73,7 @@ def _record(model, data, recipe, report) -> dict[str, Any]:
         "spec": getattr(model, "kseg_spec", None),
         "classes": asdict(data.classes),
         "size": recipe.size,
+        "bits": data.bits,
         "things": data.things if tells_objects_apart(model) else (),
         # Of data of other classes, the start may have seen what it likes.
         "saw_val": getattr(model, "kseg_saw_val", None) == data.classes.names,

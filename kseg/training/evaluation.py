@@ -10,7 +10,7 @@ from kseg.data.transforms import mirror_out
 from kseg.inference import Segmenter, working_logits
 from kseg.metrics import ConfusionMatrix, Scores
 from kseg.progress import progress as show
-from kseg.seeing import check_channels, check_classes, check_pair
+from kseg.seeing import check_channels, check_classes, check_pair, warn_of_bits
 from kseg.strips import label_map, resized_strips
 
 
@@ -125,6 +125,7 @@ def judge(
     check_pair("crop_to", look.crop_to)
     check_pair("pad_to", look.pad_to)
     check_channels(model, data)
+    warn_of_bits(model, data)
     check_labels(data, [split])
     for pair in show(data.files(split), unit="image", label="scoring", shown=progress):
         image, truth = data.read(pair)

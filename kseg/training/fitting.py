@@ -247,7 +247,7 @@ def _train(model: keras.Model, job: _Job, resume: bool) -> None:
 
 def _mark(model: keras.Model, data: Data, recipe: Recipe) -> None:
     """Lets the model carry what it is trained to, and on."""
-    model.kseg_size = recipe.size
+    model.kseg_size, model.kseg_bits = recipe.size, data.bits
     if recipe.with_val:
         model.kseg_saw_val = data.classes.names
     if tells_objects_apart(model):

@@ -92,7 +92,8 @@ def load(
 
     It carries the run's working size, `model.kseg_size`, which `kseg.predict` and `kseg.evaluate`
     use unless they are given another. One that tells objects apart carries the ids of their
-    classes, `model.kseg_things`.
+    classes, `model.kseg_things`, and one of 16-bit images how many bits they use,
+    `model.kseg_bits`.
 
     Args:
         run: The run, its folder, hf://user/name, or the name of a model trained by kseg
@@ -137,7 +138,7 @@ def load(
     assign(model.variables, arrays["average"], run.path)
     if not built:
         _warn_of_another(model, run)
-    model.kseg_size = run.size
+    model.kseg_size, model.kseg_bits = run.size, run.record["bits"]
     if saw_val(run):
         model.kseg_saw_val = run.classes.names
     if things := run.record.get("things"):

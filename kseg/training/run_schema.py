@@ -76,6 +76,7 @@ class _RunRecord(_Record):
     loss: str | None = None
     digests: dict[str, _Digest] = Field(default_factory=dict)
     saw_val: bool = False
+    bits: Annotated[int, Field(ge=8, le=16)] | None = None
     things: list[Annotated[int, Field(ge=0, le=254)]] = Field(default_factory=list)
     checksum: _Digest | None = None
 

@@ -4,7 +4,7 @@ import warnings
 from dataclasses import replace
 
 import kseg
-from export.tflite.metadata import read_metadata, read_things
+from export.tflite.metadata import read_fact, read_metadata
 from kseg.cli import main
 from kseg.cli.opening import open_model
 from kseg.models import TRAINED
@@ -17,7 +17,7 @@ def test_shipped_files_say_what_their_records_say():
     for record in TRAINED.values():
         path = packaged(record.int8_file, record.int8_sha256)
         assert read_metadata(str(path)) == (record.classes, record.working_size), record.file
-        assert (read_things(str(path)) or ()) == record.things
+        assert (read_fact(path, "things") or ()) == record.things
 
 
 def test_evaluate_says_when_a_trained_model_has_seen_the_images(

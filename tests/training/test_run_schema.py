@@ -32,6 +32,7 @@ RECORD = {
     "teacher": None,
     "loss": None,
     "digests": {},
+    "bits": None,
     "things": [1],
     "saw_val": False,
 }

@@ -15,6 +15,7 @@ from kseg.seeing import (
     channels_of,
     check_image,
     check_not_scaled,
+    finite,
     fit_image,
     format_of,
     input_size,
@@ -26,7 +27,6 @@ from kseg.tiles import label_tiles
 
 _TILE = 768  # pixels
 _MANY_CLASSES = 32
-_LARGEST = 1e30
 
 
 def predict(
@@ -215,5 +215,4 @@ def _check_scores(found: Any, images: int) -> np.ndarray:
         raise ValueError(f"{wanted}, 2 to 255 classes; it gives {scores.shape[-1]}.")
     if np.isnan(scores.min()):
         raise ValueError("The model gives scores that are no numbers (nan).")
-    # A class that a model rules out has -inf, from which no mean can be taken.
-    return np.clip(scores, -_LARGEST, _LARGEST) if np.isinf(scores).any() else scores
+    return finite(scores)

@@ -10,6 +10,7 @@ import math
 import os
 import re
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,28 @@ _KINDS = {
 }
 # A string that never ends goes to the end of the text; possessive, so that nothing is tried twice.
 _BRACKETS_AND_STRINGS = re.compile(r'"(?:[^"\\]|\\.)*+"?|[\[\]{}]', re.DOTALL)
+
+
+def walk(folder: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
+    """Goes through a folder as `os.walk` does, linked folders too, each folder once.
+
+    Where a folder and a link to it are both within, the link is left out.
+    """
+    seen = set()
+    for place, within, names in os.walk(folder, followlinks=True):
+        real = os.path.realpath(place)
+        if real in seen:
+            within.clear()
+            continue
+        seen.add(real)
+        within.sort(key=lambda name: (os.path.islink(os.path.join(place, name)), name))
+        yield Path(place), within, names
+
+
+def files_in(folder: Path) -> Iterator[Path]:
+    """Yields the files within a folder, at any depth, as `walk` finds them."""
+    for place, _, names in walk(folder):
+        yield from (place / name for name in names)
 
 
 def read_bytes(path: str | Path, *, limit: int) -> bytes:

@@ -13,6 +13,7 @@ from kseg.data.transforms import fit_inside, mirror_out, resize
 from kseg.strips import resize_logits
 
 _COLORS = re.compile(r"\x1b\[[0-9;]*m")
+_LARGEST = 1e30
 _MOST_SEEN = 50_000_000  # pixels that an image may be enlarged to
 # A keras.Model is called through `predict_on_batch`, anything else as it is.
 Segmenter = Callable[[np.ndarray], Any]
@@ -186,6 +187,14 @@ def warn_of_bits(model: Segmenter, data: Data) -> None:
             "them.",
             stacklevel=3,
         )
+
+
+def finite(scores: np.ndarray) -> np.ndarray:
+    """Returns scores without infinities, from which no mean can be taken.
+
+    A class that a model rules out has -inf.
+    """
+    return np.clip(scores, -_LARGEST, _LARGEST) if np.isinf(scores).any() else scores
 
 
 def check_pair(name: str, size: Any) -> None:

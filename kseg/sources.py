@@ -16,7 +16,7 @@ import numpy as np
 
 from kseg.data.files import read_image
 from kseg.data.opening import ENDINGS
-from kseg.safe_files import read_text
+from kseg.safe_files import read_text, walk
 from kseg.videos import VIDEO_ENDINGS, video_frames
 from kseg.web_images import read_from_web
 
@@ -47,7 +47,7 @@ class Source:
 
         Args:
             channels: How many the network takes.
-            every: Of a video, each which frame is taken, from the first on.
+            every: Every how many frames of a video one is taken, from the first on.
             bits: Of a 16-bit image, as for `kseg.data.files.read_image`.
 
         Raises:
@@ -129,8 +129,7 @@ def _of_word(
 
 def _in_folder(folder: Path, recursive: bool, leave_out: Path | None) -> Iterator[tuple[str, Path]]:
     count = 0
-    for place, within, files in os.walk(folder):
-        here = Path(place)
+    for here, within, files in walk(folder):
         within[:] = sorted(
             name
             for name in within

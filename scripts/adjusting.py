@@ -34,7 +34,7 @@ def main() -> None:
     if arguments.drive:
         data = drives.without(data, arguments.drive)
     for run in arguments.runs:
-        check_run(run, data, adjust=True)
+        check_run(run, data, adjust=True, scored=True)
     logs = log_weights(data)
     rows = []
     for run, size in product(arguments.runs, arguments.sizes):

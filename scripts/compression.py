@@ -52,7 +52,7 @@ def main() -> None:
     parser.add_argument(
         "--exclude", nargs="*", default=[], help="layers that are not pruned, such as decoder*"
     )
-    parser.add_argument("--out", type=Path, required=True, help="an empty folder")
+    parser.add_argument("--out", type=Path, required=True, help="a folder to make")
     arguments = parser.parse_args()
 
     data, size, out = kseg.load_data(arguments.data), tuple(arguments.size), arguments.out
@@ -64,6 +64,7 @@ def main() -> None:
         backbone_rate=1,  # as in quantization-aware training
         size=size,
         crop=tuple(arguments.crop),
+        logit_adjustment=0.0,  # as runs/fcn8s was trained
     )
     out.mkdir(parents=True)
     rows = []
@@ -102,7 +103,9 @@ def main() -> None:
 
     if arguments.pruning_epochs:
         pruned = kseg.load(arguments.trained)
-        healing = kseg.Recipe(epochs=arguments.pruning_epochs, size=size, crop=recipe.crop)
+        healing = kseg.Recipe(
+            epochs=arguments.pruning_epochs, size=size, crop=recipe.crop, logit_adjustment=0.0
+        )
         prune(
             pruned,
             data,

@@ -31,7 +31,7 @@ from kseg.instances import tells_objects_apart
 from kseg.losses import balanced_class_weights
 from kseg.models import TRAINED
 from kseg.models.trained import last_runs, load_weights_npz, save_weights_npz
-from kseg.training.run import open_run
+from kseg.training.run import open_run, saw_val
 
 _WEIGHTS = Path(kseg.__file__).parent / "weights"
 
@@ -91,8 +91,10 @@ def main() -> None:
             parser.error(f"{name} changes with every publication; name the run it came from")
 
     data, size = kseg.load_data(arguments.data), tuple(arguments.size)
-    for run in (arguments.run, *arguments.final):
-        check_run(run, data, adjust=bool(arguments.logit_adjustment))
+    adjusted = bool(arguments.logit_adjustment)
+    check_run(arguments.run, data, adjust=adjusted, scored=True)
+    for run in arguments.final:
+        check_run(run, data, adjust=adjusted)
     with tempfile.TemporaryDirectory() as folder:
         measure = partial(_measure, data=data, size=size, options=arguments)
         model, scores, result = final = measure([arguments.run], folder=Path(folder) / "run")
@@ -179,16 +181,18 @@ def _measure(
     return model, kseg.evaluate(model, data), result
 
 
-def check_run(run: Path, data: kseg.Data, *, adjust: bool) -> None:
-    """Refuses a run of other classes than those of the data, or with logits adjusted already.
+def check_run(run: Path, data: kseg.Data, *, adjust: bool, scored: bool = False) -> None:
+    """Refuses a run of other classes than those of the data, or of which a figure would be wrong.
 
     Args:
         run: The run folder.
         data: The data set.
         adjust: Whether its logits are to be adjusted.
+        scored: Whether it is scored on the validation images.
 
     Raises:
-        SystemExit: If it is.
+        SystemExit: If it is such a run: its logits were adjusted already, class weights put
+            nothing into them, or it saw the validation images that are to score it.
     """
     opened = open_run(run)
     names, expected = (", ".join(each.classes.names) for each in (opened, data))
@@ -197,7 +201,18 @@ def check_run(run: Path, data: kseg.Data, *, adjust: bool) -> None:
             f"{run} has the classes {names}, and {data.source} has {expected}; take the data that "
             "it was trained on."
         )
-    amount = (opened.record["asked"] or {}).get("logit_adjustment", 0)
+    if scored and saw_val(opened):
+        raise SystemExit(
+            f"{run} has seen validation images, which would score it; name the run before it, and "
+            "this one as --final."
+        )
+    asked = opened.record["asked"] or {}
+    if adjust and asked.get("class_weights", "auto") != "auto":
+        raise SystemExit(
+            f"{run} was trained with class_weights={asked['class_weights']}, so class weights put "
+            "nothing into its logits that could be taken out; leave --logit-adjustment out."
+        )
+    amount = asked.get("logit_adjustment", 0)
     if adjust and amount:
         raise SystemExit(
             f"{run} was trained with logit_adjustment={amount:g}, so its logits would be adjusted "

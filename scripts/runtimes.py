@@ -15,6 +15,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from keeping import keep_to
 from tabulate import tabulate
 from zoo import off_tpu
 
@@ -35,6 +36,11 @@ def main() -> None:
     parser.add_argument("--runtime", action="append", default=[], choices=list(RUNTIMES))
     parser.add_argument("--found", type=Path, help="a JSON file that keeps what was found")
     arguments = parser.parse_args()
+    if arguments.found:
+        keep_to(
+            arguments.found.with_suffix(".settings.json"),
+            **{name: getattr(arguments, name) for name in ("data", "count", "runtime")},
+        )
     found = json.loads(arguments.found.read_text()) if _is_there(arguments.found) else {}
     for name in (name for name, record in TRAINED.items() if not record.things):
         if name not in found:

@@ -10,9 +10,11 @@ model: integer files on 16 training images, float files on 4 images of noise.
 import argparse
 import json
 import tempfile
+from importlib.metadata import version
 from pathlib import Path
 
 import keras
+from keeping import keep_to
 from tabulate import tabulate
 from zoo import off_tpu
 
@@ -51,7 +53,7 @@ def main() -> None:
     rows = [["Coral's DeepLab v3", "", "513 x 513", "", arguments.reference, ""]]
     with tempfile.TemporaryDirectory() as temporary:
         folder = arguments.files or Path(temporary)
-        folder.mkdir(parents=True, exist_ok=True)
+        keep_to(folder / "settings.json", data=arguments.data, kseg=version("kseg"))
 
         def add(name, model, size, target, quantization, head, stride):
             recipe = {

@@ -14,6 +14,7 @@ import argparse
 import json
 import statistics
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -21,6 +22,7 @@ from unittest import mock
 import drives
 import keras
 import numpy as np
+from keeping import keep_to
 from keras import ops
 from PIL import Image, ImageFilter
 from tabulate import tabulate
@@ -130,12 +132,16 @@ def main() -> None:
     parser.add_argument("--rows", nargs="+", choices=_ROWS, default=list(_ROWS), metavar="ROW")
     arguments = parser.parse_args()
     data = drives.without(kseg.load_data(arguments.data), arguments.drive)
-    arguments.out.mkdir(parents=True, exist_ok=True)
+    settings = vars(arguments)
+    keep_to(
+        arguments.out / "settings.json",
+        **{name: settings[name] for name in ("data", "drive", "start", "teacher")},
+    )
     scores: dict[str, list[float]] = {name: [] for name in arguments.rows}
     for seed in arguments.seeds:
         for name, found in scores.items():
             found.append(_score(name, seed, data, arguments))
-    base = statistics.mean(next(iter(scores.values())))
+    base = statistics.mean(scores.get("the recipe") or next(iter(scores.values())))
     table = [
         (
             name,
@@ -169,6 +175,9 @@ def _train(
     **change,
 ) -> float:
     recipe = kseg.Recipe(**{**_BASE, **change}, validate_every=_BASE["epochs"], seed=seed)
+    # How much is averaged changes alone: the momentum of norms, which goes by it, stays.
+    steps = recipe.epochs * (len(data.files("train")) // recipe.batch_size)
+    recipe = replace(recipe, norm_momentum=recipe.suited(recipe.norm_momentum, steps))
     keras.utils.set_random_seed(seed)
     model = kseg.load(arguments.start)
     loss = make_loss(recipe, check_data(data).pixels["train"])

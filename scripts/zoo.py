@@ -8,6 +8,8 @@ measured here, all files in turn on one thread; the ratio to the first file says
 to another machine.
 """
 
+import shlex
+from itertools import pairwise
 from pathlib import Path
 
 from matplotlib import pyplot as plt
@@ -170,17 +172,43 @@ def _write_plot(facts: dict[str, dict]) -> None:
     figure.savefig(_ROOT / "docs/zoo.png", dpi=110)
 
 
+def _packaged_weights(record: TrainedRecord) -> str:
+    """Returns what a card says of weights that were trained on the validation images too."""
+    scored = _run_folders(record.commands[-1])[1]
+    before = {made: start for start, made in map(_run_folders, record.final_commands)}
+    starts = {}
+    for run in record.final_runs:
+        start = run
+        while start in before:
+            start = before[start]
+        starts[run] = start
+    weights = "The weights and the int8 file in the package"
+    if set(starts.values()) == {scored}:
+        names = "`, `".join(starts)
+        mean = f" (they are the mean of those of `{names}`)" if len(starts) > 1 else ""
+        return f"{weights} were then trained on with the validation images too{mean}."
+    if len(starts) == 1:
+        start = next(iter(starts.values()))
+        what = f"of another line: they were trained from `{start}`, with the validation images too"
+    else:
+        runs = ", ".join(f"`{run}` from `{start}`" for run, start in starts.items())
+        what = "the mean of those of several lines, trained with the validation images too: " + runs
+    return f"The val scores above are those of `{scored}`. {weights} are {what}."
+
+
+def _run_folders(command: str) -> tuple[str, str]:
+    """Returns what a command starts from, and the run folder that it makes."""
+    given = dict(pairwise(shlex.split(command, comments=True)))
+    return given.get("--weights", "imagenet"), given["--out"]
+
+
 def _card(name: str, record: TrainedRecord, fact: dict) -> str:
     height, width = record.size
     final = last = ""
     if record.final_commands:
         last = ", those with `--with-val` if `--final` is given"
-        mean = ""
-        if len(record.final_runs) > 1:
-            mean = f" (they are the mean of those of `{'`, `'.join(record.final_runs)}`)"
         final = f"""
-The weights and the int8 file in the package were then trained on with the validation images \
-too{mean}.
+{_packaged_weights(record)}
 On these images, which they have seen, they score {record.final_mean_iou:.4f} and \
 {record.final_int8_mean_iou:.4f}. That does not measure the network; it only shows that a file is \
 intact.

@@ -251,3 +251,11 @@ def test_probabilities_near_1_are_no_class_map():
     sure = np.full((4, 4, 3), 1e-7, "float32")
     sure[..., 0] = 1 - 2e-7
     np.testing.assert_array_equal(probabilities_of(sure), sure)
+
+
+@pytest.mark.parametrize("classes", [3, 80, 150])
+def test_shares_of_an_int8_file_stay_shares_however_many_they_are(classes):
+    rng = np.random.default_rng(0)
+    grown = np.exp(rng.normal(0, 1, (16, 16, classes)))
+    shares = np.round(grown / grown.sum(-1, keepdims=True) * 256).clip(0, 255) / 256
+    np.testing.assert_array_equal(probabilities_of(shares), shares)

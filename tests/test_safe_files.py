@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from kseg.safe_files import read_bytes, read_json, read_text
+from kseg.safe_files import files_in, read_bytes, read_json, read_text
 
 
 @pytest.fixture
@@ -92,3 +92,15 @@ def test_json_as_deep_as_allowed(written):
     assert read_json(written("[" * 50 + "]" * 50), limit=1000)
     with pytest.raises(ValueError, match="deeper than 2"):
         read_json(written("[[[]]]"), limit=1000, depth=2)
+
+
+def test_linked_folders_are_gone_through_once(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere/far.txt").touch()
+    (tmp_path / "here/within").mkdir(parents=True)
+    (tmp_path / "here/within/near.txt").touch()
+    (tmp_path / "here/linked").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "here/again").symlink_to(tmp_path / "here/within")
+    (tmp_path / "here/within/round").symlink_to(tmp_path / "here")
+    found = sorted(file.relative_to(tmp_path).as_posix() for file in files_in(tmp_path / "here"))
+    assert found == ["here/linked/far.txt", "here/within/near.txt"]

@@ -46,7 +46,7 @@ class PredictOptions:
 
     Attributes:
         recursive: Search the folders within a folder too.
-        every: Of a video, label each which frame.
+        every: Of a video, label every N-th frame.
         size: The working size. Default: the model's own.
         native: Label images at their own size in overlapping tiles.
         flip: Take the mean with the mirror image.

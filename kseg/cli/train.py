@@ -63,7 +63,9 @@ class TrainOptions:
     resume: Annotated[Flag, Parameter(group=_RUN)] = False
     model: Annotated[str | None, Parameter(metavar="NAME", group=NETWORK)] = None
     weights: Annotated[str | None, Parameter(metavar="START", group=NETWORK)] = None
-    teacher: Annotated[tuple[str, ...], Parameter(metavar="MODEL", group=NETWORK)] = ()
+    teacher: Annotated[
+        tuple[str, ...], Parameter(metavar="MODEL", group=NETWORK, show_default=False)
+    ] = ()
     teacher_flip: Annotated[Flag, Parameter(group=NETWORK)] = False
     freeze: Annotated[str | None, Parameter(metavar="ENDPOINT", group=NETWORK)] = None
     size: Annotated[Size, Parameter(group=_IMAGES)] = None

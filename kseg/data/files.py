@@ -15,6 +15,7 @@ from kseg.safe_files import read_bytes
 _DEPTHS = (8, 10, 12, 14, 16)
 _LARGEST_TIFF = 1 << 30
 _PART = 1 << 24  # pixels
+_ORIENTATION = 274
 
 
 class Decoded(NamedTuple):
@@ -67,7 +68,7 @@ def decode_image(
         if channels not in (1, 3, 4):
             planes = _tiff_planes(content or read_bytes(path, limit=_LARGEST_TIFF), channels)
             if planes is not None:
-                return _from_planes(planes, bits)
+                return _from_planes(*planes, bits)
         opened = open_image(path, content)
     except _Wrong as error:
         raise ValueError(f"{path}: {error}.") from None
@@ -95,7 +96,7 @@ def turn(pixels: np.ndarray, tag: int) -> np.ndarray:
 
 def _decoded(opened: Opened, channels: int, bits: int | None) -> Decoded:
     image, tag, remarks = opened.image, opened.tag, []
-    if opened.pages > 1 and opened.pages == channels:
+    if 1 < opened.pages == channels and image.format == "TIFF":  # others have frames
         return _from_pages(opened, channels, bits, tag)
     if opened.pages > 1:
         more = f"; to take them as channels, write `channels: {opened.pages}`"
@@ -114,7 +115,7 @@ def _decoded(opened: Opened, channels: int, bits: int | None) -> Decoded:
     if image.mode in ("F", "I"):
         raise ValueError(f"its numbers (mode {image.mode}) have no fixed range; store 8 or 16 bits")
     if opened.depth() == 16:
-        deep, used = _deep_colors(opened, bits, remarks)
+        deep, used, tag = _deep_colors(opened, bits, remarks)
         pixels = _fitted(deep, channels)
         return Decoded(pixels, tag, tuple(remarks), used)
     return Decoded(_channels_of(image, channels, remarks), tag, tuple(remarks), None)
@@ -172,11 +173,16 @@ def _is_deep(opened: Opened) -> bool:
     return image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PPM", "PNG"))
 
 
-def _deep_colors(opened: Opened, bits, remarks) -> tuple[np.ndarray, int | None]:
-    """Returns the bytes of a colour image with 16 bits a sample, which Pillow cuts to 8."""
+def _deep_colors(opened: Opened, bits, remarks) -> tuple[np.ndarray, int | None, int]:
+    """Returns the bytes of a colour image with 16 bits a sample, which Pillow cuts to 8.
+
+    The bits that they use come with them, and how they are to be turned.
+    """
     if opened.image.format == "TIFF":
         try:
-            return _to_bytes(tifffile.imread(io.BytesIO(opened.content)), bits, remarks)
+            with tifffile.TiffFile(io.BytesIO(opened.content)) as file:
+                pixels, used = _to_bytes(file.asarray(), bits, remarks)
+                return pixels, used, _orientation(file)
         except Exception as error:  # tifffile lacks some compressions
             raise ValueError(f"its 16-bit colours cannot be read ({error})") from None
     pixels = np.asarray(opened.image)
@@ -184,7 +190,14 @@ def _deep_colors(opened: Opened, bits, remarks) -> tuple[np.ndarray, int | None]
         raise ValueError(
             "its colours have 16 bits of which fewer are used; store 8 bits a channel, or TIFF"
         )
-    return pixels, 16
+    return pixels, 16, opened.tag
+
+
+def _orientation(file: tifffile.TiffFile) -> int:
+    """Returns the EXIF orientation of a TIFF whose pixels tifffile reads, unturned; 1 to 8."""
+    first: Any = file.pages[0]
+    found = first.tags.valueof(_ORIENTATION, default=1)
+    return found if found in range(1, 9) else 1
 
 
 def _to_bytes(values: np.ndarray, bits: int | None, remarks: list[str]) -> tuple[np.ndarray, int]:
@@ -213,11 +226,11 @@ def _scale(bits: int) -> np.ndarray:
 
 def _from_pages(opened: Opened, channels: int, bits: int | None, tag: int) -> Decoded:
     pages: list[np.ndarray] = []
-    remarks: list[str] = []
+    remarks = ["its 3 pages are taken as red, green and blue"] if channels == 3 else []
     for page in range(channels):
         opened.image.seek(page)
         pages.append(np.asarray(opened.image))
-    if any(page.ndim != 2 for page in pages):
+    if any(page.ndim != 2 for page in pages) or opened.image.mode == "P":
         raise ValueError("its pages have colours; pages as channels must be gray")
     pixels = np.stack(pages, -1)
     if pixels.dtype == np.uint16:
@@ -225,11 +238,14 @@ def _from_pages(opened: Opened, channels: int, bits: int | None, tag: int) -> De
         return Decoded(pixels, tag, tuple(remarks), used)
     if pixels.dtype != np.uint8:
         raise ValueError(f"its numbers ({pixels.dtype}) have no fixed range; store 8 or 16 bits")
-    return Decoded(pixels, tag, (), None)
+    return Decoded(pixels, tag, tuple(remarks), None)
 
 
-def _tiff_planes(content: bytes, channels: int) -> np.ndarray | None:
-    """Returns a TIFF whose samples are the channels, (H, W, channels); None for other files."""
+def _tiff_planes(content: bytes, channels: int) -> tuple[np.ndarray, int] | None:
+    """Returns a TIFF whose samples are the channels, (H, W, channels), and its orientation.
+
+    None for other files.
+    """
     if content[:4] not in (b"II*\x00", b"MM\x00*"):
         return None
     try:
@@ -243,6 +259,7 @@ def _tiff_planes(content: bytes, channels: int) -> np.ndarray | None:
             planes = first.asarray()
             if "S" in first.axes:
                 planes = np.moveaxis(planes, first.axes.index("S"), -1)
+            tag = _orientation(file)
     except _Wrong:
         raise
     except Exception as error:  # tifffile lacks some compressions
@@ -250,17 +267,17 @@ def _tiff_planes(content: bytes, channels: int) -> np.ndarray | None:
     if planes.ndim != 3 or planes.shape[-1] != channels:
         found = planes.shape[-1] if planes.ndim == 3 else 1
         raise _Wrong(f"it has {found} channels, and the data has `channels: {channels}`")
-    return planes
+    return planes, tag
 
 
-def _from_planes(planes: np.ndarray, bits: int | None) -> Decoded:
+def _from_planes(planes: np.ndarray, tag: int, bits: int | None) -> Decoded:
     remarks: list[str] = []
     if planes.dtype == np.uint8:
-        return Decoded(planes, 1, (), None)
+        return Decoded(planes, tag, (), None)
     if planes.dtype != np.uint16:
         raise _Wrong(f"its numbers ({planes.dtype}) have no fixed range; store 8 or 16 bits")
     try:
         pixels, used = _to_bytes(planes, bits, remarks)
     except ValueError as error:
         raise _Wrong(str(error)) from None
-    return Decoded(pixels, 1, tuple(remarks), used)
+    return Decoded(pixels, tag, tuple(remarks), used)

@@ -81,7 +81,7 @@ def settle(data: Data, *, ignores_255: bool) -> Data:
     if grays and odd and set(values) <= set(grays):
         return _by_gray(data, grays)
     whole = all(pair.instance_file is None for pair in pairs)
-    if data.things and whole and (found := numbered(data, values)) is not None:
+    if data.things and whole and (found := numbered(data, values, ignores_255=ignores_255)):
         _say(data, found[1])
         return found[0]
     two = _plain_ids(data) == [0, 1]

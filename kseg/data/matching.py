@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from kseg.data.lists import OTHER_ENDINGS, Note, Pair
 from kseg.data.opening import ENDINGS
 from kseg.data.yaml_text import decoded
-from kseg.safe_files import read_bytes
+from kseg.safe_files import files_in, read_bytes
 
 _MAX_BYTES = 1 << 26
 _SHOWN = 5
@@ -183,7 +183,7 @@ def _files(folder: Path) -> list[Path]:
     endings = (*ENDINGS, *OTHER_ENDINGS)
     return sorted(
         file
-        for file in folder.rglob("*")
+        for file in files_in(folder)
         if file.suffix.lower() in endings
         and not any(part.startswith(".") for part in file.relative_to(folder).parts)
     )

@@ -183,12 +183,13 @@ def _with_instances(description: DataFile) -> tuple[str | None, str | None]:
     return alone, having
 
 
-def numbered(data: "Data", values: list[int]) -> tuple["Data", str] | None:
+def numbered(data: "Data", values: list[int], *, ignores_255: bool) -> tuple["Data", str] | None:
     """Settles that label files number the objects of the only thing, where they plainly do.
 
     Args:
         data: The data set, whose labels are files.
         values: The ids in some of its label files.
+        ignores_255: Whether the YAML file itself ignores 255.
 
     Returns:
         The data set in which all ids without a class are objects, and what is to be said; None
@@ -206,7 +207,10 @@ def numbered(data: "Data", values: list[int]) -> tuple["Data", str] | None:
     line = f"names: {{0: {data.classes.names[0]}, 1-65535: {name}}}"
     if own == 1 and data.classes.num_classes == 2 and len(known) < len(values):
         lookup, object_ids = data.lookup.copy(), data.object_ids.copy()
-        lookup[1:], object_ids[1:] = data.things[0], True
+        ignored = lookup == IGNORE_CLASS
+        ignored[IGNORE_CLASS] = ignores_255
+        objects = np.flatnonzero(~ignored)[1:]
+        lookup[objects], object_ids[objects] = data.things[0], True
         said = f"label files number the objects, so all ids from 1 are {name!r} (`{line}`)"
         return replace(data, lookup=lookup, object_ids=object_ids), said
     if seen:

@@ -132,6 +132,8 @@ def header(path: str | Path) -> Header:
         with Image.open(io.BytesIO(read_bytes(path, limit=_MAX_BYTES)), formats=FORMATS) as image:
             tag = image.getexif().get(0x0112, 1)
             size = (image.height, image.width)
+            if image.format == "TIFF" and tag >= 5:  # Pillow gives the size as it is shown
+                size = size[::-1]
             return Header(size, tag if tag in range(1, 9) else 1, image.mode.startswith("I"))
     except Exception:  # the file is named where it is read
         return Header()

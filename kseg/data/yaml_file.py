@@ -112,7 +112,7 @@ def _ignored_id(lookup: np.ndarray) -> int:
     ignored = [i for i in np.flatnonzero(lookup == IGNORE_CLASS).tolist() if i != IGNORE_CLASS]
     if ignored:
         return ignored[0]
-    free = int(np.flatnonzero(lookup < 0)[-1])
+    free = int(np.flatnonzero(lookup[:-1] < 0)[-1])  # the last one marks unknown colours
     lookup[free] = IGNORE_CLASS
     return free
 

@@ -10,7 +10,7 @@ import numpy as np
 from kseg.data.files import read_image
 from kseg.instances.grouping import HEIGHT, group
 from kseg.instances.objects import Instances, instances_of
-from kseg.seeing import Segmenter, fit_image, format_of, look_at, run
+from kseg.seeing import Segmenter, finite, fit_image, format_of, look_at, run
 from kseg.strips import resize_logits
 
 OUTPUTS = {"semantic": None, "center": 1, "offset": 2}  # channels
@@ -158,4 +158,4 @@ def check_outputs(found: Any) -> dict[str, np.ndarray]:
             raise ValueError(f"{wanted}; {name} has shape {shape}, not (N, h, w, {kind}).")
         if np.isnan(outputs[name].min()):
             raise ValueError(f"The model gives values of {name} that are no numbers (nan).")
-    return outputs
+    return {name: finite(output) for name, output in outputs.items()}

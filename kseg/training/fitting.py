@@ -231,10 +231,10 @@ def _train(model: keras.Model, job: _Job, resume: bool) -> None:
     if keeper.batch == steps:  # stopped while it was scored
         keeper.set_model(model)
         keeper.on_epoch_end(len(keeper.history))
-    if keeper.batch:
-        _fit(model, split, keeper, job, to=len(keeper.history) + 1)
-    while not keeper.finished:  # by minutes there may be more parts than were expected
-        _fit(model, split, keeper, job, to=keeper.length[0])
+    rest = keeper.batch > 0  # of an epoch that was stopped in its middle
+    while rest or not keeper.finished:  # by minutes there may be more parts than were expected
+        _fit(model, split, keeper, job, to=len(keeper.history) + 1 if rest else keeper.length[0])
+        rest = False
         if model.stop_training:  # a callback of the caller's may end it too
             break
     job.interruption.deferred = False

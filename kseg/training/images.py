@@ -91,7 +91,8 @@ def size_of(data: Data, pair: Pair) -> tuple[int, int]:
     """Returns the (height, width) of an image, of most kinds without reading its pixels."""
     try:
         with Image.open(pair.image) as header:
-            turned = header.getexif().get(0x0112, 1) >= 5
+            # Of a TIFF, Pillow gives the size as it is shown.
+            turned = header.format != "TIFF" and header.getexif().get(0x0112, 1) >= 5
             return (header.width, header.height) if turned else (header.height, header.width)
     except OSError:  # a kind that only `Data.read` knows
         height, width = data.read(pair)[1].shape

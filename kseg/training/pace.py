@@ -147,7 +147,9 @@ class Pace(keras.callbacks.Callback):
         Returns:
             The parts of the whole training; as many as are done if it ends here.
         """
-        step = sum(self.latest) / len(self.latest) if self.latest else 0.0
+        if not self.latest:  # it goes on where it was stopped, and no step was timed yet
+            return self.parts
+        step = sum(self.latest) / len(self.latest)
         part = self.steps * step + self.validation / self.validate_every
         room = 60 * (self.recipe.minutes or 0) - self.elapsed()
         room -= self.validation + self.final + _PICTURES

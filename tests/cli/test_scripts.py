@@ -171,6 +171,15 @@ def test_runs_that_do_not_fit_are_refused(run, older, data_yaml, weights, script
         script("publish", older, "fcn8s_toys", *about, "--data", data_yaml, *finals)
     with pytest.raises(SystemExit, match=twice):
         script("adjusting", data_yaml, older, run)
+    seen = shutil.copytree(older, tmp_path / "seen")
+    record = open_run(older).record
+    Run.write(seen, {**record, "saw_val": True})
+    with pytest.raises(SystemExit, match=r"seen has seen validation images, which would score it"):
+        script("publish", seen, "fcn8s_toys", *about, "--data", data_yaml)
+    even = shutil.copytree(older, tmp_path / "even")
+    Run.write(even, {**record, "asked": {**record["asked"], "class_weights": None}})
+    with pytest.raises(SystemExit, match=r"class_weights=None, so class weights put nothing into"):
+        script("adjusting", data_yaml, even)
     other = data_yaml.with_name("other.yaml")
     other.write_text(data_yaml.read_text().replace("red", "rouge"))
     with pytest.raises(SystemExit, match=r"has the classes ground, red, blue, and .* rouge, blue;"):
@@ -233,3 +242,12 @@ def test_several_final_runs_are_published_as_the_mean_of_their_weights(
     load_weights_npz(model, weights / record.file)
     for weight, first in zip(model.get_weights(), load(run).get_weights(), strict=True):
         np.testing.assert_allclose(weight, 1.1 * first, rtol=0.01, atol=1e-6)
+
+
+def test_what_was_made_otherwise_is_not_kept(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    keep_to = runpy.run_path(str(SCRIPTS / "keeping.py"))["keep_to"]
+    for _ in range(2):
+        keep_to(tmp_path / "out/settings.json", start="runs/a", data="x.yaml")
+    with pytest.raises(SystemExit, match=r"out holds results of other settings .*runs/a"):
+        keep_to(tmp_path / "out/settings.json", start="runs/b", data="x.yaml")

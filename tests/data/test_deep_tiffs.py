@@ -7,6 +7,7 @@ import yaml
 from PIL import Image
 
 from kseg.data import load_data
+from kseg.data.files import read_image
 from kseg.training.images import largest_of
 
 
@@ -33,3 +34,41 @@ def test_all_images_are_scaled_alike(tmp_path, channels):
     for pair in (*data.files("train"), *data.files("val")):
         assert data.read(pair)[0][20, 20].tolist() == [round(900 * 255 / 4095)] * channels
     assert largest_of(data, None) == (40, 48)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+@pytest.mark.parametrize(("channels", "kind"), [(3, "rgb"), (5, "minisblack")])
+@pytest.mark.parametrize("tag", [1, 3, 6, 8])
+def test_tiffs_are_turned_as_they_say(tmp_path, tag, channels, kind, dtype):
+    largest = np.iinfo(dtype).max
+    stored = np.zeros((40, 60, channels), dtype)
+    stored[:10, :20] = largest  # a bright corner
+    path = tmp_path / "a.tif"
+    orientation = [(274, "H", 1, tag, True)]
+    tifffile.imwrite(path, stored, photometric=kind, planarconfig="contig", extratags=orientation)
+    shown = {1: stored, 3: stored[::-1, ::-1], 6: np.rot90(stored, -1), 8: np.rot90(stored)}[tag]
+    image = read_image(path, channels)
+    np.testing.assert_array_equal(image, np.where(shown == largest, 255, 0))
+    if tag == 3:  # nothing says whether labels of the same shape are turned too: it is refused
+        return
+    Image.fromarray(np.zeros(image.shape[:2], "uint8")).save(tmp_path / "label.png")
+    (tmp_path / "data.yaml").write_text(
+        f"train: list.txt\nval: list.txt\nnames: [a, b]\nchannels: {channels}\nbits: 16\n"
+    )
+    (tmp_path / "list.txt").write_text("a.tif label.png\n")
+    data = load_data(tmp_path / "data.yaml")
+    (pair,) = data.files("val")
+    assert largest_of(data, None) == image.shape[:2]
+    np.testing.assert_array_equal(data.read(pair)[0], image)
+
+
+def test_three_pages_are_colours_and_that_is_said(tmp_path):
+    pages = np.arange(3 * 8 * 8, dtype="uint8").reshape(3, 8, 8)
+    tifffile.imwrite(tmp_path / "a.tif", pages, photometric="minisblack")
+    with pytest.warns(UserWarning, match="its 3 pages are taken as red, green and blue"):
+        image = read_image(tmp_path / "a.tif")
+    np.testing.assert_array_equal(image, np.moveaxis(pages, 0, -1))
+    frames = [Image.new("RGB", (8, 8), color) for color in ("red", "lime", "blue")]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
+    with pytest.warns(UserWarning, match="it has 3 pages, and all but the first are left out"):
+        assert (read_image(tmp_path / "a.gif") == [255, 0, 0]).all()

@@ -442,3 +442,36 @@ def test_nuclei_are_told_apart(nuclei, tmp_path):
     with Image.open(pair.label_file) as stored:
         np.testing.assert_array_equal(ids, np.asarray(stored))
     np.testing.assert_array_equal(labels, ids > 0)
+
+
+def test_an_id_that_is_ignored_is_no_object(tmp_path):
+    labels = np.zeros(SIZE, "uint8")
+    labels[2:6, 2:6], labels[10:14, 2:6], labels[:, 20:] = 1, 2, 255
+    write(tmp_path, "labels/a.png", labels)
+    content = {"train": {"images": "images", "labels": "labels"}, "names": ["background", "cell"]}
+    path = describe(tmp_path, **content, instances="cell", ignore=255)
+    with pytest.warns(UserWarning, match="number the objects"):
+        data = load_data(path)
+    _, label_map, ids = data.read_instances(data.files("train")[0])
+    assert (label_map[:, 20:] == IGNORE_CLASS).all() and not ids[:, 20:].any()
+    assert sorted(np.unique(ids)) == [0, 1, 2]
+
+
+def test_an_ignored_colour_stands_beside_objects(tmp_path):
+    labels, ids = truth()
+    colors = np.array([(90, 90, 90), (230, 40, 30), (40, 60, 220)], "uint8")
+    picture = colors[labels]
+    picture[:2] = 0
+    write(tmp_path, "labels/a.png", picture)
+    write(tmp_path, "ids/a.png", ids.astype("uint16"))
+    path = describe(
+        tmp_path,
+        train={"images": "images", "labels": "labels", "instances": "ids"},
+        names=["road", "person", "car"],
+        colors=colors.tolist(),
+        ignore=[[0, 0, 0]],
+    )
+    data = load_data(path)
+    _, label_map, found = data.read_instances(data.files("train")[0])
+    assert (label_map[:2] == IGNORE_CLASS).all() and (label_map[2:] == labels[2:]).all()
+    np.testing.assert_array_equal(found > 0, ids > 0)

@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pytest
 import scenes
+import yaml
 from PIL import Image
 from scenes import LAYOUTS, SCENES, save, written
 
@@ -279,3 +280,18 @@ def test_a_list_of_images_takes_those_of_its_folders(tmp_path):
     (tmp_path / "val.txt").write_text("images/b/2.png\n")  # and not images/a/2.png
     with pytest.raises(ValueError, match=r"val\.txt, line 1 names no image"):
         load_data(tmp_path / "data.yaml")
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        ({1: "car", 2: "tree"}, "its names have the ids 1, 2; name every id from 0 on"),
+        (["background", "car", "tree"], "one of its names is background"),
+    ],
+)
+def test_names_of_yolo_that_would_shift_the_ids_are_refused(names, said, tmp_path):
+    written("YOLO", tmp_path)
+    content = yaml.safe_load((tmp_path / "data.yaml").read_text())
+    (tmp_path / "data.yaml").write_text(yaml.safe_dump(content | {"names": names}))
+    with pytest.raises(ValueError, match=said):
+        load_data(tmp_path)

@@ -130,3 +130,18 @@ def test_other_outputs_are_refused(change, match):
     assert check_outputs(found).keys() == found.keys()
     with pytest.raises(ValueError, match=match):
         check_outputs(change(found))
+
+
+def test_a_class_that_is_ruled_out_changes_no_other():
+    model = perfect(scale=4)
+
+    def ruling_out(images):
+        outputs = model(images)
+        out = np.full_like(outputs["semantic"][..., :1], -np.inf)
+        return {**outputs, "semantic": np.concatenate([outputs["semantic"], out], -1)}
+
+    image = spots()[0]
+    expected = kseg.predict_instances(model, image, things=[1])
+    found = kseg.predict_instances(ruling_out, image, things=[1])
+    np.testing.assert_array_equal(found.label_map, expected.label_map)
+    assert found.label_map.any()

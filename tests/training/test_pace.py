@@ -134,3 +134,13 @@ def test_the_rate_falls_even_where_the_time_is_gone_after_the_first_part(clock):
 def test_patience_counts_evaluations_without_a_gain(scores, patience, over):
     history = [{"mean_iou": score} for score in scores]
     assert out_of_patience(history, patience) is over
+
+
+def test_a_part_without_a_timed_step_is_counted_as_before(clock):
+    """As where a training was stopped while it was scored, at the end of a part."""
+    _, stopped = simulate(clock, lambda n: 0.5, stop=15)
+    running = Pace(stopped.recipe, stopped.steps, 1, stopped.parts, clock.now, 1.0)
+    running.restore(stopped.facts())
+    before = running.parts, running.left
+    assert running.part_ended(15) == stopped.parts
+    assert (running.parts, running.left) == before

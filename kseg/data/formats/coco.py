@@ -55,7 +55,13 @@ def read_coco(path: Path, images: Path) -> Annotated:
                 raise ValueError(f"{where}: its category_id is not among the categories.")
             shape = _shape(name, annotation.get("segmentation"), sizes[identity], where)
             shapes[identity].append(replace(shape, crowd=bool(annotation.get("iscrowd"))))
-        files = {str(i["file_name"]): i["id"] for i in content["images"]}
+        files: dict[str, Any] = {}
+        for image in content["images"]:
+            if files.setdefault(str(image["file_name"]), image["id"]) != image["id"]:
+                raise ValueError(
+                    f"{path}: two of its images have the file_name {image['file_name']!r}; give "
+                    "each its own, with its folder where the name alone is not enough."
+                )
     except (KeyError, TypeError) as error:
         raise ValueError(f"{path}: an entry is incomplete or of another kind: {error}.") from None
     found, missing = locate(images, list(files))

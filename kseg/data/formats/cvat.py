@@ -54,6 +54,10 @@ def read_cvat(path: Path, images: Path) -> Annotated:
     sizes: dict[str, tuple[int, int]] = {}
     for entry in entries:
         name = entry.get("name", "")
+        if name in shapes:
+            raise ValueError(
+                f"{path}: two of its images have the name {name!r}; export the tasks one by one."
+            )
         drawn = [child for child in entry if child.tag in _DRAWN]
         drawn.sort(key=lambda child: int(_number(child, "z_order", path, "0")))
         shapes[name] = tuple(_shape(child, f"{path}, image {name}") for child in drawn)

@@ -1,8 +1,10 @@
 """Finding the images that annotation files name."""
 
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from kseg.data.opening import ENDINGS
+from kseg.safe_files import files_in
 
 LARGEST_JSON = 1_000_000_000  # COCO's own training annotations have 470 MB
 
@@ -17,26 +19,28 @@ def locate(folder: Path, names: list[str]) -> tuple[dict[str, Path], tuple[str, 
 
     Returns:
         Name to file, and the names of no file. A name fits the one file that shares the longest
-        end of its path; where several share as much, none is taken.
+        end of its path; where several share as much, none is taken. Of several names that fit one
+        file, the one that shares the longest end has it, and none where several share as much.
     """
-    files = [f for f in folder.rglob("*") if f.suffix.lower() in ENDINGS and f.is_file()]
+    files = [f for f in files_in(folder) if f.suffix.lower() in ENDINGS]
     by_name: dict[str, list[Path]] = {}
     for file in files:
         by_name.setdefault(file.name.casefold(), []).append(file)
-    found: dict[str, Path] = {}
-    missing = []
+    fitting: dict[Path, dict[str, int]] = {}
     for name in names:
         parts = PurePosixPath(name.replace("\\", "/")).parts
         candidates = by_name.get(parts[-1].casefold(), []) if parts else []
-        if len(candidates) > 1:
-            shared = [_shared(parts, file.parts) for file in candidates]
-            best = max(shared)
-            candidates = [f for f, s in zip(candidates, shared, strict=True) if s == best]
-        if len(candidates) == 1:
-            found[name] = candidates[0]
-        else:
-            missing.append(name)
-    return found, tuple(missing)
+        if file := _best({file: _shared(parts, file.parts) for file in candidates}):
+            fitting.setdefault(file, {})[name] = _shared(parts, file.parts)
+    found = {name: file for file, shared in fitting.items() if (name := _best(shared)) is not None}
+    return found, tuple(name for name in names if name not in found)
+
+
+def _best(shared: dict[Any, int]) -> Any:
+    """Returns the key of the largest number; None where several have it, or there is none."""
+    largest = max(shared.values(), default=0)
+    best = [key for key, count in shared.items() if count == largest]
+    return best[0] if len(best) == 1 else None
 
 
 def _shared(name: tuple[str, ...], path: tuple[str, ...]) -> int:

@@ -4,6 +4,7 @@ Source: https://labelstud.io/guide/export; the brush's runs as in label-studio-s
 """
 
 import re
+from collections import Counter
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -58,14 +59,15 @@ def read_label_studio(path: Path, images: Path) -> Annotated:
         where = f"{path}, task {number}"
         done = [a for a in task.get("annotations") or () if not a.get("was_cancelled")]
         if done:
-            results = done[0].get("result") or []
-            shapes[_image(task, where)] = tuple(
-                shape for result in results for shape in _shapes(result, where)
-            )
+            results, name = done[0].get("result") or [], _image(task, where)
+            if name in shapes:
+                raise ValueError(f"{where}: an earlier one is of {name} too; leave one out.")
+            shapes[name] = tuple(shape for result in results for shape in _shapes(result, where))
     found, missing = locate(images, list(shapes))
-    plain = {name: _UPLOADED.sub("", name) for name in missing}
-    again, _ = locate(images, list(plain.values()))
-    found |= {name: again[short] for name, short in plain.items() if short in again}
+    plain = Counter(map(_without_mark, [*found, *missing]))
+    marked = {s: name for name in missing if plain[s := _without_mark(name)] == 1}
+    again, _ = locate(images, [*found, *marked])
+    found |= {marked[short]: file for short, file in again.items() if short in marked}
     names = sorted({str(shape.name) for drawn in shapes.values() for shape in drawn})
     drawings = {file: Drawing(path, shapes[n], relative=True) for n, file in found.items()}
     return Annotated(
@@ -77,7 +79,13 @@ def _image(task: dict[str, Any], where: str) -> str:
     values = [v for v in task["data"].values() if isinstance(v, str)]
     if not values:
         raise ValueError(f"{where}: its data names no image.")
-    return PurePosixPath(values[0].split("?d=")[-1]).name
+    return values[0].split("?d=")[-1]
+
+
+def _without_mark(name: str) -> str:
+    """Returns an image's path without the mark that Label Studio gives to what is uploaded."""
+    path = PurePosixPath(name)
+    return str(path.with_name(_UPLOADED.sub("", path.name)))
 
 
 def _shapes(result: dict[str, Any], where: str) -> list[Shape]:

@@ -8,7 +8,7 @@ import binascii
 import io
 import math
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,7 @@ from kseg.data.formats.drawing import (
     with_background,
 )
 from kseg.data.formats.finding import locate
-from kseg.safe_files import read_json
+from kseg.safe_files import files_in, read_json
 
 _LIMIT = 200_000_000  # the image itself may be inside
 _CIRCLE_POINTS = 64
@@ -51,19 +51,20 @@ def read_labelme(path: Path, images: Path) -> Annotated:
         ValueError: If there is no such file, or a shape is a line or a point.
     """
     contents = {}
-    for file in sorted(path.rglob("*.json")):
+    for file in sorted(f for f in files_in(path) if f.suffix == ".json"):
         content = read_json(file, limit=_LIMIT)
         if is_labelme(content):
             contents[file] = content
     if not contents:
         raise ValueError(f"{path} holds no JSON file of labelme.")
     # The image is the one that the file names, or the one of the file's own name.
-    wanted = {file: str(content.get("imagePath") or "") for file, content in contents.items()}
+    wanted = {file: _named(file.relative_to(path), content) for file, content in contents.items()}
     found, _ = locate(images, sorted(set(filter(None, wanted.values()))))
-    stems = {image.stem: image for image in found.values()}
-    drawings, missing, names = {}, [], set()
+    named = set(found.values())
+    drawings: dict[Path, Drawing] = {}
+    missing, names = [], set()
     for file, content in contents.items():
-        image = found.get(wanted[file]) or stems.get(file.stem) or _beside(file, images)
+        image = found.get(wanted[file]) or _beside(file, images, named)
         shapes = tuple(
             replace(_shape(s, f"{file}, shape {n}"), group=_group(s))
             for n, s in enumerate(content["shapes"])
@@ -71,14 +72,24 @@ def read_labelme(path: Path, images: Path) -> Annotated:
         names |= {shape.name for shape in shapes if shape.name}
         if image is None:
             missing.append(wanted[file] or file.name)
+        elif image in drawings:
+            raise ValueError(
+                f"{file} and {drawings[image].source} are both of {image}; leave one of them out."
+            )
         else:
             drawings[image] = Drawing(file, shapes, _size(content))
     return Annotated(with_background(sorted(names)), drawings, tuple(missing))
 
 
-def _beside(file: Path, images: Path) -> Path | None:
+def _named(file: Path, content: dict[str, Any]) -> str:
+    """Returns the image that a file names, as seen from the folder of all files."""
+    name = str(content.get("imagePath") or "").replace("\\", "/")
+    return str(PurePosixPath(file.parent.as_posix(), name)) if name else ""
+
+
+def _beside(file: Path, images: Path, named: set[Path]) -> Path | None:
     found, _ = locate(images, [f"{file.stem}{end}" for end in (".jpg", ".jpeg", ".png")])
-    return next(iter(found.values()), None)
+    return next((image for image in found.values() if image not in named), None)
 
 
 def _size(content: dict[str, Any]) -> tuple[int, int] | None:

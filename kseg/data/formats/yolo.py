@@ -7,7 +7,7 @@ from pathlib import Path
 
 from kseg.data.formats.drawing import Annotated, Drawing, Shape, outline, with_background
 from kseg.data.opening import ENDINGS
-from kseg.safe_files import read_text
+from kseg.safe_files import files_in, read_text
 
 _LIMIT = 50_000_000
 
@@ -27,7 +27,7 @@ def read_yolo(path: Path, images: Path, names: tuple[str, ...]) -> Annotated:
     Raises:
         ValueError: If a line is not a class and a polygon of numbers from 0 to 1.
     """
-    files = sorted(f for f in images.rglob("*") if f.suffix.lower() in ENDINGS)
+    files = sorted(f for f in files_in(images) if f.suffix.lower() in ENDINGS)
     drawings = {}
     for image in files:
         file = path / image.relative_to(images).with_suffix(".txt")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from kseg.data.opening import ENDINGS
+from kseg.safe_files import files_in
 
 _MOST_FILES = 2_000_000
 # Folders that kseg itself or other tools leave beside a data set.
@@ -45,7 +46,7 @@ class Folder:
         if not path.is_dir():
             raise ValueError(f"{path} is not a folder.")
         files = []
-        for file in path.rglob("*"):
+        for file in files_in(path):
             parts = file.relative_to(path).parts
             if any(part.startswith(".") or part in _OTHERS for part in parts):
                 continue

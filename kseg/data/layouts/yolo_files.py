@@ -29,8 +29,10 @@ def find_yolo(folder: Folder) -> Layout | None:
 def _yolo(folder: Folder, file: Path, found: dict[str, Any]) -> Layout | None:
     names = found["names"]
     if isinstance(names, dict) and all(isinstance(key, int) for key in names):
-        names = [names[key] for key in sorted(names)]
-    if not isinstance(names, list):  # a YAML file of kseg itself may name ranges of ids
+        ids, names = sorted(names), [names[key] for key in sorted(names)]
+    elif isinstance(names, list):
+        ids = list(range(len(names)))
+    else:  # a YAML file of kseg itself may name ranges of ids
         return None
     content: dict[str, Any] = {}
     for key in ("train", "val", "valid", "test"):
@@ -44,12 +46,22 @@ def _yolo(folder: Folder, file: Path, found: dict[str, Any]) -> Layout | None:
             content[SPLITS[key]] = entries if len(entries) > 1 else entries[0]
     if "train" not in content:
         return None
+    if ids != list(range(len(ids))):
+        raise ValueError(
+            f"{file}: its names have the ids {', '.join(map(str, ids))}; name every id from 0 on, "
+            "also those that no polygon has."
+        )
+    if "background" in names:
+        raise ValueError(
+            f"{file}: one of its names is background, which the ids of its polygons count; kseg "
+            "counts them without a background. Give that class another name there."
+        )
     same = [split for split in ("val", "test") if content.get(split) == content["train"]]
     for split in same:
         del content[split]
     content.setdefault("val", 0.2)
     # The ids of YOLO have no background; it becomes the first class.
-    content["names"] = ["background", *(str(name) for name in names if name != "background")]
+    content["names"] = ["background", *map(str, names)]
     notes = (
         f"Names of {file.name}; what no polygon covers is the class background.",
         "An image without a text file is all background.",

@@ -104,7 +104,7 @@ class Pruning(keras.callbacks.Callback):
 
     def _prunable(self):
         for _, variable, kind in _kernels(self.model, self.exclude):
-            if kind != "DepthwiseConv2D":
+            if kind != "DepthwiseConv2D" and variable.trainable:  # what is frozen cannot heal
                 yield variable, np.asarray(variable).copy()
 
 

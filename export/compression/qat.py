@@ -51,7 +51,7 @@ from kseg.training.images import crop_of
 from kseg.training.scoring import score_of
 
 KEPT = ("sparsity", "clusters")
-_UNUSED = ("minutes", "freeze")
+_UNUSED = ("minutes", "freeze", "patience", "validate_images")
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from export.tflite.normalization import Normalization
 from export.tflite.reader import ModelFile
 from export.tflite.table import Table, root_table
 
+SOFTMAX = 2  # an activation that is left to do
 _NORMALIZATION = 1  # ProcessUnitOptions
 _SEGMENTER = "SEGMENTER_METADATA"
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from export.errors import ModelFileError
+from export.tflite.instructions import SOFTMAX, read_instructions
 from export.tflite.maps import CHANNELS, SEMANTIC
 from export.tflite.reader import ModelFile, read_model
 from export.tflite.runtime import TFLiteModel, load_tflite
@@ -178,6 +179,12 @@ def _check_mediapipe(model: WebModel, facts: dict[str, Any]) -> None:
         raise ValueError(
             f"{model.path} has stride {facts['stride']}; MediaPipe enlarges probabilities in its "
             f"own way, so that labels would differ from kseg's. {advice}"
+        )
+    told = read_instructions(read_model(model.path), 3, model.path)
+    if facts["head"] == "logits" and told.activation != SOFTMAX:
+        raise ValueError(
+            f"{model.path} gives logits, and no TFLite Metadata say so; MediaPipe would take them "
+            f"for probabilities, and labels would be wrong. {advice}"
         )
     if facts["inputType"] == "float32" and b"TFLITE_METADATA" not in model.path.read_bytes():
         raise ValueError(

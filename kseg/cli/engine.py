@@ -61,8 +61,10 @@ def label_as_job(
     if options.batch_size < 1 or (options.workers or 1) < 1:
         raise ValueError("--batch-size and --workers must be at least 1.")
     out = options.out if is_address(str(options.out)) else options.out.absolute()
+    named = Path(model)  # workers may have another working folder
+    local = named.is_file() or (named / "run.json").is_file()
     labeller = Labeller(
-        str(Path(model).absolute()) if Path(model).exists() else model,
+        str(named.absolute()) if local else model,
         size=options.size,
         native=options.native,
         flip=options.flip,

@@ -97,7 +97,8 @@ def report(outcome: Outcome, folder: Path, json: bool) -> None:
     if len(problems) == 1 and not outcome.labelled and not outcome.skipped:
         raise ValueError(problems[0])
     if json:
-        print_json({"images": outcome.images, "skipped": outcome.skipped, "problems": problems})
+        counts = {"labelled": outcome.labelled, "skipped": outcome.skipped}
+        print_json({"images": outcome.images, **counts, "problems": problems})
     if outcome.skipped and not json:
         say(f"{outcome.skipped} skipped: their outputs are in {folder}")
     for problem in problems[:_SAID_AT_MOST]:

@@ -25,8 +25,11 @@ def clean(text: str) -> str:
 
 
 def say(text: str = "") -> None:
-    """Prints a text on standard output."""
-    print(clean(text))
+    """Prints a text on standard output; where nobody reads it any more, the work goes on."""
+    try:
+        print(clean(text), flush=True)
+    except BrokenPipeError:  # as in `kseg predict FOLDER | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def say_aside(text: str, color: str | None = None) -> None:

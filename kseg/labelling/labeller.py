@@ -138,7 +138,9 @@ class Labeller:
         done = list(self.label_all(batch[self.column]))
         labels = [png_of(row.labels) if self.png else _map_of(row.labels) for row in done]
         errors = np.array([row.error or "" for row in done], object)
-        return {**batch, "labels": _column(labels), "error": errors}
+        made = {"labels": _column(labels), "error": errors}
+        kept = {f"source_{name}" if name in made else name: batch[name] for name in batch}
+        return {**kept, **made}
 
     def label(self, image: Any, name: str = "the image") -> Labelled:
         """Labels one image.

@@ -41,7 +41,8 @@ def write_part(store: Store, part: str, rows: list[dict[str, Any]], *, replace: 
     Args:
         store: Where to.
         part: Its name.
-        rows: What is in its columns; under "other", those of a Parquet source.
+        rows: What is in its columns; under "other", those of a Parquet source,
+            which get "source_" before a name that is taken.
         replace: Whether one that is there is replaced.
     """
     pa = pyarrow()
@@ -51,8 +52,8 @@ def write_part(store: Store, part: str, rows: list[dict[str, Any]], *, replace: 
         for name, kind in zip(_COLUMNS, kinds, strict=True)
     }
     for name in {key: None for row in rows for key in row["other"]}:
-        if name not in columns:
-            columns[name] = pa.array([row["other"].get(name) for row in rows])
+        kept = f"source_{name}" if name in columns else name
+        columns[kept] = pa.array([row["other"].get(name) for row in rows])
     _write(store, part, pa.table(columns), replace)
 
 

@@ -69,6 +69,7 @@ def find_pieces(
         except ValueError as error:
             problems.append(str(error))
     outputs: dict[str, str] = {}
+    pieces = list(dict.fromkeys(pieces))  # what is named twice is labelled once
     for piece in pieces:
         other = outputs.setdefault(piece.output, piece.name)
         if other != piece.name:

@@ -97,6 +97,15 @@ def test_wrong_labels_fail(int8, trained, images, planted):
     check_trials([right], int8.path)
 
 
+def test_reference_kernels_that_label_wrongly_fail_and_prove_no_other(
+    int8, trained, images, planted
+):
+    names = ("xnnpack", planted("reference", wrong), planted("other", wrong))
+    right, *bad = prove(Subject(int8.path, images), names, model=trained, judged=True)
+    assert right.status == "passed"
+    assert [trial.status for trial in bad] == ["failed", "failed"]
+
+
 def test_an_export_with_wrong_labels_somewhere_is_not_written(
     trained, recipe, data, planted, tmp_path
 ):

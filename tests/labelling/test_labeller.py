@@ -64,6 +64,13 @@ def test_maps_of_different_sizes_are_arrays_in_an_array():
     assert [bool(error) for error in done["error"]] == [False, False, True]
 
 
+def test_columns_that_are_there_already_are_kept():
+    batch = {"image": IMAGES[:2], "labels": [7, 8], "id": [1, 2]}
+    done = kseg.Labeller(BrightOrDark())(batch)
+    assert list(done) == ["image", "source_labels", "id", "labels", "error"]
+    assert done["source_labels"] == [7, 8] and len(done["labels"]) == 2
+
+
 def test_png_gives_bytes_that_hold_the_map(tmp_path):
     labeller = kseg.Labeller(BrightOrDark(), png=True)
     column = [{"bytes": _bytes(IMAGES[0], tmp_path / "x.png"), "path": None}, b"broken"]

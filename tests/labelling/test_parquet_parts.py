@@ -182,3 +182,18 @@ def test_a_worker_of_an_engine_says_which_file_the_rows_are_in(opened, images, t
     assert not Worker(work)(batch)["skipped"].any()  # a batch that is repeated keeps its errors
     good = as_columns([Piece(files[0], "0", files[0])])
     assert [Worker(work)(good)["skipped"].tolist() for _ in range(2)] == [[False], [True]]
+
+
+def test_columns_of_the_source_are_kept_whatever_their_names(opened, images, tmp_path):
+    rows = [
+        {"image": (tmp_path / f"in/{n}.png").read_bytes(), "id": n, "labels": n + 10, "error": "x"}
+        for n in (0, 1)
+    ]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "rows.parquet")
+    # Named twice, it is labelled once.
+    assert main(["predict", "m", *["rows.parquet"] * 2, "--save", "parquet", "--out", "out"]) == 0
+    found = sorted(_parts_of(tmp_path / "out"), key=lambda row: row["id"])
+    assert [row["source_labels"] for row in found] == [10, 11]
+    assert [row["source_error"] for row in found] == ["x", "x"]
+    assert [row["error"] for row in found] == [None, None]
+    assert Image.open(io.BytesIO(found[0]["labels"])).size == Image.open(tmp_path / "in/0.png").size

@@ -108,6 +108,10 @@ async function openPicture(file) {
 }
 
 async function decode(file) {
+  const head = new Uint8Array(await file.slice(0, 25).arrayBuffer());
+  if (head[1] === 0x50 && head[2] === 0x4e && head[3] === 0x47 && head[24] === 16) { // a PNG says it here
+    throw new Error(`“${file.name}” has 16 bits a channel, which browsers cut to 8; save it with 8 first.`);
+  }
   const address = URL.createObjectURL(file);
   const probe = new Image(); // knows its size before it takes the memory for it
   try {

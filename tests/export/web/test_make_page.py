@@ -141,7 +141,9 @@ def test_what_is_refused(tiny, package, tmp_path):
         ({"x": ((1, 8, 8, 3), "int8", None, None), "y": ((1, 8, 8, 3), "int8", None, None)},
          "takes int8 and gives int8; runtimes in browsers take uint8 or float32"),
         ({"x": ((1, 8, 8, 3), "float32", None, None), "y": ((1, 8, 8, 3), "float32", None, None)},
-         "takes float32 and has no TFLite Metadata; MediaPipe refuses that"),
+         "gives logits, and no TFLite Metadata say so; MediaPipe would take them"),
+        ({"x": ((1, 8, 8, 3), "uint8", None, None), "y": ((1, 8, 8, 3), "uint8", None, None)},
+         "gives logits, and no TFLite Metadata say so; MediaPipe would take them"),
     ],
 )  # fmt: skip
 def test_files_that_a_browser_would_refuse(tensors, message, write_graph):

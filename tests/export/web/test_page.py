@@ -156,10 +156,14 @@ def test_files_that_are_no_pictures(page, open_page, pictures, tmp_path):
     text.write_text("no picture")
     cut.write_bytes(pictures[0].read_bytes()[:40])
     Image.new("1", (10_000, 5_000)).save(large)
+    Image.new("I;16", (8, 8)).save(tmp_path / "deep.png")
     assert opened.choose(text) == "“notes.txt” is no picture that this browser reads."
     assert opened.choose(cut) == "“cut.png” is no picture that this browser reads."
     assert opened.choose(large) == (
         "“large.png” has 50.0 megapixels; this page takes up to 25. Make it smaller first."
+    )
+    assert opened.choose(tmp_path / "deep.png") == (
+        "“deep.png” has 16 bits a channel, which browsers cut to 8; save it with 8 first."
     )
     assert opened.choose(pictures[2]) == ""  # and goes on
     assert not opened.page.locator("#error").is_visible()

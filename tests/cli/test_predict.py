@@ -264,7 +264,7 @@ def test_whoever_stops_reading_is_no_fault_of_the_images(model, folder, monkeypa
     monkeypatch.setattr("kseg.cli.output.print", closed, raising=False)
     monkeypatch.setattr("os.dup2", lambda *_: None)  # or nobody reads the tests either
     assert main(["predict", "m", "in"]) == 0
-    assert model.calls == 2  # the files are what was asked for
+    assert model.calls == 3  # the files are what was asked for
 
 
 def test_resume_looks_for_what_the_network_would_write(folder, monkeypatch, capsys):

@@ -196,4 +196,5 @@ def test_columns_of_the_source_are_kept_whatever_their_names(opened, images, tmp
     assert [row["source_labels"] for row in found] == [10, 11]
     assert [row["source_error"] for row in found] == ["x", "x"]
     assert [row["error"] for row in found] == [None, None]
-    assert Image.open(io.BytesIO(found[0]["labels"])).size == Image.open(tmp_path / "in/0.png").size
+    sizes = [Image.open(io.BytesIO(png)).size for png in (found[0]["labels"], rows[0]["image"])]
+    assert sizes[0] == sizes[1]

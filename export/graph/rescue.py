@@ -4,6 +4,7 @@ TensorFlow can set a float twin beside every int8 op, both on the same input, so
 layer is its own and not that of the layers before it.
 """
 
+import re
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -237,4 +238,4 @@ def layer_of(tensor: str) -> str:
     parts = tensor.split(";")[0].split("/")
     if len(parts) == 1:  # the last op's tensor is named by the signature
         return "output"
-    return parts[1].removesuffix("_1")  # added by the clone
+    return re.sub(r"_\d+$", "", parts[1])  # a number that the clone's scope gets

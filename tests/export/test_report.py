@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from export import ExportOptions, convert, int16x8
+from export.graph.rescue import layer_of
 from export.proof.page import make_page
 from export.proof.verification import Example
 from kseg.classes import Classes
@@ -44,6 +45,11 @@ def test_noisiest_layers_are_named(explained, trained):
     assert {layer["layer"] for layer in noise} <= {layer.name for layer in trained.layers} | {
         "output"
     }
+
+
+def test_layers_with_the_names_that_keras_counts_up_are_told_apart():
+    tensors = ("net_1/conv2d_1/Relu;net_1/conv2d_1/convolution", "net_1/conv2d_1_2/Relu", "x:0")
+    assert [layer_of(tensor) for tensor in tensors] == ["conv2d", "conv2d_1", "output"]
 
 
 def test_op_table_has_every_op_where_it_runs(explained):

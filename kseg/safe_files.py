@@ -26,19 +26,21 @@ _BRACKETS_AND_STRINGS = re.compile(r'"(?:[^"\\]|\\.)*+"?|[\[\]{}]', re.DOTALL)
 
 
 def walk(folder: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
-    """Goes through a folder as `os.walk` does, linked folders too, each folder once.
+    """Goes through a folder as `os.walk` does, and then through the folders that it links to.
 
-    Where a folder and a link to it are both within, the link is left out.
+    Each folder comes once: by its own name, where that is within, and not by that of a link.
     """
-    seen = set()
-    for place, within, names in os.walk(folder, followlinks=True):
-        real = os.path.realpath(place)
-        if real in seen:
-            within.clear()
-            continue
-        seen.add(real)
-        within.sort(key=lambda name: (os.path.islink(os.path.join(place, name)), name))
-        yield Path(place), within, names
+    seen, waiting = set(), [folder]
+    while waiting:
+        for place, within, names in os.walk(waiting.pop(0)):
+            real, here = os.path.realpath(place), Path(place)
+            if real in seen:
+                within.clear()
+                continue
+            seen.add(real)
+            within.sort()
+            yield here, within, names  # whoever reads it may leave out some of what is within
+            waiting += [here / name for name in within if os.path.islink(here / name)]
 
 
 def files_in(folder: Path) -> Iterator[Path]:

@@ -130,11 +130,11 @@ def _of_word(
 def _in_folder(folder: Path, recursive: bool, leave_out: Path | None) -> Iterator[tuple[str, Path]]:
     count = 0
     for here, within, files in walk(folder):
-        within[:] = sorted(
+        within[:] = [
             name
             for name in within
             if recursive and not name.startswith(".") and not _same(here / name, leave_out)
-        )
+        ]
         for name in sorted(files):
             if _is_taken(name):
                 count += 1

@@ -60,7 +60,12 @@ def main() -> None:
     parser.add_argument("--rows", nargs="+", choices=_ROWS, default=list(_ROWS), metavar="ROW")
     arguments = parser.parse_args()
     data = kseg.load_data(arguments.data)
-    keep_to(arguments.out / "settings.json", data=arguments.data, start=arguments.start)
+    keep_to(
+        arguments.out / "settings.json",
+        arguments.out.exists(),
+        data=arguments.data,
+        start=arguments.start,
+    )
     scores: dict[str, float] = {}
     for name in arguments.rows:
         folder = arguments.out / re.sub(r"\W+", "_", name)

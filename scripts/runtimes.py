@@ -39,6 +39,7 @@ def main() -> None:
     if arguments.found:
         keep_to(
             arguments.found.with_suffix(".settings.json"),
+            arguments.found.exists(),
             **{name: getattr(arguments, name) for name in ("data", "count", "runtime")},
         )
     found = json.loads(arguments.found.read_text()) if _is_there(arguments.found) else {}

@@ -53,7 +53,12 @@ def main() -> None:
     rows = [["Coral's DeepLab v3", "", "513 x 513", "", arguments.reference, ""]]
     with tempfile.TemporaryDirectory() as temporary:
         folder = arguments.files or Path(temporary)
-        keep_to(folder / "settings.json", data=arguments.data, kseg=version("kseg"))
+        keep_to(
+            folder / "settings.json",
+            any(folder.glob("*.tflite")),
+            data=arguments.data,
+            kseg=version("kseg"),
+        )
 
         def add(name, model, size, target, quantization, head, stride):
             recipe = {

@@ -135,6 +135,7 @@ def main() -> None:
     settings = vars(arguments)
     keep_to(
         arguments.out / "settings.json",
+        any(arguments.out.glob("*.json")),
         **{name: settings[name] for name in ("data", "drive", "start", "teacher")},
     )
     scores: dict[str, list[float]] = {name: [] for name in arguments.rows}

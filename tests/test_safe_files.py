@@ -95,12 +95,12 @@ def test_json_as_deep_as_allowed(written):
 
 
 def test_linked_folders_are_gone_through_once(tmp_path):
-    (tmp_path / "elsewhere").mkdir()
-    (tmp_path / "elsewhere/far.txt").touch()
-    (tmp_path / "here/within").mkdir(parents=True)
-    (tmp_path / "here/within/near.txt").touch()
+    for name in ("elsewhere/far.txt", "here/a/near.txt", "here/b/next.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
     (tmp_path / "here/linked").symlink_to(tmp_path / "elsewhere")
-    (tmp_path / "here/again").symlink_to(tmp_path / "here/within")
-    (tmp_path / "here/within/round").symlink_to(tmp_path / "here")
-    found = sorted(file.relative_to(tmp_path).as_posix() for file in files_in(tmp_path / "here"))
-    assert found == ["here/linked/far.txt", "here/within/near.txt"]
+    (tmp_path / "here/again").symlink_to(tmp_path / "here/b")
+    (tmp_path / "here/a/next").symlink_to(tmp_path / "here/b")
+    (tmp_path / "here/b/round").symlink_to(tmp_path / "here")
+    found = [file.relative_to(tmp_path / "here").as_posix() for file in files_in(tmp_path / "here")]
+    assert found == ["a/near.txt", "b/next.txt", "linked/far.txt"]

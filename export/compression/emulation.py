@@ -24,6 +24,7 @@ class Emulation(FixedSize):
         output_names: The names of the maps, where it gives a dict.
         kseg_size: Its input size where the model carries a working size, or else None.
         kseg_things: Ids of the classes whose objects the model tells apart, or None.
+        kseg_bits: The bits of the 16-bit images that it was trained on, or None.
     """
 
     def __init__(self, model: keras.Model, state: State, input_size: tuple[int, int]):
@@ -33,6 +34,7 @@ class Emulation(FixedSize):
         self.stride = own_stride(trace(model, self.input_size))
         self.kseg_size = self.input_size if working_size(model) is not None else None
         self.kseg_things = getattr(model, "kseg_things", None)
+        self.kseg_bits = getattr(model, "kseg_bits", None)
         self._graph, self.scaling = lower(read_graph(model, self.input_size))
         graph = rounded(self._graph, state, self.scaling)
         self.output_names = graph.names

@@ -92,9 +92,11 @@ def prove(
     if kernels is None and not _like(expected, found.values()) and not alone:
         kernels = _attempt(RUNTIMES[_KERNELS], subject)
     anchor = None if isinstance(kernels, Trial) else kernels
-    if judged and anchor is not None:  # other labels than those that were judged prove nothing
-        right = [x for x in (found.get(_JUDGED), expected) if not isinstance(x, Trial | None)]
-        anchor = anchor if any(agreement(x, anchor) >= MIN_AGREEMENT for x in right) else None
+    right = found.get(_JUDGED)
+    if judged and anchor is not None and not isinstance(right, Trial | None):
+        # Kernels that label otherwise than what was judged prove nothing.
+        alike = [agreement(labels, anchor) for labels in (right, expected) if labels is not None]
+        anchor = anchor if max(alike) >= MIN_AGREEMENT else None
     if label_maps is not None and expected is not None and anchor is not None:
         judged = judged or _no_worse(label_maps, expected, anchor)
     trials = []

@@ -218,6 +218,8 @@ def _quantization_aware(
         learning_rate=rate,
         minutes=None,
         freeze=None,
+        patience=None,
+        validate_images=None,
         with_val=options.with_val,
     )
     return quantization_aware(model, data, recipe, per_channel=not options.per_tensor)

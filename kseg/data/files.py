@@ -186,7 +186,12 @@ def _deep_colors(opened: Opened, bits, remarks) -> tuple[np.ndarray, int | None,
         except Exception as error:  # tifffile lacks some compressions
             raise ValueError(f"its 16-bit colours cannot be read ({error})") from None
     pixels = np.asarray(opened.image)
-    if bits not in (None, 16) or (bits is None and pixels[..., :3].max() < 64):
+    if bits not in (None, 16):
+        raise ValueError(
+            f"its colours have 16 bits, of which the last {bits} are read from TIFF only; store "
+            "TIFF, or 8 bits a channel"
+        )
+    if bits is None and pixels[..., :3].max() < 64:
         raise ValueError(
             "its colours have 16 bits of which fewer are used; store 8 bits a channel, or TIFF"
         )
@@ -212,8 +217,8 @@ def _to_bytes(values: np.ndarray, bits: int | None, remarks: list[str]) -> tuple
             )
     elif largest >= 1 << bits:
         raise ValueError(
-            f"it holds the number {largest}, and the data has {bits} bits; write `bits: 16` into "
-            f"its YAML file, or store the image with {bits}"
+            f"it holds the number {largest}, over the {bits} bits of the data or of the model's "
+            f"training; store it with {bits} bits, or write `bits: 16` for the data"
         )
     return _scale(bits)[values], bits
 

@@ -209,7 +209,8 @@ def numbered(data: "Data", values: list[int], *, ignores_255: bool) -> tuple["Da
         lookup, object_ids = data.lookup.copy(), data.object_ids.copy()
         ignored = lookup == IGNORE_CLASS
         ignored[IGNORE_CLASS] = ignores_255
-        objects = np.flatnonzero(~ignored)[1:]
+        ignored[0] = True  # what is no object
+        objects = np.flatnonzero(~ignored)
         lookup[objects], object_ids[objects] = data.things[0], True
         said = f"label files number the objects, so all ids from 1 are {name!r} (`{line}`)"
         return replace(data, lookup=lookup, object_ids=object_ids), said

@@ -16,11 +16,14 @@ from kseg.classes import Classes
 from kseg.data.files import decode_image, read_image, turn
 from kseg.data.transforms import fit_inside
 from kseg.inference import predict, predict_together
+from kseg.labelling.parquet_parts import beside
 from kseg.seeing import Segmenter, format_of, input_size, working_size
 from kseg.web_images import read_from_web
 
 MOST_PIXELS = 1 << 22  # of an image that a network without a working size sees
 _PIXELS_AT_ONCE = 1 << 17  # in one call of a network; more are slower on a CPU (docs/scale.md)
+_NO_MAP = np.zeros((0, 0), "uint8")  # of what could not be labelled
+_NOT_SENT = ("_opened", "_process", "_lock")
 _Opened = tuple[Any, Classes | None, tuple[int, int] | None]
 
 
@@ -80,15 +83,14 @@ class Labeller:
         if native and size is not None:
             raise ValueError("native labels an image at its own size; leave size out.")
         if callable(model) and opened_with:
-            raise ValueError(
-                f"opened_with is for files and runs that are to be opened; {model} is open already."
-            )
+            raise ValueError(f"opened_with is for what is to be opened; {model} is open already.")
         self.model = model if callable(model) else str(model)
         self.column, self.png, self.size = column, png, size
         self.native, self.flip, self.scales = native, flip, tuple(scales)
         self.opened_with = dict(opened_with or {})
-        if callable(model) and size is None:
-            self.size = working_size(model)  # a pickled keras.Model forgets it
+        self._bits: int | None = None
+        if callable(model):  # a pickled keras.Model forgets them
+            self.size, self._bits = size or working_size(model), format_of(model)[1]
         self._forget()
 
     def _forget(self) -> None:
@@ -97,8 +99,7 @@ class Labeller:
         self._lock = threading.Lock()  # a .tflite file has one process, which does one at a time
 
     def __getstate__(self) -> dict[str, Any]:
-        hidden = ("_opened", "_process", "_lock")
-        return {name: value for name, value in vars(self).items() if name not in hidden}
+        return {name: value for name, value in vars(self).items() if name not in _NOT_SENT}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
@@ -121,9 +122,10 @@ class Labeller:
 
         Returns:
             Of a sequence, a `Labelled` for each image. Of a dict, the same dict with two keys
-            more. "labels" are the label maps: an array uint8 (N, H, W) where all have one size,
-            else an array of N arrays, or of bytes for `png`; what could not be labelled has a map
-            without pixels, or no bytes. "error" are sentences, empty for what was labelled.
+            more; columns of their names get "source_" before them. "labels" are the label maps: an
+            array uint8 (N, H, W) where all have one size, else an array of N arrays, or of bytes
+            for `png`; what could not be labelled has a map without pixels, or no bytes. "error"
+            are sentences, empty for what was labelled.
 
         Raises:
             ValueError: If there is no such model, or a dict has no such column.
@@ -136,11 +138,11 @@ class Labeller:
                 "Name the one with the images: kseg.Labeller(model, column=...)."
             )
         done = list(self.label_all(batch[self.column]))
-        labels = [png_of(row.labels) if self.png else _map_of(row.labels) for row in done]
+        maps = [_NO_MAP if row.labels is None else row.labels for row in done]
+        labels = [png_of(row.labels) for row in done] if self.png else maps
         errors = np.array([row.error or "" for row in done], object)
         made = {"labels": _column(labels), "error": errors}
-        kept = {f"source_{name}" if name in made else name: batch[name] for name in batch}
-        return {**kept, **made}
+        return {**beside(batch, made), **made}
 
     def label(self, image: Any, name: str = "the image") -> Labelled:
         """Labels one image.
@@ -187,7 +189,8 @@ class Labeller:
         """
         if isinstance(image, Exception):
             raise image
-        form = format_of(self.opened()[0])
+        channels, bits = format_of(self.opened()[0])
+        form = channels, bits or self._bits
         if isinstance(image, Mapping):  # as Hugging Face's data sets hold images
             image = image.get("bytes") or image.get("path")
         if isinstance(image, bytes | bytearray | memoryview):
@@ -285,10 +288,6 @@ def png_of(labels: np.ndarray | None) -> bytes:
     content = io.BytesIO()
     Image.fromarray(labels).save(content, "PNG")
     return content.getvalue()
-
-
-def _map_of(labels: np.ndarray | None) -> np.ndarray:
-    return np.zeros((0, 0), "uint8") if labels is None else labels
 
 
 def _column(values: list[Any]) -> np.ndarray:

@@ -248,6 +248,8 @@ def test_what_was_made_otherwise_is_not_kept(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(SCRIPTS))
     keep_to = runpy.run_path(str(SCRIPTS / "keeping.py"))["keep_to"]
     for _ in range(2):
-        keep_to(tmp_path / "out/settings.json", start="runs/a", data="x.yaml")
+        keep_to(tmp_path / "out/settings.json", False, start="runs/a", data="x.yaml")
     with pytest.raises(SystemExit, match=r"out holds results of other settings .*runs/a"):
-        keep_to(tmp_path / "out/settings.json", start="runs/b", data="x.yaml")
+        keep_to(tmp_path / "out/settings.json", True, start="runs/b", data="x.yaml")
+    with pytest.raises(SystemExit, match=r"holds results of other settings \(unknown"):
+        keep_to(tmp_path / "old/settings.json", True, start="runs/a", data="x.yaml")

@@ -457,6 +457,22 @@ def test_an_id_that_is_ignored_is_no_object(tmp_path):
     assert sorted(np.unique(ids)) == [0, 1, 2]
 
 
+def test_the_first_number_is_an_object_where_0_is_ignored(tmp_path):
+    labels = np.zeros(SIZE, "uint8")
+    labels[2:6, 2:6], labels[10:14, 2:6], labels[:, 20:] = 1, 2, 200
+    write(tmp_path, "labels/a.png", labels)
+    path = describe(
+        tmp_path,
+        train={"images": "images", "labels": "labels"},
+        names={1: "cell", 200: "background"},
+        instances="cell",
+        ignore=0,
+    )
+    with pytest.warns(UserWarning, match="number the objects"):
+        data = load_data(path)
+    assert set(np.unique(data.read_instances(data.files("train")[0])[2])) >= {1, 2}
+
+
 def test_an_ignored_colour_stands_beside_objects(tmp_path):
     labels, ids = truth()
     colors = np.array([(90, 90, 90), (230, 40, 30), (40, 60, 220)], "uint8")

@@ -65,9 +65,11 @@ def test_maps_of_different_sizes_are_arrays_in_an_array():
 
 
 def test_columns_that_are_there_already_are_kept():
-    batch = {"image": IMAGES[:2], "labels": [7, 8], "id": [1, 2]}
+    batch = {"image": IMAGES[:2], "labels": [7, 8], "source_error": [1, 2], "error": [3, 4]}
     done = kseg.Labeller(BrightOrDark())(batch)
-    assert list(done) == ["image", "source_labels", "id", "labels", "error"]
+    kept = ["image", "source_labels", "source_error", "source_source_error"]
+    assert list(done) == [*kept, "labels", "error"]
+    assert done["source_error"] == [1, 2] and done["source_source_error"] == [3, 4]
     assert done["source_labels"] == [7, 8] and len(done["labels"]) == 2
 
 

@@ -11,7 +11,7 @@ from kseg.data.formats.finding import LARGEST_JSON
 from kseg.data.formats.label_studio import is_label_studio, read_label_studio
 from kseg.data.formats.labelme import is_labelme, read_labelme
 from kseg.data.formats.yolo import read_yolo
-from kseg.safe_files import read_json
+from kseg.safe_files import files_in, read_json
 
 __all__ = ["FORMATS", "IN_JSON", "Annotated", "Drawing", "kind_of"]
 
@@ -40,7 +40,7 @@ def kind_of(path: Path) -> str:
         ValueError: If it is none of `FORMATS`.
     """
     if path.is_dir():
-        return "labelme" if any(path.rglob("*.json")) else "yolo"
+        return "labelme" if any(f.suffix == ".json" for f in files_in(path)) else "yolo"
     if path.suffix.lower() == ".xml":
         return "cvat"
     content = read_json(path, limit=LARGEST_JSON)

@@ -22,7 +22,7 @@ def locate(folder: Path, names: list[str]) -> tuple[dict[str, Path], tuple[str, 
         end of its path; where several share as much, none is taken. Of several names that fit one
         file, the one that shares the longest end has it, and none where several share as much.
     """
-    files = [f for f in files_in(folder) if f.suffix.lower() in ENDINGS]
+    files = [f for f in files_in(folder) if f.suffix.lower() in ENDINGS and f.is_file()]
     by_name: dict[str, list[Path]] = {}
     for file in files:
         by_name.setdefault(file.name.casefold(), []).append(file)

@@ -85,7 +85,8 @@ def _image(task: dict[str, Any], where: str) -> str:
 def _without_mark(name: str) -> str:
     """Returns an image's path without the mark that Label Studio gives to what is uploaded."""
     path = PurePosixPath(name)
-    return str(path.with_name(_UPLOADED.sub("", path.name)))
+    short = _UPLOADED.sub("", path.name)
+    return str(path.with_name(short)) if short else name
 
 
 def _shapes(result: dict[str, Any], where: str) -> list[Shape]:

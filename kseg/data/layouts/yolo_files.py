@@ -7,7 +7,7 @@ import yaml
 
 from kseg.data.layouts.found import SPLITS, Folder, Layout, common_folder
 from kseg.data.matching import lines_of
-from kseg.safe_files import read_text
+from kseg.safe_files import files_in, read_text
 
 _TEXT = 10_000_000
 
@@ -128,4 +128,4 @@ def _labels(images: Path) -> Path | None:
         if parts[index] == "images":
             labels = Path(*parts[:index], "labels", *parts[index + 1 :])
             return labels if labels.is_dir() else None
-    return images if any(images.rglob("*.txt")) else None
+    return images if any(f.suffix == ".txt" for f in files_in(images)) else None

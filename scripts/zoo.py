@@ -141,6 +141,9 @@ def _published_table() -> str:
 
 
 def _table(headers: list[str], rows: list[list[str]]) -> str:
+    """Returns a table, without the columns that say nothing of any row."""
+    columns = [(head, *cells) for head, *cells in zip(headers, *rows, strict=True) if any(cells)]
+    headers, *rows = zip(*columns, strict=True)
     return tabulate(rows, headers, tablefmt="github", disable_numparse=True)
 
 

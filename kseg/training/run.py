@@ -138,7 +138,7 @@ def load(
     assign(model.variables, arrays["average"], run.path)
     if not built:
         _warn_of_another(model, run)
-    model.kseg_size, model.kseg_bits = run.size, run.record["bits"]
+    model.kseg_size, model.kseg_bits = run.size, run.record.get("bits")
     if saw_val(run):
         model.kseg_saw_val = run.classes.names
     if things := run.record.get("things"):

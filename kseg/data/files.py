@@ -9,13 +9,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import tifffile
 
-from kseg.data.opening import Opened, open_image
+from kseg.data.opening import ORIENTATION, Opened, open_image
 from kseg.safe_files import read_bytes
 
 _DEPTHS = (8, 10, 12, 14, 16)
 _LARGEST_TIFF = 1 << 30
 _PART = 1 << 24  # pixels
-_ORIENTATION = 274
 
 
 class Decoded(NamedTuple):
@@ -201,7 +200,7 @@ def _deep_colors(opened: Opened, bits, remarks) -> tuple[np.ndarray, int | None,
 def _orientation(file: tifffile.TiffFile) -> int:
     """Returns the EXIF orientation of a TIFF whose pixels tifffile reads, unturned; 1 to 8."""
     first: Any = file.pages[0]
-    found = first.tags.valueof(_ORIENTATION, default=1)
+    found = first.tags.valueof(ORIENTATION, default=1)
     return found if found in range(1, 9) else 1
 
 

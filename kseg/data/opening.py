@@ -13,6 +13,7 @@ from PIL import Image
 from kseg.safe_files import read_bytes
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
+ORIENTATION = 0x0112  # the tag of EXIF and TIFF, 1 to 8
 ENDINGS = (
     *(".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif"),
     *(".ppm", ".pgm", ".pbm", ".pnm"),
@@ -73,7 +74,7 @@ class Opened(NamedTuple):
             ValueError: If the EXIF data is damaged.
         """
         try:
-            found = self.image.getexif().get(0x0112, 1)
+            found = self.image.getexif().get(ORIENTATION, 1)
         except Exception as error:  # damaged EXIF data raises nearly anything
             raise ValueError(f"its EXIF data cannot be read ({error})") from None
         return found if found in range(1, 9) else 1
@@ -130,7 +131,7 @@ def header(path: str | Path) -> Header:
     """Returns what an image file says before its pixels."""
     try:
         with Image.open(io.BytesIO(read_bytes(path, limit=_MAX_BYTES)), formats=FORMATS) as image:
-            tag = image.getexif().get(0x0112, 1)
+            tag = image.getexif().get(ORIENTATION, 1)
             size = (image.height, image.width)
             if image.format == "TIFF" and tag >= 5:  # Pillow gives the size as it is shown
                 size = size[::-1]

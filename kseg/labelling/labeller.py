@@ -16,7 +16,7 @@ from kseg.classes import Classes
 from kseg.data.files import decode_image, read_image, turn
 from kseg.data.transforms import fit_inside
 from kseg.inference import predict, predict_together
-from kseg.labelling.parquet_parts import beside
+from kseg.labelling.stores import source_columns
 from kseg.seeing import Segmenter, format_of, input_size, working_size
 from kseg.web_images import read_from_web
 
@@ -142,7 +142,7 @@ class Labeller:
         labels = [png_of(row.labels) for row in done] if self.png else maps
         errors = np.array([row.error or "" for row in done], object)
         made = {"labels": _column(labels), "error": errors}
-        return {**beside(batch, made), **made}
+        return {**source_columns(batch, made), **made}
 
     def label(self, image: Any, name: str = "the image") -> Labelled:
         """Labels one image.

@@ -6,10 +6,10 @@ folder are not kseg's.
 
 import hashlib
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from kseg.labelling.stores import Store, columns_of, pyarrow, read_table
+from kseg.labelling.stores import Store, columns_of, pyarrow, read_table, source_columns
 
 _NAME = re.compile(r"part-[0-9a-f]{20}\.parquet")
 _COLUMNS = ("image", "height", "width", "labels", "error")
@@ -19,20 +19,6 @@ def part_of(images: Iterable[str]) -> str:
     """Returns the name of the file of a batch; the same images have the same one."""
     digest = hashlib.sha256("\n".join(images).encode()).hexdigest()
     return f"part-{digest[:20]}.parquet"
-
-
-def beside(columns: Mapping[str, Any], made: Collection[str]) -> dict[str, Any]:
-    """Returns columns of a source by the names that they get beside those that kseg makes.
-
-    A name that is taken gets "source_" before it, until it is free.
-    """
-    named: dict[str, Any] = {}
-    for name, column in columns.items():
-        free = name
-        while free in made or (free != name and free in columns):
-            free = f"source_{free}"
-        named[free] = column
-    return named
 
 
 def parts_in(store: Store) -> list[str]:
@@ -66,7 +52,7 @@ def write_part(store: Store, part: str, rows: list[dict[str, Any]], *, replace: 
         for name, kind in zip(_COLUMNS, kinds, strict=True)
     }
     others = {key: key for row in rows for key in row["other"]}
-    for kept, name in beside(others, columns).items():
+    for kept, name in source_columns(others, columns).items():
         columns[kept] = pa.array([row["other"].get(name) for row in rows])
     _write(store, part, pa.table(columns), replace)
 

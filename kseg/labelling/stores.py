@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -193,6 +193,20 @@ class RowReader:
                     self._first, self._last = first, last
                     return
         raise ValueError(f"{name} has no row {number}.")
+
+
+def source_columns(columns: Mapping[str, Any], made: Collection[str]) -> dict[str, Any]:
+    """Returns columns of a source by the names that they get beside those that kseg makes.
+
+    A name that is taken gets "source_" before it, until it is free.
+    """
+    named: dict[str, Any] = {}
+    for name, column in columns.items():
+        free = name
+        while free in made or (free != name and free in columns):
+            free = f"source_{free}"
+        named[free] = column
+    return named
 
 
 def columns_of(

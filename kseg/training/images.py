@@ -7,6 +7,7 @@ import numpy as np
 from PIL import Image
 
 from kseg.data import Augmentation, Data, Pair, Split
+from kseg.data.opening import ORIENTATION
 from kseg.data.transforms import fit_inside
 from kseg.training.recipe import Recipe
 from kseg.training.shrinking import Shrinking, box_of
@@ -92,7 +93,7 @@ def size_of(data: Data, pair: Pair) -> tuple[int, int]:
     try:
         with Image.open(pair.image) as header:
             # Of a TIFF, Pillow gives the size as it is shown.
-            turned = header.format != "TIFF" and header.getexif().get(0x0112, 1) >= 5
+            turned = header.format != "TIFF" and header.getexif().get(ORIENTATION, 1) >= 5
             return (header.width, header.height) if turned else (header.height, header.width)
     except OSError:  # a kind that only `Data.read` knows
         height, width = data.read(pair)[1].shape

@@ -236,31 +236,6 @@ def test_bad_arguments_are_a_sentence(changed, sentence, trained, recipe, tmp_pa
         convert(trained, arguments.pop("recipe"), **arguments)
 
 
-def test_a_model_that_is_no_segmentation_model_is_refused(recipe, tmp_path):
-    image = keras.Input((64, 64, 3))
-    model = keras.Model(image, keras.layers.GlobalAveragePooling2D()(image))
-    with pytest.raises(ValueError, match="convert needs a functional model"):
-        convert(model, recipe, input_size=(64, 64), path=tmp_path / "x.tflite")
-
-
-@pytest.mark.parametrize(
-    ("one", "ops"),
-    [(keras.ops.erfinv, "Erfinv"), (lambda x: keras.ops.erf(keras.ops.erfinv(x)), "Erf, Erfinv")],
-)
-def test_what_tensorflow_cannot_convert_is_named(one, ops, recipe, tmp_path):
-    image = keras.Input((8, 8, 3))
-    model = keras.Model(image, keras.layers.Conv2D(2, 1)(one(image / 512.0)))
-    with pytest.raises(GateError, match=rf"cannot convert the model: its ops {ops}\.$"):
-        convert(model, recipe, input_size=(8, 8), path=tmp_path / "x.tflite")
-    assert not list(tmp_path.iterdir())
-
-
-def test_other_backends_are_refused(trained, recipe, tmp_path, monkeypatch):
-    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
-    with pytest.raises(ValueError, match="needs the TensorFlow backend; Keras runs on jax"):
-        convert(trained, recipe, input_size=(64, 64), path=tmp_path / "x.tflite")
-
-
 def test_unknown_head_is_refused():
     with pytest.raises(ValueError, match="head must be one of logits, argmax, softmax; got 'max'"):
         ExportOptions(head="max")

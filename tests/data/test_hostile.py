@@ -38,7 +38,7 @@ def test_what_is_no_regular_file_is_refused_at_once(yaml, place, kind):
     started = time.monotonic()
     with pytest.raises(ValueError, match=f"it is a {kind}|which does not exist"):
         check_data(load_data(yaml))
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 30
 
 
 def test_yaml_of_aliases_that_double_40_times_is_refused_at_once(yaml):

@@ -195,7 +195,7 @@ def test_google_outcomes_op_by_op(edgetpu_pairs):
     for name, outcome in truth.items():
         start = time.perf_counter()
         result = check(edgetpu_pairs / name)
-        assert time.perf_counter() - start < 1
+        assert time.perf_counter() - start < 10
         assert result.compiles, name
         expected = [{True: "tpu", False: "cpu", None: "dead"}[m] for m in outcome["mapped"]]
         assert placements(result) == expected, name

@@ -201,7 +201,7 @@ def test_a_file_that_is_a_trap_is_one_sentence(run, said, capsys):
             read(run)
         if path.name == "run.json":
             assert main(["describe", str(run)]) == 2
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < 30
         assert "Traceback" not in capsys.readouterr().err
         if path.is_dir() and not path.is_symlink():
             path.rmdir()
@@ -255,7 +255,7 @@ def try_mutants(run, count, stated):
         except ValueError as error:
             assert str(error)
             outcomes["refused"] += 1
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < 30
         path.write_bytes(contents[path])
     return outcomes
 

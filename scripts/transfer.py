@@ -151,7 +151,11 @@ def main() -> None:
         )
         for name, found in scores.items()
     ]
-    print(tabulate(table, ["", f"mIoU on {arguments.drive}", "points"], tablefmt="github"))
+    print(
+        tabulate(
+            table, ["", f"mIoU on {arguments.drive}", "points"], "github", disable_numparse=True
+        )
+    )
 
 
 def _score(name: str, seed: int, data: kseg.Data, arguments: argparse.Namespace) -> float:

@@ -1,6 +1,7 @@
 """The scripts that make the zoo, on rectangles."""
 
 import hashlib
+import json
 import re
 import runpy
 import shutil
@@ -253,3 +254,36 @@ def test_what_was_made_otherwise_is_not_kept(tmp_path, monkeypatch):
         keep_to(tmp_path / "out/settings.json", True, start="runs/b", data="x.yaml")
     with pytest.raises(SystemExit, match=r"holds results of other settings \(unknown"):
         keep_to(tmp_path / "old/settings.json", True, start="runs/a", data="x.yaml")
+
+
+@pytest.mark.slow
+def test_one_change_at_a_time_on_a_drive_that_was_left_out(
+    run, data_yaml, script, tmp_path, monkeypatch, capsys
+):
+    rows = ["the recipe", "label smoothing 0.1", "taught, temperature 1", "gamma and white balance"]
+    rows += ["dropout 0.2 before the logits", "averaged over four times as many steps"]
+    about = ["--drive", "0.png", "--start", run, "--teacher", run, "--out", tmp_path]
+    about += ["--seeds", 0, "--rows", *rows]
+    script("transfer", data_yaml, *about)
+    left_out = runpy.run_path(str(SCRIPTS / "drives.py"))["without"](
+        kseg.load_data(data_yaml), "0.png"
+    )
+    assert [pair.image.name for pair in left_out.pairs["val"]] == ["0.png"]
+    assert len(left_out.pairs["train"]) == 11
+    kept = {name: json.loads((tmp_path / f"{_file(name)}-0.json").read_text()) for name in rows}
+    for name, score in kept.items():
+        model = kseg.load(tmp_path / f"{_file(name)}-0")
+        assert score == pytest.approx(kseg.evaluate(model, left_out).mean_iou, abs=1e-4)
+    losses = {(tmp_path / f"{_file(name)}-0/history.csv").read_text() for name in rows}
+    assert len(losses) == len(rows)  # each row is another training
+    monkeypatch.setattr(kseg, "fit", None)
+    capsys.readouterr()
+    script("transfer", data_yaml, *about)  # nothing is trained again
+    points = 100 * (kept[rows[2]] - kept[rows[0]])
+    (line,) = (row for row in capsys.readouterr().out.splitlines() if rows[2] in row)
+    cells = [cell.strip() for cell in line.split("|")[1:-1]]
+    assert cells == [rows[2], f"{kept[rows[2]]:.3f}", f"{points:+.1f}"]
+
+
+def _file(name):
+    return name.replace(" ", "_")

@@ -4,6 +4,7 @@ Each source has a name for its outputs that no other one has: its own, without t
 names repeat, as much of the folders stays before them as it takes.
 """
 
+import itertools
 import os
 import re
 from collections import defaultdict
@@ -97,7 +98,7 @@ def find_sources(
                 named.setdefault(name, output)
         except ValueError as error:
             problems.append(str(error))
-    outputs = _apart(named)
+    outputs = _beside_videos(_apart(named))
     sources = (Source(name, outputs[name], _is_video(name)) for name in named)
     return Found(tuple(sources), tuple(problems))
 
@@ -148,9 +149,14 @@ def _in_glob(word: str, leave_out: Path | None) -> Iterator[tuple[str, Path]]:
     import glob
 
     count = 0
+    parts = Path(word).parts
+    fixed = itertools.takewhile(lambda part: not any(mark in part for mark in "*?["), parts)
+    start = Path(*fixed)
+    begins = {start, *start.parents}
     for name in sorted(glob.glob(word, recursive=True)):
         path = Path(name)
-        inside = leave_out is not None and any(_same(x, leave_out) for x in path.parents)
+        # What lies where the pattern begins is meant, even if the outputs go there too.
+        inside = any(_same(folder, leave_out) for folder in path.parents if folder not in begins)
         if path.is_file() and not inside and _is_taken(path.name):
             count += 1
             yield str(path), Path(path.stem)
@@ -196,6 +202,20 @@ def _apart(named: dict[str, Path]) -> dict[str, Path]:
             if len(names) > 1:
                 outputs |= way(names, outputs)
     return outputs
+
+
+def _beside_videos(outputs: dict[str, Path]) -> dict[str, Path]:
+    """Moves the folder of a video's frames where images would be written into it."""
+    folders = {os.path.normcase(folder) for path in outputs.values() for folder in path.parents}
+    taken = folders | {os.path.normcase(path) for path in outputs.values()}
+    apart = dict(outputs)
+    for name, output in outputs.items():
+        if _is_video(name) and os.path.normcase(output) in folders:
+            while os.path.normcase(output) in taken:
+                output = output.with_name(f"{output.name}_video")
+            apart[name] = output
+            taken.add(os.path.normcase(output))
+    return apart
 
 
 def _below_common_folder(names: Sequence[str], outputs: dict[str, Path]) -> dict[str, Path]:

@@ -76,6 +76,7 @@ def test_code_for_a_coral_board_labels_as_kseg_does(tmp_path, monkeypatch):
     sheet = Image.open(ROOT / "docs/street.png").convert("RGB")
     image = sheet.crop((0, 0, 560, 315))
     image.save(tmp_path / "image.jpg", quality=100, subsampling=0)
+    (tmp_path / "street.json").write_text('{"stride": 1}')
     monkeypatch.chdir(tmp_path)
     names: dict = {}
     exec(compile(code, "docs/coral.md", "exec"), names)

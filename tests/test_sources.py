@@ -129,3 +129,18 @@ def test_without_opencv_a_video_says_what_to_install(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(ImportError, match=r"camera:0: videos and cameras need OpenCV: pip install"):
         list(find_sources(["camera:0"]).sources[0].frames(3, 1))
+
+
+def test_a_glob_beside_its_outputs_finds_what_lies_where_it_begins(tree):
+    assert list(_found("a/*.png", leave_out=Path("a"))[0]) == ["a/1.png"]
+    (tree / "here.png").write_bytes(b"")
+    assert list(_found("*.png", leave_out=Path("."))[0]) == ["here.png"]
+    assert "a/out/1.png" not in _found("a/**/*.png", leave_out=Path("a/out"))[0]
+
+
+def test_frames_of_a_video_have_a_folder_without_other_outputs(tree):
+    for name in ("a/deep.avi", "a/deep_video.png"):
+        (tree / name).write_bytes(b"")
+    names, _ = _found("a", recursive=True)
+    assert names["a/deep/3.png"] == "deep/3" and names["a/deep_video.png"] == "deep_video"
+    assert names["a/deep.avi"] == "deep_video_video"

@@ -91,7 +91,7 @@ def evaluate(
     found, classes, size = find_model(
         model, network=options.model, num_classes=count, **file.given()
     )
-    warn_if_names_differ(model, classes, images)
+    differ = warn_if_names_differ(model, classes, images)
     if options.split == "val":
         warn_if_val_was_seen(model, images)
     if options.flip:
@@ -111,7 +111,11 @@ def evaluate(
         report = examine(judged, images.classes)
         scores = report.scores
         title = f"{Path(model).name or model} on {data.name}, {options.split}"
-        write_report(options.report, report, title, _facts(model, data, options, look))
+        facts = _facts(model, data, options, look, file)
+        if differ:
+            names = ", ".join(classes.names)
+            facts.append(("the model's own classes, compared by their place", names))
+        write_report(options.report, report, title, facts)
     if options.json:
         print_json(scores.to_json())
         return
@@ -177,9 +181,12 @@ def print_object_scores(scores: "PanopticScores") -> None:
     )
 
 
-def _facts(model: str, data: Path, options: EvaluateOptions, look: "Look") -> list[tuple[str, str]]:
+def _facts(
+    model: str, data: Path, options: EvaluateOptions, look: "Look", file: FileOptions
+) -> list[tuple[str, str]]:
     """Returns what the page says of the model, the data and how it was looked at."""
     facts = [("model", model), ("data", f"{data}, {options.split}")]
+    facts += [(f"--{option}", str(value)) for option, value in asdict(file).items() if value]
     if look.size is not None:
         facts.append(("working size", f"{look.size[0]} x {look.size[1]}"))
     for what, size in (("cut to", look.crop_to), ("padded to", look.pad_to)):

@@ -102,21 +102,26 @@ def _shipped(name: str) -> TrainedRecord | None:
     return next((r for r in TRAINED.values() if r.int8_sha256 == digest), None)
 
 
-def warn_if_names_differ(name: str, classes: Classes, data: Data) -> None:
+def warn_if_names_differ(name: str, classes: Classes, data: Data) -> bool:
     """Warns where a model's classes are as many as those of the images that judge it, but others.
 
     Args:
         name: As for `open_model`.
         classes: Its classes, as `open_model` returns them.
         data: The data set that judges.
+
+    Returns:
+        Whether they are others.
     """
     made_up = unnamed(classes.num_classes).names
-    if classes.names not in (made_up, data.classes.names):
+    differ = classes.names not in (made_up, data.classes.names)
+    if differ:
         warnings.warn(
             f"{name} has the classes {', '.join(classes.names)}, and {data.source} has "
             f"{', '.join(data.classes.names)}; classes are compared by their place.",
             stacklevel=2,
         )
+    return differ
 
 
 def network_arguments(arguments: Namespace, num_classes: int | None) -> dict[str, Any]:

@@ -94,7 +94,7 @@ def report(outcome: Outcome, folder: Path, json: bool) -> None:
         ValueError: If anything did.
     """
     problems = outcome.problems
-    if len(problems) == 1 and not outcome.labelled and not outcome.skipped:
+    if len(problems) == 1 and not outcome.labelled and not outcome.skipped and not json:
         raise ValueError(problems[0])
     if json:
         counts = {"labelled": outcome.labelled, "skipped": outcome.skipped}

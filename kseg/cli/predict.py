@@ -94,12 +94,21 @@ def _planned(
     sources: "Sequence[Source]", options: PredictOptions, outcome: Outcome
 ) -> "list[Source]":
     """Returns what is to be done, and counts what is done already."""
+    import os
+
     from kseg.cli.writing import present, targets
 
     planned: list[Source] = []
     there: list[Path] = []
+    given = {os.path.realpath(source.name): source.name for source in sources}
     for source in sources:
         outputs = present(options.out, source, options.save)
+        for output in outputs:
+            if own := given.get(os.path.realpath(output)):
+                raise ValueError(
+                    f"The labels of {source.name} would be written over {own}, which is to be "
+                    "labelled too; --out takes another folder."
+                )
         whole = len(outputs) == len(targets(options.out, source.output, options.save))
         if whole and not source.is_video and options.skips():
             outcome.skipped += 1

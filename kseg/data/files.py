@@ -15,6 +15,7 @@ from kseg.safe_files import read_bytes
 _DEPTHS = (8, 10, 12, 14, 16)
 _LARGEST_TIFF = 1 << 30
 _PART = 1 << 24  # pixels
+_POSITIVE = (tifffile.PHOTOMETRIC.MINISBLACK, tifffile.PHOTOMETRIC.RGB)
 
 
 class Decoded(NamedTuple):
@@ -109,6 +110,7 @@ def _decoded(opened: Opened, channels: int, bits: int | None) -> Decoded:
         if image.format == "PPM" and opened.ppm_maximum() < 65535:
             bits = 16  # the file says which number is white, and Pillow stretches it to 65535
         gray, depth = _to_bytes(np.asarray(image).astype("uint16", copy=False), bits, remarks)
+        gray = 255 - gray if opened.negative() else gray
         return Decoded(np.repeat(gray[..., None], channels, -1), tag, tuple(remarks), depth)
     # What 1.0 or 2**31 is to look like, nobody can say.
     if image.mode in ("F", "I"):
@@ -180,7 +182,10 @@ def _deep_colors(opened: Opened, bits, remarks) -> tuple[np.ndarray, int | None,
     if opened.image.format == "TIFF":
         try:
             with tifffile.TiffFile(io.BytesIO(opened.content)) as file:
-                pixels, used = _to_bytes(file.asarray(), bits, remarks)
+                first: Any = file.pages[0]
+                if first.photometric not in _POSITIVE:
+                    raise _Wrong(f"they are {first.photometric.name}, not RGB")
+                pixels, used = _to_bytes(_samples_last(first), bits, remarks)
                 return pixels, used, _orientation(file)
         except Exception as error:  # tifffile lacks some compressions
             raise ValueError(f"its 16-bit colours cannot be read ({error})") from None
@@ -195,6 +200,12 @@ def _deep_colors(opened: Opened, bits, remarks) -> tuple[np.ndarray, int | None,
             "its colours have 16 bits of which fewer are used; store 8 bits a channel, or TIFF"
         )
     return pixels, 16, opened.tag
+
+
+def _samples_last(page: Any) -> np.ndarray:
+    """Returns a page's pixels, (H, W) or (H, W, samples); files may store plane after plane."""
+    pixels = page.asarray()
+    return np.moveaxis(pixels, page.axes.index("S"), -1) if "S" in page.axes else pixels
 
 
 def _orientation(file: tifffile.TiffFile) -> int:
@@ -239,6 +250,7 @@ def _from_pages(opened: Opened, channels: int, bits: int | None, tag: int) -> De
     pixels = np.stack(pages, -1)
     if pixels.dtype == np.uint16:
         pixels, used = _to_bytes(pixels, bits, remarks)
+        pixels = 255 - pixels if opened.negative() else pixels
         return Decoded(pixels, tag, tuple(remarks), used)
     if pixels.dtype != np.uint8:
         raise ValueError(f"its numbers ({pixels.dtype}) have no fixed range; store 8 or 16 bits")
@@ -260,9 +272,9 @@ def _tiff_planes(content: bytes, channels: int) -> tuple[np.ndarray, int] | None
             size = first.imagewidth * first.imagelength * first.samplesperpixel
             if size * 2 > _LARGEST_TIFF:
                 raise _Wrong(f"it has {size:,} numbers, over {_LARGEST_TIFF // 2:,}")
-            planes = first.asarray()
-            if "S" in first.axes:
-                planes = np.moveaxis(planes, first.axes.index("S"), -1)
+            if first.photometric not in _POSITIVE:
+                raise _Wrong(f"its samples are {first.photometric.name}; store them as MINISBLACK")
+            planes = _samples_last(first)
             tag = _orientation(file)
     except _Wrong:
         raise

@@ -88,6 +88,10 @@ class Opened(NamedTuple):
             return bits[0] if isinstance(bits, tuple) else bits
         return 8
 
+    def negative(self) -> bool:
+        """Says whether 0 is white, which Pillow heeds in TIFFs of up to 8 bits alone."""
+        return self.image.format == "TIFF" and getattr(self.image, "tag_v2", {}).get(262) == 0
+
     def ppm_maximum(self) -> int:
         """Returns the largest value that a PPM or PGM file declares."""
         head = re.sub(rb"#[^\n]*", b"", self.content[:4096]).split(maxsplit=4)

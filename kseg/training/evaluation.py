@@ -1,7 +1,9 @@
 """Scoring a model on a split, at the images' own size."""
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -127,14 +129,24 @@ def judge(
     check_channels(model, data)
     warn_of_bits(model, data)
     check_labels(data, [split])
-    for pair in show(data.files(split), unit="image", label="scoring", shown=progress):
+    pairs = data.files(split)
+    names = _names([pair.image for pair in pairs])
+    for pair in show(pairs, unit="image", label="scoring", shown=progress):
         image, truth = data.read(pair)
         if look.crop_to is not None:
             image, truth = (a[: look.crop_to[0], : look.crop_to[1]] for a in (image, truth))
         seen = image if look.pad_to is None else _pad(image, look.pad_to)
         logits = working_logits(model, seen, look.size, flip=look.flip, scales=look.scales)
         check_classes(logits.shape[-1], data)
-        yield Judged(pair.image.name, image, truth, logits, (seen.shape[0], seen.shape[1]))
+        yield Judged(names[pair.image], image, truth, logits, (seen.shape[0], seen.shape[1]))
+
+
+def _names(images: Sequence[Path]) -> dict[Path, str]:
+    """Returns what to call each image: its file's name, below their folders where names repeat."""
+    if len({image.name for image in images}) == len(set(images)):
+        return {image: image.name for image in images}
+    common = os.path.commonpath([image.parent for image in images])
+    return {image: Path(os.path.relpath(image, common)).as_posix() for image in images}
 
 
 def _pad(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -295,3 +295,17 @@ finally: print(os.environ.get("TF_ENABLE_ONEDNN_OPTS"))"""
     command = [sys.executable, "-c", code, "--version"]
     done = subprocess.run(command, capture_output=True, env=environment, timeout=60, check=True)
     assert done.stdout.split()[-1].decode() == used
+
+
+def test_a_report_says_how_the_file_was_read_and_what_its_classes_are_called(
+    tflite, data_yaml, tmp_path
+):
+    swapped = data_yaml.with_name("other.yaml")
+    swapped.write_text(data_yaml.read_text().replace("red, blue", "blue, red"))
+    words = ["--kernels", "reference", "--report", str(tmp_path / "page")]
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        assert main(["evaluate", str(tflite), str(swapped), *words]) == 0
+    page = (tmp_path / "page/report.html").read_text()
+    assert "--kernels" in page and "reference" in page
+    assert "compared by their place" in page and "ground, red, blue" in page

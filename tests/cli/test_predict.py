@@ -307,3 +307,19 @@ def test_frames_of_a_video_are_outputs_of_their_own(model, folder):
     assert main(["predict", "m", "v.avi", "--save", "labels"]) == 2
     assert main(["predict", "m", "v.avi", "--save", "labels", "--resume"]) == 0
     assert len(_names(folder / "predictions")) == 4 and model.calls == 4
+
+
+def test_an_image_that_is_to_be_labelled_is_not_written_over(model, folder, capsys):
+    before = (folder / "in/2.png").read_bytes()
+    (folder / "in/2.png").rename(folder / "in/1.ids.png")
+    words = ["predict", "m", "in/1.png", "in/1.ids.png", "--out", "in", "--save", "labels"]
+    assert main([*words, "--overwrite"]) == 2
+    assert "labels of in/1.png would be written over in/1.ids.png" in capsys.readouterr().err
+    assert (folder / "in/1.ids.png").read_bytes() == before and model.calls == 0
+
+
+def test_json_is_one_object_even_if_the_only_image_is_broken(model, folder, capsys):
+    (folder / "in/1.png").write_bytes(b"")
+    assert main(["predict", "m", "in/1.png", "--json"]) == 2
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["labelled"] == 0 and len(printed["problems"]) == 1

@@ -72,3 +72,27 @@ def test_three_pages_are_colours_and_that_is_said(tmp_path):
     frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
     with pytest.warns(UserWarning, match="it has 3 pages, and all but the first are left out"):
         assert (read_image(tmp_path / "a.gif") == [255, 0, 0]).all()
+
+
+def test_16_bit_tiffs_whose_0_is_white_look_like_those_of_8_bits(tmp_path):
+    stored = np.arange(64, dtype="uint16").reshape(8, 8) * 1040
+    for name, pixels in (("deep", stored), ("flat", (stored // 257).astype("uint8"))):
+        tifffile.imwrite(tmp_path / f"{name}.tif", pixels, photometric="miniswhite")
+    deep, flat = (read_image(tmp_path / f"{name}.tif").astype(int) for name in ("deep", "flat"))
+    assert deep[0, 0].tolist() == [255] * 3 and abs(deep - flat).max() <= 1
+
+
+def test_16_bit_tiffs_of_inks_are_refused(tmp_path):
+    inks = np.full((8, 8, 4), 60000, "uint16")
+    tifffile.imwrite(tmp_path / "a.tif", inks, photometric="separated")
+    with pytest.raises(ValueError, match=r"colours cannot be read \(they are SEPARATED, not RGB"):
+        read_image(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("channels", [3, 5])
+def test_16_bit_tiffs_that_are_stored_plane_after_plane(tmp_path, channels):
+    pixels = np.random.default_rng(0).integers(0, 65536, (24, 40, channels), "uint16")
+    kind = "rgb" if channels == 3 else "minisblack"
+    planes = np.moveaxis(pixels, -1, 0)
+    tifffile.imwrite(tmp_path / "a.tif", planes, photometric=kind, planarconfig="separate")
+    np.testing.assert_array_equal(read_image(tmp_path / "a.tif", channels), pixels // 257)

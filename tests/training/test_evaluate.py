@@ -1,8 +1,12 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 import kseg
 from kseg.seeing import check_classes
+from kseg.training.evaluation import Look, judge
+from kseg.training.report import examine
 
 CENTRES = np.array([(90, 90, 90), (230, 40, 30), (40, 60, 220)], "float32")
 
@@ -120,3 +124,17 @@ def test_progress_is_shown_only_when_asked(data, capfd):
     kseg.evaluate(perfect, data, progress=True)
     out, err = capfd.readouterr()
     assert out == "" and "image" in err
+
+
+def test_images_of_one_name_are_told_apart(tmp_path, data):
+    pairs = data.pairs["val"]
+    for pair, folder in zip(pairs, "abc", strict=True):
+        (tmp_path / folder).mkdir()
+        pair.image.rename(tmp_path / folder / "x.png")
+    moved = tuple(
+        pair._replace(image=tmp_path / folder / "x.png")
+        for pair, folder in zip(pairs, "abc", strict=True)
+    )
+    judged = judge(perfect, replace(data, pairs={**data.pairs, "val": moved}), Look())
+    report = examine(judged, data.classes).to_json()
+    assert report["worst"].keys() | report["best"].keys() == {"a/x.png", "b/x.png", "c/x.png"}

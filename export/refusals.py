@@ -127,15 +127,8 @@ def check_options(
         raise ValueError(
             "TensorFlow has no argmax of 16 bits; take the head logits or softmax with int16x8."
         )
-    if not options.rescue:
-        return
-    if not TARGETS[target].takes_float or recipe.activations != "int8":
-        raise ValueError(
-            "rescue keeps layers of an int8 file in float, which only the target android takes; "
-            f"got the target {target} and the recipe {recipe.name}, which must be full_integer."
-        )
-    if validation is None:
-        raise ValueError("rescue needs labelled images to know how many layers are enough.")
+    if options.rescue:
+        _check_rescue(recipe, target, validation)
 
 
 def check_qat_request(
@@ -218,3 +211,18 @@ def sized_options(
     if options.working_size is None and working_size(model) is not None:
         return replace(options, working_size=input_size)
     return options
+
+
+def _check_rescue(recipe: QuantizationRecipe, target: str, validation: Data | None) -> None:
+    if not TARGETS[target].takes_float:
+        raise ValueError(
+            "rescue keeps layers of an int8 file in float, which only the target android takes; "
+            f"got the target {target}."
+        )
+    if recipe.activations != "int8":
+        raise ValueError(
+            "rescue keeps layers of an int8 file in float, so the recipe must be full_integer; got "
+            f"{recipe.name}."
+        )
+    if validation is None:
+        raise ValueError("rescue needs labelled images to know how many layers are enough.")

@@ -3,7 +3,7 @@
 The image is tests/fixtures/e1.jpg of the source package panoramax_cli 1.4.1 (MIT):
 
     pip download --no-deps --no-binary :all: panoramax_cli==1.4.1
-    kseg predict camvid e1.jpg --out labelled
+    kseg predict atrous_fpn_camvid e1.jpg --out labelled
     python scripts/street.py e1.jpg labelled/e1.labels.png
 """
 

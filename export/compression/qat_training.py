@@ -107,7 +107,7 @@ def train(model: keras.Model, job: dict[str, Any], say: Callable[..., None]) -> 
     """
     data, recipe = job["data"], job["recipe"]
     if recipe.deterministic:
-        from kseg.training._tensorflow import enable_determinism
+        from export.tensorflow_training import enable_determinism
 
         enable_determinism()
     split = training_split(data, recipe, instances=tells_objects_apart(model))

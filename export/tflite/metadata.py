@@ -10,6 +10,7 @@ file tells apart.
 import io
 import json
 import struct
+import warnings
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -26,6 +27,7 @@ from kseg.classes import Classes
 
 Read = TypeVar("Read")
 _FACTS = "kseg.json"
+_LABELS_OF_OTHERS = (LABELS, "labelmap.txt")
 _LARGEST = 1 << 20  # bytes of a file in the archive; hostile ones may say anything
 # RuntimeError: an encrypted file, an unknown compression, or JSON nested too deeply.
 _DAMAGE = (
@@ -130,12 +132,13 @@ def read_metadata(path: str | Path) -> tuple[Classes, tuple[int, int] | None] | 
 
     def read(files: zipfile.ZipFile) -> tuple[Classes, tuple[int, int] | None] | None:
         stored = set(files.namelist())
-        if LABELS not in stored:
+        labels = next((name for name in _LABELS_OF_OTHERS if name in stored), None)
+        if labels is None:
             return None
-        names = tuple(_stored(files, LABELS).removesuffix("\n").split("\n"))
+        names = tuple(_stored(files, labels).rstrip("\r\n").split("\n"))
         facts = json.loads(_stored(files, _FACTS)) if _FACTS in stored else {}
         if facts.get("colors") is None:
-            return _classes_of_others(names)
+            return _classes_of_others(path, names)
         colors = tuple(tuple(color) for color in facts["colors"])
         size = facts.get("working_size")
         return Classes(names, colors), None if size is None else _check_working_size(size)
@@ -227,10 +230,11 @@ def _read_archive(path: str | Path, read: Callable[[zipfile.ZipFile], Read]) -> 
     )
 
 
-def _classes_of_others(names: tuple[str, ...]) -> tuple[Classes, None] | None:
+def _classes_of_others(path: str | Path, names: tuple[str, ...]) -> tuple[Classes, None] | None:
     try:
         return Classes(tuple(name.strip() for name in names)), None
-    except ValueError:  # one name alone, or one twice
+    except ValueError as error:  # one name alone, or one twice
+        warnings.warn(f"{path}: the names in its metadata are not used: {error}", stacklevel=2)
         return None
 
 
@@ -239,7 +243,7 @@ def _stored(files: zipfile.ZipFile, name: str) -> str:
     if info.file_size > _LARGEST:
         raise ValueError(f"{name} is larger than {_LARGEST} bytes")
     with files.open(info) as file:
-        return file.read(_LARGEST + 1).decode("utf-8")
+        return file.read(_LARGEST + 1).decode("utf-8-sig")
 
 
 def _with_buffer(content: bytes, name: str, data: bytes) -> bytes:

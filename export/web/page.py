@@ -36,6 +36,11 @@ def make_page(
     """
     out, old = Path(out), check_request(out, runtime)
     found, version, package = open_runtime(runtime)
+    if package is not None and package.resolve().is_relative_to((out / "runtime").resolve()):
+        raise ValueError(
+            f"{package} is the page's own copy of the runtime, which is made anew; name the npm "
+            "package that it came from."
+        )
     facts = [read_facts(model, found.name) for model in models]
     names = [fact["file"] for fact in facts]
     if not names or len(set(names)) < len(names):

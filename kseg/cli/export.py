@@ -219,6 +219,7 @@ def _quantization_aware(
         minutes=None,
         freeze=None,
         patience=None,
+        validate_every=1,
         validate_images=None,
         with_val=options.with_val,
     )

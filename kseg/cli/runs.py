@@ -59,9 +59,12 @@ def _row(run: "RunSummary", folder: Path) -> list[str]:
 
 def _mark(run: "RunSummary") -> str:
     """Returns what keeps a score from being compared with others."""
+    kind = "PQ, " if run.metric == "PQ" else ""
     if run.saw_val:
-        return " (val seen)"
-    return f" (of {run.judges})" if run.judges else ""
+        return f" ({kind}val seen)"
+    if run.judges:
+        return f" ({kind}of {run.judges})"
+    return " (PQ)" if kind else ""
 
 
 def _duration(seconds: float) -> str:

@@ -203,11 +203,17 @@ def _teacher(options: TrainOptions, data: "Data") -> "keras.Model | None":
     from kseg.cli.opening import warn_if_names_differ
     from kseg.data.upright import warn_of_mirrors
     from kseg.models import ensemble
+    from kseg.training.run import is_run, open_run
 
     if options.teacher_flip and not options.teacher:
         raise ValueError("--teacher-flip needs a --teacher.")
     networks = []
     for name in options.teacher:
+        if is_run(name) and open_run(name).record["spec"] is None:
+            raise ValueError(
+                f"--teacher {name} is a run of a network that kseg did not build, which a run "
+                "folder does not hold; save it with model.save, and name the .keras file."
+            )
         network, classes, _ = find_model(name)
         if not isinstance(network, keras.Model):
             raise ValueError(

@@ -56,7 +56,9 @@ def _with_lists(layout: Layout, folder: Path) -> tuple[dict[str, Any], dict[Path
     content, lists = dict(layout.content), {}
     for split in ("train", "val", "test"):
         entry = content.get(split)
-        if isinstance(entry, list) and len(entry) > _MOST_PAIRS:
+        if not isinstance(entry, list) or isinstance(entry[0], dict):
+            continue
+        if len(entry) > _MOST_PAIRS:
             name = f"kseg_{split}.txt"
             lists[folder / name] = "".join(f"{image}\t{label}\n" for image, label in entry)
             content[split] = name

@@ -53,8 +53,17 @@ def write_part(store: Store, part: str, rows: list[dict[str, Any]], *, replace: 
     }
     others = {key: key for row in rows for key in row["other"]}
     for kept, name in source_columns(others, columns).items():
-        columns[kept] = pa.array([row["other"].get(name) for row in rows])
+        columns[kept] = _array([row["other"].get(name) for row in rows])
     _write(store, part, pa.table(columns), replace)
+
+
+def _array(values: list[Any]) -> Any:
+    """Returns values as a column, as text where several sources have several types."""
+    pa = pyarrow()
+    try:
+        return pa.array(values)
+    except (pa.ArrowInvalid, pa.ArrowTypeError):
+        return pa.array([None if value is None else str(value) for value in values])
 
 
 def drop_rows(store: Store, part: str, outdated: Callable[[str, str | None], bool]) -> None:

@@ -6,10 +6,12 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, unquote
 
 from kseg.safe_files import read_bytes
 
 _ADDRESS = re.compile(r"(?!https?://)[a-z][a-z0-9+.-]+://", re.IGNORECASE)
+_AS_IT_IS = "/!$&'()*+,;=:@"  # of a file's name in an address
 _LARGEST = 1 << 30  # bytes of an image
 
 
@@ -21,7 +23,7 @@ def is_address(word: str) -> bool:
 def place_of(name: str) -> str:
     """Returns a path or an address in the form that all names of one place share."""
     if name.lower().startswith("file://"):
-        name = name[len("file://") :]
+        name = unquote(name[len("file://") :])
     return name.rstrip("/") if is_address(name) else os.path.realpath(name)
 
 
@@ -54,7 +56,11 @@ class Store:
 
     def full(self, name: str) -> str:
         """Returns the path or address of a file in it."""
-        return f"{self.root.rstrip('/')}/{name}" if name else self.root
+        if not name:
+            return self.root
+        # In an address, a space or a "#" of a file's name would end it, or make it another one.
+        name = quote(name, safe=_AS_IT_IS) if is_address(self.root) else name
+        return f"{self.root.rstrip('/')}/{name}"
 
     def files(self) -> list[str]:
         """Returns the names of all files in it and below, sorted; none where it does not exist.

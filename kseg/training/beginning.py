@@ -57,13 +57,21 @@ def begin(
     remove_leftovers(path)
     report, teacher, loss = others
     record = _record(model, data, recipe, report)
+    record["saw_val"] |= _saw_val(teacher, data)  # it tells the student what it has seen
     record["teacher"] = teacher and getattr(teacher, "kseg_spec", teacher.name)
     record["loss"] = loss and f"{type(loss).__module__}.{type(loss).__qualname__}"
     record["digests"] = digests(model, teacher, loss)
     earlier = _earlier(path, record) if resume else None
     if earlier is not None:
         record["saw_val"] |= earlier["saw_val"]
+    if record["saw_val"]:
+        model.kseg_saw_val = data.classes.names
     return record, earlier
+
+
+def _saw_val(network: keras.Model | None, data: Data) -> bool:
+    # Of data of other classes, it may have seen what it likes.
+    return getattr(network, "kseg_saw_val", None) == data.classes.names
 
 
 def _record(model, data, recipe, report) -> dict[str, Any]:
@@ -75,8 +83,7 @@ def _record(model, data, recipe, report) -> dict[str, Any]:
         "size": recipe.size,
         "bits": data.bits,
         "things": data.things if tells_objects_apart(model) else (),
-        # Of data of other classes, the start may have seen what it likes.
-        "saw_val": getattr(model, "kseg_saw_val", None) == data.classes.names,
+        "saw_val": _saw_val(model, data),
         "recipe": None,
         "asked": asdict(recipe),
         "data": {"source": data.source.name, "fingerprint": report.fingerprint},

@@ -179,6 +179,28 @@ def check_sizes(
             )
 
 
+def check_teacher(teacher: keras.Model | None, crop: tuple[int, int]) -> None:
+    """Refuses a teacher that does not take the crops, or gives logits of another size.
+
+    Raises:
+        ValueError: If it does not.
+    """
+    if teacher is None:
+        return
+    fixed, (height, width) = teacher.input_shape[1:3], crop
+    if not all(a in (None, b) for a, b in zip(fixed, crop, strict=True)):
+        raise ValueError(
+            f"teacher takes images of {fixed[0]} x {fixed[1]} only, and the crops are {height} x "
+            f"{width}; take crops of its size, or a teacher of open size."
+        )
+    shape = teacher.compute_output_shape((1, *crop, teacher.input_shape[-1]))
+    if tuple(shape[1:3]) != tuple(crop):
+        raise ValueError(
+            f"teacher must give logits of the image's size; for {height} x {width} they are "
+            f"{shape[1]} x {shape[2]}. Upsample them, say with keras.layers.UpSampling2D."
+        )
+
+
 def _working_sizes(data: Data, size: tuple[int, int] | None) -> dict[str, tuple[int, int]]:
     """Returns, by name, the sizes at which the images of "val" are scored."""
     found = {}

@@ -17,7 +17,13 @@ from kseg.training.backends import part_of_backend
 from kseg.training.beginning import begin, locked, restore
 from kseg.training.callbacks import Keeper, WeightAverage
 from kseg.training.checkpoints import read_checkpoint
-from kseg.training.checks import check_arguments, check_folder, check_logits, gives_scores
+from kseg.training.checks import (
+    check_arguments,
+    check_folder,
+    check_logits,
+    check_teacher,
+    gives_scores,
+)
 from kseg.training.compile import compile_model, frozen, make_loss, quick_norms
 from kseg.training.devices import Spread, alone
 from kseg.training.distillation import taught
@@ -122,7 +128,7 @@ def fit(
         wishes = replace(wishes, settings={**wishes.settings, "loss": asked.loss})
     if asked.deterministic and (backend_part := part_of_backend()):
         backend_part.enable_determinism()
-    if not resume:
+    if not resume or not is_run(path):
         check_folder(path)
     check_arguments(model, data, teacher)
     if loss is None:
@@ -138,6 +144,7 @@ def fit(
             wishes.tell(line)
         asked, speed = plan.recipe, None if teacher else plan.speed
     spread.check(asked)
+    check_teacher(teacher, crop_of(asked, data))
     if asked.flip:
         warn_of_mirrors(data.classes.names, "flip")
     path.mkdir(parents=True, exist_ok=True)

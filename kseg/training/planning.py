@@ -133,7 +133,7 @@ def make_plan(model: keras.Model, data: Data, report: DataReport, wishes: Wishes
             less = new[0] * new[1] / (crop[0] * crop[1])
             speed = Speed(speed.step * less, speed.image * less)
     recipe, seconds = _length(facts, recipe, given, speed)
-    about = _about_data(data, report, facts)
+    about = _about_data(data, report, facts, recipe.with_val)
     network = f"network: {_name_of(model)} from {_STARTS.get(start, start)}"
     turned = _about_sides(report, recipe, given)
     lines = (*about, network, turned, *_about_training(model, data, facts, recipe, seconds))
@@ -226,10 +226,11 @@ def _length(facts: Facts, recipe: Recipe, given, speed: Speed) -> tuple[Recipe, 
     return recipe, seconds
 
 
-def _about_data(data: Data, report: DataReport, facts: Facts) -> Iterator[str]:
+def _about_data(data: Data, report: DataReport, facts: Facts, with_val: bool) -> Iterator[str]:
     """Returns what is said of the images and classes."""
     (train, val), (height, width) = facts.counts, facts.size
-    yield f"images: {train} to train on, {val} to validate on, usually {height} x {width}"
+    use = f"{train + val} to train on" if with_val else f"{train} to train on, {val} to validate on"
+    yield f"images: {use}, usually {height} x {width}"
     pixels = report.pixels["train"]
     share = 100 * pixels / max(1, pixels.sum())
     order = np.argsort(-share, kind="stable")
@@ -270,7 +271,7 @@ def _validation(recipe: Recipe, val: int) -> str:
     """Returns when a training is validated, on what, and what ends it early."""
     text = "every epoch" if recipe.validate_every == 1 else f"every {recipe.validate_every} epochs"
     if recipe.validate_images and recipe.validate_images < val:
-        text += f", on {recipe.validate_images} of {val} images, because all would take too long"
+        text += f", on {recipe.validate_images} of {val} images (--recipe validate_images)"
     if recipe.patience:
         text += f"; {recipe.patience} without a better score end the training"
     return text

@@ -29,8 +29,8 @@ _SIZE: _Rule = (
 )
 _YES_OR_NO: _Rule = (lambda value: isinstance(value, bool), "True or False")
 _RANGE: _Rule = (
-    lambda value: len(value) == 2 and 0 < value[0] <= value[1],
-    "(smallest, largest), above 0",
+    lambda value: len(value) == 2 and 0.05 <= value[0] <= value[1] <= 20,
+    "(smallest, largest), from 0.05 to 20",
 )
 _RULES: dict[str, _Rule] = {
     "epochs": _AT_LEAST_1,
@@ -119,7 +119,8 @@ class Recipe:
         backbone_rate: Rate of the backbone as a fraction of learning_rate; 1 suits random weights.
             Of networks that kseg builds; others are trained at one rate.
         weight_decay: How fast kernels shrink (AdamW's decoupled decay).
-        clip_norm: Gradients are scaled down to this norm; None for never.
+        clip_norm: Gradients are scaled down to this norm, those of the backbone and those of the
+            rest each where their rates differ; None for never.
         schedule: "cosine" or "poly" (power 0.9), both down to 0.
         warmup: Fraction of the steps in which the rate rises from 0.
         freeze: Endpoint up to which the backbone keeps its weights and norms; None trains all.

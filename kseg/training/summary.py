@@ -31,8 +31,8 @@ class RunSummary:
         epochs: Epochs done.
         planned: Epochs of the whole training; parts of one by minutes.
         early: Whether patience ended it.
-        best: The highest mean IoU on the validation images, 0..1; the highest panoptic quality
-            of a network that tells objects apart.
+        metric: What scores it: "mIoU", or "PQ", panoptic quality, where objects are told apart.
+        best: The highest score on the validation images, 0..1.
         last: The latest one.
         judges: On how many validation images at most these are; None for all of them.
         saw_val: Whether weights were trained on validation images, so that they are no measure.
@@ -49,6 +49,7 @@ class RunSummary:
     epochs: int = 0
     planned: int | None = None
     early: bool = False
+    metric: str | None = None
     best: float | None = None
     last: float | None = None
     judges: int | None = None
@@ -127,6 +128,7 @@ def _progress(path: Path, recipe: dict[str, Any]) -> dict[str, Any]:
         "epochs": len(history),
         "planned": planned.get("parts"),
         "early": out_of_patience(history, recipe.get("patience")),
+        "metric": "mIoU" if all(row.get("pq") is None for row in history) else "PQ",
         "best": max(scores, default=None),
         "last": scores[-1] if scores else None,
         "seconds": sum(row["seconds"] for row in history),

@@ -1,14 +1,16 @@
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 import kseg
 from kseg.cli import main
+from kseg.cli.runs import _row
 from kseg.training.checkpoints import write_checkpoint
 from kseg.training.run import Run, open_run
-from kseg.training.summary import summarize
+from kseg.training.summary import summarize, summarize_runs
 
 
 @pytest.fixture
@@ -66,6 +68,9 @@ def test_scores_that_do_not_compare_are_marked_and_seen_images_come_last(run, tm
     lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
     assert list(lines)[-1] == "a_seen" and "(val seen)" in lines["a_seen"]
     assert "(of 2)" in lines["part"] and "(" not in lines["whole"]
+    assert {row.metric for row in summarize_runs(tmp_path)} == {"mIoU"}
+    objects = replace(summarize_runs(tmp_path)[0], metric="PQ", judges=None, saw_val=False)
+    assert _row(objects, tmp_path)[6].endswith(" (PQ)")
 
 
 def test_damaged_record_is_a_row_and_not_the_end(runs, capsys):

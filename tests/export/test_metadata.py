@@ -195,6 +195,11 @@ def test_files_of_others(plain, tmp_path):
     with zipfile.ZipFile(path, "a") as files:
         files.writestr("labels.txt", "cat\ndog")
     assert read_metadata(path) == (Classes(("cat", "dog")), None)
+    for name in ("labels.txt", "labelmap.txt"):
+        path.write_bytes(plain)
+        with zipfile.ZipFile(path, "a") as files:
+            files.writestr(name, "\ufeffcat\r\ndog\r\n\r\n")
+        assert read_metadata(path) == (Classes(("cat", "dog")), None)
 
 
 GOOD = {"colors": [[1, 2, 3], [4, 5, 6]], "working_size": None}
@@ -210,8 +215,10 @@ def _with_archive(path, plain, labels, facts, method=zipfile.ZIP_STORED):
 
 
 @pytest.mark.parametrize("labels", ["one", "a\na", "a\n" * 300])
-def test_names_of_others_that_kseg_cannot_use_are_none(labels, plain, tmp_path):
-    assert read_metadata(_with_archive(tmp_path / "other.tflite", plain, labels, None)) is None
+def test_names_of_others_that_kseg_cannot_use_are_none_and_that_is_said(labels, plain, tmp_path):
+    path = _with_archive(tmp_path / "other.tflite", plain, labels, None)
+    with pytest.warns(UserWarning, match="the names in its metadata are not used"):
+        assert read_metadata(path) is None
 
 
 @pytest.mark.parametrize(

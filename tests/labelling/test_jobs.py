@@ -222,3 +222,21 @@ def test_a_worker_killed_at_random_loses_nothing_and_repeats_a_batch(opened, tmp
         for n in range(count):
             truth = (_png(tmp_path / f"in/{n}.png")[..., 0] > 127).astype("uint8")
             np.testing.assert_array_equal(_png(out / f"{n}.ids.png"), truth)
+
+
+NAMES = ("x#1", "x#2", "y?1", "my photo", "50%25", "größe [1]", "a=b+c")
+
+
+def test_any_name_that_a_store_lists_is_read_and_written(opened, images, tmp_path, capsys):
+    os.remove(tmp_path / "in/3.png")
+    for name, number in zip(NAMES, (0, 1, 2, 4, 5, 6, 0), strict=True):
+        content = (tmp_path / f"in/{number}.png").read_bytes()
+        (tmp_path / "in" / f"{name}.png").write_bytes(content)
+    address = f"file://{tmp_path}"
+    command = ["predict", "m", f"{address}/in", "--out", f"{address}/out", "--save", "labels"]
+    assert main(command) == 0
+    for name, number in zip(NAMES, (0, 1, 2, 4, 5, 6, 0), strict=True):
+        np.testing.assert_array_equal(_png(tmp_path / f"out/{name}.ids.png"), images[number])
+    assert len(list((tmp_path / "out").glob("*.ids.png"))) == len(NAMES) + 6
+    capsys.readouterr()
+    assert main(command) == 0 and "13 skipped" in capsys.readouterr().out

@@ -198,3 +198,13 @@ def test_columns_of_the_source_are_kept_whatever_their_names(opened, images, tmp
     assert [row["error"] for row in found] == [None, None]
     sizes = [Image.open(io.BytesIO(png)).size for png in (found[0]["labels"], rows[0]["image"])]
     assert sizes[0] == sizes[1]
+
+
+def test_columns_of_two_sources_with_two_types_become_text(opened, images, tmp_path):
+    (tmp_path / "set").mkdir()
+    for number, key in ((0, 7), (1, "seven")):
+        row = {"image": (tmp_path / f"in/{number}.png").read_bytes(), "id": key}
+        pq.write_table(pa.Table.from_pylist([row]), tmp_path / f"set/{number}.parquet")
+    words = ["predict", "m", f"file://{tmp_path}/set", "--save", "parquet", "--out", "out"]
+    assert main(words) == 0
+    assert sorted(row["id"] for row in _parts_of(tmp_path / "out")) == ["7", "seven"]

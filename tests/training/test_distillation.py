@@ -85,3 +85,35 @@ def test_callbacks_are_called_before_the_average(rectangles_yaml, tmp_path):
     kseg.fit(model, data, _recipe(), run_dir=tmp_path / "run", callbacks=[Zero()])
     # What a callback set to 0 is 0 in the average, too, at once.
     assert not np.asarray(model.layers[-1].kernel).any()
+
+
+def test_a_teacher_that_does_not_fit_the_crops_is_refused(rectangles_yaml, tmp_path):
+    data = kseg.load_data(rectangles_yaml)
+    fixed = keras.Input((32, 32, 3))
+    small = keras.Model(fixed, layers.Conv2D(3, 1)(fixed))
+    image = keras.Input((None, None, 3))
+    coarse = keras.Model(image, layers.Conv2D(3, 1)(layers.AveragePooling2D(2)(image)))
+    one = layers.Conv2D(3, 1)(layers.GlobalAveragePooling2D(keepdims=True)(image))
+    for teacher, said in (
+        (small, "teacher takes images of 32 x 32 only, and the crops are 64 x 64"),
+        (coarse, "teacher must give logits of the image's size; for 64 x 64 they are 32 x 32"),
+        (keras.Model(image, one), "for 64 x 64 they are 1 x 1"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            kseg.fit(_network(), data, _recipe(), run_dir=tmp_path / "x", teacher=teacher)
+        assert not (tmp_path / "x").exists()
+
+
+def test_a_student_of_a_teacher_that_saw_the_validation_images_has_seen_them(
+    rectangles_yaml, tmp_path
+):
+    data = kseg.load_data(rectangles_yaml)
+    teachers = [_network(seed=1), _network(seed=2)]
+    teachers[1].kseg_saw_val = data.classes.names
+    student = _network()
+    run = kseg.fit(
+        student, data, _recipe(1), run_dir=tmp_path / "x", teacher=kseg.models.ensemble(teachers)
+    )
+    assert run.record["saw_val"] and student.kseg_saw_val == data.classes.names
+    run = kseg.fit(_network(), data, _recipe(1), run_dir=tmp_path / "y", teacher=teachers[0])
+    assert not run.record["saw_val"]

@@ -178,3 +178,10 @@ def test_training_by_minutes_ends_in_time_and_resumes_to_itself(
     with pytest.raises(ValueError, match=r"begun with another recipe \(minutes\)"):
         other = replace(recipe, minutes=0.3)
         kseg.fit(own_model(), training_data, other, run_dir=tmp_path, resume=True)
+
+
+def test_a_plan_for_all_images_says_so(training_data, own_model, quick):
+    chosen = make_plan(
+        own_model(), training_data, check_data(training_data), Wishes({"with_val": True})
+    )
+    assert "images: 11 to train on, usually 64 x 64" in chosen.lines

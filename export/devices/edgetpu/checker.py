@@ -187,13 +187,12 @@ def _is_quantized(graph: ModelFile) -> bool:
     """Says whether anything that is computed is an 8-bit integer.
 
     Float, float16 and dynamic-range files compute in float, int16x8 files with 16 bits. A uint8
-    image without a scale that a float network takes is not quantized either.
+    image without a scale that a float network takes is not quantized either, nor is a class map
+    that it casts to uint8.
     """
-    made = {t for op in graph.ops for t in op.outputs}
-    computed = ((t, graph.tensors[t]) for t in graph.computed if t >= 0)
+    computed = (graph.tensors[t] for t in graph.computed if t >= 0)
     return any(
-        tensor.dtype == "int8" or (tensor.dtype == "uint8" and (index in made or tensor.scales))
-        for index, tensor in computed
+        tensor.dtype == "int8" or (tensor.dtype == "uint8" and tensor.scales) for tensor in computed
     )
 
 

@@ -15,15 +15,18 @@ from kseg.data.formats.drawing import (
     Annotated,
     Drawing,
     Shape,
+    ellipse,
     outline,
     rectangle,
+    turned,
     with_background,
 )
 from kseg.data.formats.finding import locate
 from kseg.safe_files import read_bytes
 
 _LIMIT = 500_000_000
-_DRAWN = ("polygon", "box", "mask")
+_DRAWN = ("polygon", "box", "ellipse", "mask")
+_WITHOUT_AREA = ("polyline", "points", "cuboid", "skeleton")
 
 
 def read_cvat(path: Path, images: Path) -> Annotated:
@@ -58,6 +61,11 @@ def read_cvat(path: Path, images: Path) -> Annotated:
             raise ValueError(
                 f"{path}: two of its images have the name {name!r}; export the tasks one by one."
             )
+        for child in entry:
+            if child.tag in _WITHOUT_AREA:
+                raise ValueError(
+                    f"{path}, image {name}: a {child.tag} covers no area; draw a polygon instead."
+                )
         drawn = [child for child in entry if child.tag in _DRAWN]
         drawn.sort(key=lambda child: int(_number(child, "z_order", path, "0")))
         shapes[name] = tuple(_shape(child, f"{path}, image {name}") for child in drawn)
@@ -85,8 +93,16 @@ def _shape(child: Element, where: str) -> Shape:
         points = re.split("[;,]", child.get("points", ""))
         return Shape(name, (outline(points, where),))
     if child.tag == "box":
-        sides = [_number(child, key, where) for key in ("xtl", "ytl", "xbr", "ybr")]
-        return Shape(name, (rectangle(*sides),))
+        left, top, right, bottom = (
+            _number(child, key, where) for key in ("xtl", "ytl", "xbr", "ybr")
+        )
+        middle = (left + right) / 2, (top + bottom) / 2
+        angle = _number(child, "rotation", where, "0")
+        return Shape(name, (turned(rectangle(left, top, right, bottom), angle, middle),))
+    if child.tag == "ellipse":
+        x, y, across, down = (_number(child, key, where) for key in ("cx", "cy", "rx", "ry"))
+        angle = _number(child, "rotation", where, "0")
+        return Shape(name, (turned(ellipse(x, y, across, down), angle, (x, y)),))
     left, top, width, height = (
         int(_number(child, key, where)) for key in ("left", "top", "width", "height")
     )

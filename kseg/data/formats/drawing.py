@@ -10,6 +10,8 @@ from pycocotools import mask as coco_mask
 from kseg.classes import IGNORE_CLASS
 
 BACKGROUND = "background"
+_FAR = 100
+_RING = 64  # points of an ellipse
 
 
 @dataclass(frozen=True)
@@ -127,6 +129,12 @@ class Drawing:
     def _filled(self, polygons: tuple[tuple[float, ...], ...], size: tuple[int, int]) -> np.ndarray:
         scale = (size[1], size[0]) if self.relative else (1, 1)
         flat = [(np.reshape(p, (-1, 2)) * scale).ravel().tolist() for p in polygons]
+        far = _FAR * max(size)
+        if any(not -far <= value <= far for polygon in flat for value in polygon):
+            raise ValueError(  # pycocotools would write beyond its memory
+                f"{self.source}: a polygon reaches more than {_FAR} times the image's size beyond "
+                "it; mend its points."
+            )
         runs = coco_mask.merge(coco_mask.frPyObjects(flat, *size))
         return coco_mask.decode(runs).astype(bool)
 
@@ -173,6 +181,23 @@ def outline(points: object, where: str) -> tuple[float, ...]:
             f"{str(points)[:80]}."
         )
     return tuple(flat.tolist())
+
+
+def ellipse(x: float, y: float, across: float, down: float) -> tuple[float, ...]:
+    """Returns the outline of an ellipse from its centre and its two radii."""
+    angles = np.linspace(0, 2 * np.pi, _RING, endpoint=False)
+    ring = np.stack([x + across * np.cos(angles), y + down * np.sin(angles)], 1)
+    return tuple(ring.ravel().tolist())
+
+
+def turned(
+    outline: tuple[float, ...], degrees: float, about: tuple[float, float]
+) -> tuple[float, ...]:
+    """Returns an outline turned clockwise about a point (x, y); all in pixels."""
+    angle = np.deg2rad(degrees)
+    matrix = [[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]]
+    points = (np.reshape(outline, (-1, 2)) - about) @ matrix + about
+    return tuple(points.ravel().tolist())
 
 
 def rectangle(left: float, top: float, right: float, bottom: float) -> tuple[float, ...]:

@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from pathlib import Path, PurePosixPath
 from typing import Any
+from urllib.parse import unquote
 
 import numpy as np
 
@@ -14,16 +15,20 @@ from kseg.data.formats.drawing import (
     Annotated,
     Drawing,
     Shape,
+    ellipse,
     outline,
     rectangle,
+    turned,
     with_background,
 )
 from kseg.data.formats.finding import LARGEST_JSON, locate
+from kseg.data.opening import ENDINGS
 from kseg.safe_files import read_json
 
 # An upload gets eight hexadecimal digits before its name.
 _UPLOADED = re.compile(r"^[0-9a-f]{8}-")
-_DRAWN = ("polygonlabels", "rectanglelabels", "brushlabels")
+_DRAWN = ("polygonlabels", "rectanglelabels", "ellipselabels", "brushlabels")
+_WITHOUT_AREA = ("keypointlabels", "vectorlabels")
 _LARGEST = 200_000_000  # values of a brush's image
 
 
@@ -55,6 +60,7 @@ def read_label_studio(path: Path, images: Path) -> Annotated:
     if not is_label_studio(content):
         raise ValueError(f"{path} is not an export of Label Studio; choose the format JSON there.")
     shapes: dict[str, tuple[Shape, ...]] = {}
+    sizes: dict[str, tuple[int, int] | None] = {}
     for number, task in enumerate(content):
         where = f"{path}, task {number}"
         done = [a for a in task.get("annotations") or () if not a.get("was_cancelled")]
@@ -63,13 +69,14 @@ def read_label_studio(path: Path, images: Path) -> Annotated:
             if name in shapes:
                 raise ValueError(f"{where}: an earlier one is of {name} too; leave one out.")
             shapes[name] = tuple(shape for result in results for shape in _shapes(result, where))
+            sizes[name] = next(filter(None, map(_size_of_brush, results)), None)
     found, missing = locate(images, list(shapes))
     plain = Counter(map(_without_mark, [*found, *missing]))
     marked = {s: name for name in missing if plain[s := _without_mark(name)] == 1}
     again, _ = locate(images, [*found, *marked])
     found |= {marked[short]: file for short, file in again.items() if short in marked}
     names = sorted({str(shape.name) for drawn in shapes.values() for shape in drawn})
-    drawings = {file: Drawing(path, shapes[n], relative=True) for n, file in found.items()}
+    drawings = {file: Drawing(path, shapes[n], sizes[n], True) for n, file in found.items()}
     return Annotated(
         with_background(names), drawings, tuple(name for name in missing if name not in found)
     )
@@ -79,7 +86,10 @@ def _image(task: dict[str, Any], where: str) -> str:
     values = [v for v in task["data"].values() if isinstance(v, str)]
     if not values:
         raise ValueError(f"{where}: its data names no image.")
-    return values[0].split("?d=")[-1]
+    images = [value for value in values if value.lower().endswith(ENDINGS)]
+    name = (images or values)[0]
+    is_address = "?d=" in name or "://" in name
+    return unquote(name.split("?d=")[-1]) if is_address else name
 
 
 def _without_mark(name: str) -> str:
@@ -91,6 +101,8 @@ def _without_mark(name: str) -> str:
 
 def _shapes(result: dict[str, Any], where: str) -> list[Shape]:
     kind, value = result.get("type"), result.get("value")
+    if kind in _WITHOUT_AREA:
+        raise ValueError(f"{where}: a {kind} covers no area; draw a polygon or a brush instead.")
     if not isinstance(value, dict) or kind not in _DRAWN:
         return []
     names = value.get(kind) or ["unnamed"]
@@ -102,11 +114,35 @@ def _shapes(result: dict[str, Any], where: str) -> list[Shape]:
             size = int(result["original_height"]), int(result["original_width"])
             bitmap = _brush(value["rle"], size)
             return [Shape(str(name), bitmap=bitmap) for name in names]
-        left, top = value["x"] / 100, value["y"] / 100
-        box = rectangle(left, top, left + value["width"] / 100, top + value["height"] / 100)
-        return [Shape(str(name), (box,)) for name in names]
+        return [Shape(str(name), (_round_or_box(kind, value, result),)) for name in names]
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise ValueError(f"{where}: one of its {kind} is damaged ({error}).") from None
+
+
+def _size_of_brush(result: dict[str, Any]) -> tuple[int, int] | None:
+    """Returns the size that an image must have: a brush is pixels, other shapes are shares."""
+    if result.get("type") != "brushlabels":
+        return None
+    return int(result["original_height"]), int(result["original_width"])
+
+
+def _round_or_box(kind: str, value: dict[str, Any], result: dict[str, Any]) -> tuple[float, ...]:
+    """Returns the outline of a rectangle or an ellipse as shares of the image's sides.
+
+    It is turned in pixels: an ellipse about its centre, a rectangle about its top left corner.
+    """
+    angle, sides = value.get("rotation") or 0, np.full(2, 100.0)
+    if angle:
+        sides = np.array([result["original_width"], result["original_height"]], float)
+    x, y = value["x"] * sides[0] / 100, value["y"] * sides[1] / 100
+    across, down = ("radiusX", "radiusY") if kind == "ellipselabels" else ("width", "height")
+    across, down = value[across] * sides[0] / 100, value[down] * sides[1] / 100
+    if kind == "ellipselabels":
+        flat = ellipse(x, y, across, down)
+    else:
+        flat = rectangle(x, y, x + across, y + down)
+    points = np.reshape(turned(flat, angle, (x, y)), (-1, 2)) / sides
+    return tuple(points.ravel().tolist())
 
 
 def _brush(runs: list[int], size: tuple[int, int]) -> np.ndarray:

@@ -19,6 +19,7 @@ from kseg.data.formats.drawing import (
     Annotated,
     Drawing,
     Shape,
+    ellipse,
     outline,
     rectangle,
     with_background,
@@ -27,7 +28,6 @@ from kseg.data.formats.finding import locate
 from kseg.safe_files import files_in, read_json
 
 _LIMIT = 200_000_000  # the image itself may be inside
-_CIRCLE_POINTS = 64
 # As labelme's own scripts spell them.
 _SPECIAL = {"_background_": BACKGROUND, "__ignore__": None}
 
@@ -113,9 +113,7 @@ def _shape(shape: Any, where: str) -> Shape:
         raise ValueError(f"{where}: a {kind} has two points (x, y); got {points!r:.80}.") from None
     if kind == "circle":
         radius = math.hypot(x1 - x0, y1 - y0)
-        angles = np.linspace(0, 2 * math.pi, _CIRCLE_POINTS, endpoint=False)
-        ring = np.stack([x0 + radius * np.cos(angles), y0 + radius * np.sin(angles)], 1)
-        return Shape(name, (outline(ring, where),))
+        return Shape(name, (outline(ellipse(x0, y0, radius, radius), where),))
     left, top = min(x0, x1), min(y0, y1)
     if kind == "rectangle":
         return Shape(name, (rectangle(left, top, max(x0, x1), max(y0, y1)),))

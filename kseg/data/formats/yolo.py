@@ -27,7 +27,12 @@ def read_yolo(path: Path, images: Path, names: tuple[str, ...]) -> Annotated:
     Raises:
         ValueError: If a line is not a class and a polygon of numbers from 0 to 1.
     """
-    files = sorted(f for f in files_in(images) if f.suffix.lower() in ENDINGS)
+    files = sorted(
+        file
+        for file in files_in(images)
+        if file.suffix.lower() in ENDINGS
+        and not any(part.startswith(".") for part in file.relative_to(images).parts)
+    )
     drawings = {}
     for image in files:
         file = path / image.relative_to(images).with_suffix(".txt")

@@ -47,6 +47,8 @@ def find_voc(folder: Folder) -> Layout | None:
     if not labels:
         return None
     root = labels[0].parent.parent
+    if any(file.parent.parent != root for file in labels):
+        return None  # a folder for each split, which are found by their names
     images, lists = root / "JPEGImages", root / "ImageSets" / "Segmentation"
     if not images.is_dir():
         return None
@@ -116,6 +118,7 @@ def find_annotations(folder: Folder) -> Layout | None:
 
 def _in_json(folder: Folder) -> tuple[str, list[Path]] | None:
     found: dict[str, list[Path]] = {}
+    people: list[Path] = []
     for file in folder.ending(".json")[:_LOOKED_INTO]:
         try:
             content = read_json(file, limit=LARGEST_JSON)
@@ -125,11 +128,21 @@ def _in_json(folder: Folder) -> tuple[str, list[Path]] | None:
             if fits(content):
                 found.setdefault(name, []).append(file)
                 break
+        if "coco" in found and found["coco"][-1] == file and _is_of_keypoints(content):
+            people.append(file)
+    # COCO comes with its people once more, as keypoints; drawn twice they would hide the rest.
+    if instances := [file for file in found.get("coco", ()) if file not in people]:
+        found["coco"] = instances
     for kind in IN_JSON:
         if kind in found:
             # labelme has a file for each image, more than were looked into.
             return kind, folder.ending(".json") if kind == "labelme" else found[kind]
     return None
+
+
+def _is_of_keypoints(coco: dict[str, Any]) -> bool:
+    drawn = [shape for shape in coco["annotations"] if isinstance(shape, dict)]
+    return bool(drawn) and all("keypoints" in shape for shape in drawn)
 
 
 def _in_xml(folder: Folder) -> tuple[str, list[Path]] | None:
@@ -189,7 +202,7 @@ def _annotated(folder: Folder, kind: str, files: list[Path]) -> Layout:
         f"{count} annotated images; what no shape covers is the class background.",
         f"To tell objects apart, add `instances: [{', '.join(names[1:4])}]`: a shape is an object.",
     ]
-    several = [split for split, entry in content.items() if isinstance(entry, list)]
+    several = [split for split in files_of if isinstance(content.get(split), list)]
     if several:
         notes.append(f"Several annotation files are read together for {', '.join(several)}.")
     if missing:

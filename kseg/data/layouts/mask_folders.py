@@ -63,7 +63,9 @@ def _pairs(folder: Folder) -> list[tuple[Path, Path]]:
 def _is_mask(place: Path) -> bool:
     """Returns whether the first file of a folder has two values, one of which is 0."""
     try:
-        counts = count(read_ids(min(f for f in place.iterdir() if f.is_file()), {}).ids)
+        files = (file for file in place.iterdir() if file.is_file())
+        first = min(file for file in files if not file.name.startswith("."))
+        counts = count(read_ids(first, {}).ids)
     except ValueError:
         return False
     return counts[0] > 0 and (counts > 0).sum() <= 2

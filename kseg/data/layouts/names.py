@@ -208,8 +208,12 @@ def classes_of(ids: Ids, known: Known | None) -> tuple[dict[str, Any], list[str]
     drawn = {ids.palette[value] for value in plain if value in ids.palette}
     if known and known.colors and drawn and drawn <= set(known.colors):
         return _by_color(Ids(Counter(drawn), {}, True), known)
+    if known and (gray := _gray_names(known)) and set(values) <= set(gray):
+        return {"names": gray}, [f"Names and gray values of {known.source.name}."]
     if len(values) == 2 and values[0] == 0:
         names = list(known.names) if known and len(known.names) == 2 else ["background", "object"]
+        if values[1] > 1:  # no id, so the order of the names says nothing
+            names.sort(key=lambda name: name.lower() != "background")
         said = f"Two values in the label files, 0 and {values[1]}: {names[0]}, {names[1]}."
         return {"names": dict(zip(values, names, strict=True))}, [said]
     fits = known is not None and (not plain or max(plain) < len(known.names))
@@ -230,6 +234,16 @@ def classes_of(ids: Ids, known: Known | None) -> tuple[dict[str, Any], list[str]
         if len({tuple(color) for color in colors}) == count:
             content["colors"] = colors
     return content, notes
+
+
+def _gray_names(known: Known) -> dict[int, str]:
+    """Returns the name of each gray value, where all colours of the names are gray."""
+    if len(known.colors) != len(known.names):
+        return {}
+    named = zip(known.colors, known.names, strict=True)
+    gray = {color[0]: name for color, name in named if len(set(color)) == 1}
+    whole = len(gray) == len(known.names) and {n.lower() for n in known.names}.isdisjoint(_VOID)
+    return dict(sorted(gray.items())) if whole else {}
 
 
 def _by_id(ids: Ids, plain: list[int], known: Known | None) -> tuple[dict[str, Any], list[str]]:

@@ -120,6 +120,16 @@ def cvat_box(box):
     return f'<box label="{name}" xtl="{left}" ytl="{top}" xbr="{right}" ybr="{bottom}"/>'
 
 
+def cvat_turned(box):
+    """The same rectangle, stored lying and turned by a right angle about its middle."""
+    name, left, top, right, bottom = box
+    x, y, width, height = (left + right) / 2, (top + bottom) / 2, right - left, bottom - top
+    sides = (x - height / 2, y - width / 2, x + height / 2, y + width / 2)
+    keys = ("xtl", "ytl", "xbr", "ybr")
+    places = " ".join(f'{key}="{side}"' for key, side in zip(keys, sides, strict=True))
+    return f'<box label="{name}" {places} rotation="90.0"/>'
+
+
 def cvat_mask(box):
     name, left, top, right, bottom = box
     area = (right - left + 1) * (bottom - top)  # a column of pixels outside on the left
@@ -145,6 +155,16 @@ def label_studio(folder, result):
 def percent(box):
     points = (np.array(corners(box)) / (SIZE[1], SIZE[0]) * 100).tolist()
     return {"type": "polygonlabels", "value": {"points": points, "polygonlabels": [box[0]]}}
+
+
+def turned_percent(box):
+    """The same rectangle from its top right corner, turned clockwise about that."""
+    name, left, top, right, bottom = box
+    across, down = 100 / SIZE[1], 100 / SIZE[0]
+    value = {"x": right * across, "y": top * down, "rotation": 90, "rectanglelabels": [name]}
+    value |= {"width": (bottom - top) * across, "height": (right - left) * down}
+    size = {"original_width": SIZE[1], "original_height": SIZE[0]}
+    return {"type": "rectanglelabels", "value": value, **size}
 
 
 def brush(box):
@@ -175,8 +195,10 @@ CASES = {
     "yolo": yolo,
     "cvat, polygons": lambda f: cvat(f, cvat_polygon),
     "cvat, boxes": lambda f: cvat(f, cvat_box),
+    "cvat, turned boxes": lambda f: cvat(f, cvat_turned),
     "cvat, masks": lambda f: cvat(f, cvat_mask),
     "label studio, polygons": lambda f: label_studio(f, percent),
+    "label studio, turned boxes": lambda f: label_studio(f, turned_percent),
     "label studio, brush": lambda f: label_studio(f, brush),
 }
 
@@ -194,3 +216,60 @@ def test_every_format_draws_the_same_label_map(tmp_path, case):
     (drawing,) = read.drawings.values()
     np.testing.assert_array_equal(drawing.draw(SIZE, IDS), truth())
     assert list(read.drawings) == [images / "a.png"]
+
+
+def _drawn(folder, name, path, size=SIZE):
+    Image.new("RGB", size[::-1]).save(folder / "a.png")
+    (drawing,) = FORMATS[name](path, folder, ("car", "tree")).drawings.values()
+    return drawing.draw(size, IDS)
+
+
+def test_ellipses_cover_what_lies_within_them(tmp_path):
+    def in_cvat(box):
+        return f'<ellipse label="{box[0]}" cx="16" cy="12" rx="4" ry="10" rotation="90"/>'
+
+    def in_label_studio(box):
+        value = {"x": 50, "y": 50, "radiusX": 12.5, "radiusY": 1000 / 24, "rotation": 90}
+        size = {"original_width": SIZE[1], "original_height": SIZE[0]}
+        return {"type": "ellipselabels", "value": {**value, "ellipselabels": [box[0]]}, **size}
+
+    y, x = np.mgrid[: SIZE[0], : SIZE[1]] + 0.5
+    inside = ((x - 16) / 10) ** 2 + ((y - 12) / 4) ** 2 <= 1
+    for name, path in (cvat(tmp_path, in_cvat), label_studio(tmp_path, in_label_studio)):
+        assert np.mean((_drawn(tmp_path, name, path) > 0) == inside) > 0.97
+
+
+@pytest.mark.parametrize("shape", ["polyline", "points", "skeleton"])
+def test_shapes_without_area_are_refused(tmp_path, shape):
+    name, path = cvat(tmp_path, lambda box: f'<{shape} label="car" points="1,1;5,5"/>')
+    with pytest.raises(ValueError, match=f"a {shape} covers no area; draw a polygon"):
+        FORMATS[name](path, tmp_path, ())
+
+
+def test_a_brush_is_of_its_image(tmp_path):
+    name, path = label_studio(tmp_path, brush)
+    with pytest.raises(ValueError, match="drawn on an image of 32 x 24 pixels"):
+        _drawn(tmp_path, name, path, (48, 64))
+
+
+def test_a_polygon_far_outside_is_refused(tmp_path):
+    name, path = coco(tmp_path, lambda box: [[1, 1, 5e10, 1, 5, 9]])
+    with pytest.raises(ValueError, match="reaches more than 100 times the image's size beyond it"):
+        _drawn(tmp_path, name, path)
+
+
+def test_names_in_addresses_of_label_studio_are_read(tmp_path):
+    name, path = label_studio(tmp_path, percent)
+    content = json.loads(path.read_text())
+    content[0]["data"] = {"note": "p7", "image": "/data/local-files/?d=in%20here/a%20b.png"}
+    path.write_text(json.dumps(content))
+    (tmp_path / "in here").mkdir()
+    Image.new("RGB", SIZE[::-1]).save(tmp_path / "in here/a b.png")
+    assert list(FORMATS[name](path, tmp_path, ()).drawings) == [tmp_path / "in here/a b.png"]
+
+
+def test_hidden_files_are_no_images_of_yolo(tmp_path):
+    for place in (".ipynb_checkpoints/a.png", "._a.png", "a.png"):
+        (tmp_path / place).parent.mkdir(exist_ok=True)
+        Image.new("RGB", SIZE[::-1]).save(tmp_path / place)
+    assert list(FORMATS["yolo"](tmp_path, tmp_path, ("car",)).drawings) == [tmp_path / "a.png"]

@@ -29,8 +29,8 @@ _SIZE: _Rule = (
 )
 _YES_OR_NO: _Rule = (lambda value: isinstance(value, bool), "True or False")
 _RANGE: _Rule = (
-    lambda value: len(value) == 2 and 0.05 <= value[0] <= value[1] <= 20,
-    "(smallest, largest), from 0.05 to 20",
+    lambda value: len(value) == 2 and 0 < value[0] <= value[1] < math.inf,
+    "(smallest, largest), above 0",
 )
 _RULES: dict[str, _Rule] = {
     "epochs": _AT_LEAST_1,

@@ -54,6 +54,11 @@ def test_lists_become_tuples():
         ("seed", -1, "seed must be a whole number from 0; got -1"),
         ("minutes", float("inf"), "minutes must be a number above 0; got inf"),
         ("size", 360, r"size must be \(height, width\) in pixels; got 360"),
+        (
+            "scale",
+            (1, float("inf")),
+            r"scale must be \(smallest, largest\), above 0; got \(1, inf\)",
+        ),
         ("scale", 1.0, r"scale must be \(smallest, largest\), above 0; got 1\.0"),
         ("scale", (1, 2, 3), r"scale must be \(smallest, largest\), above 0; got \(1, 2, 3\)"),
         ("scale", (2, 1), r"scale must be \(smallest, largest\), above 0; got \(2, 1\)"),

@@ -116,7 +116,9 @@ def save_frozen(serve: Any, folder: str) -> None:
     def named(image: tf.Tensor) -> dict[str, tf.Tensor]:
         return dict(zip(names, frozen(image), strict=True))
 
-    tf.saved_model.save(tf.Module(), folder, signatures={SIGNATURE: named})
+    # SiLU has a gradient of its own, which refers to what is a constant now; a file needs none.
+    without = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
+    tf.saved_model.save(tf.Module(), folder, signatures={SIGNATURE: named}, options=without)
 
 
 def draft(

@@ -55,6 +55,11 @@ def _nested_sequential():
     return _model(make)
 
 
+def _silu(image):
+    x = _conv(6, activation="silu")(layers.Rescaling(1 / 255)(image))
+    return layers.Conv2D(4, 1)(layers.Activation("swish")(_conv(6)(x)))
+
+
 def _shared():
     def make(image):
         shared = _conv(3, name="shared")
@@ -227,6 +232,8 @@ def test_an_image_that_is_used_unscaled_too_is_not_scaled_by_the_input():
         (_subclassed, float32, 0.999),
         (lambda: _model(lambda i: _conv(4)(layers.Rescaling(1 / 127.5, -1)(i))), None, 0.9),
         (TAKEN["slices"], None, 0.9),
+        (lambda: _model(_silu), float32, 0.999),
+        (lambda: _model(_silu), None, 0.9),
         (lambda: _model(lambda i: _conv(4)(layers.Resizing(*SIZE)(i) / 255.0)), float32, 0.999),
         (TAKEN["names that TensorFlow does not take"], float32, 0.999),
     ],

@@ -175,6 +175,8 @@ def _is_keras_class(module: str, name: str) -> bool:
         return name not in _REFUSED_LAYERS and isinstance(getattr(keras.layers, name, None), type)
     if module in _HELPERS:
         return isinstance(getattr(_HELPERS[module], name, None), type)
+    if module == "keras.src.ops.core":  # others there take functions
+        return name in ("Cast", "StopGradient", "Unstack")
     if module in _OPS:  # such as x / 255 in a functional model
         found = getattr(sys.modules.get(module), name, None)
         return isinstance(found, type) and issubclass(found, keras.Operation)

@@ -14,6 +14,10 @@ from kseg.training.outputs import num_classes_of, output_shapes
 
 # What a training may leave in a folder before its first checkpoint.
 _OWN = ("run.lock", "run.json", "checkpoints")
+_MOVING = {
+    getattr(keras.layers, f"Random{name}", None)  # an older Keras lacks some
+    for name in ("Crop", "ElasticTransform", "Flip", "Perspective", "Rotation", "Shear")
+} | {keras.layers.RandomTranslation, keras.layers.RandomZoom}
 
 
 def check_folder(path: Path) -> None:
@@ -48,6 +52,7 @@ def check_arguments(model: keras.Model, data: Data, teacher: keras.Model | None)
             check_graph(name, network)
             check_classes(num_classes_of(network), data, who=name)
             check_channels(network, data, who=name)
+    _check_labels_stay(model)
     if teacher is not None and not tells_objects_apart(teacher):
         check_logits(teacher, "teacher")
     if tells_objects_apart(model):
@@ -59,6 +64,15 @@ def check_arguments(model: keras.Model, data: Data, teacher: keras.Model | None)
             )
     elif teacher is not None and tells_objects_apart(teacher):
         raise ValueError("teacher tells objects apart; take a network that gives logits alone.")
+
+
+def _check_labels_stay(model: keras.Model) -> None:
+    for layer in model._flatten_layers():
+        if type(layer) in _MOVING:
+            raise ValueError(
+                f"model has the layer {layer.name} ({type(layer).__name__}), which moves images in "
+                "training and not their labels. Build the model without it; kseg varies both."
+            )
 
 
 def check_graph(name: str, model: keras.Model) -> None:

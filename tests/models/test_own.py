@@ -83,6 +83,15 @@ def test_nested_and_sequential_models_are_loaded(tmp_path):
     assert loaded.count_params() == outer.count_params() == 16 + 20
 
 
+def test_casts_are_loaded(tmp_path):
+    image = keras.Input((8, 8, 3), dtype="uint8")
+    model = keras.Model(image, keras.layers.Conv2D(2, 1)(keras.ops.cast(image, "float32") / 255))
+    model.save(tmp_path / "cast.keras")
+    loaded = load_keras_file(tmp_path / "cast.keras")
+    pixels = np.full((1, 8, 8, 3), 200, "uint8")
+    np.testing.assert_array_equal(np.asarray(loaded(pixels)), np.asarray(model(pixels)))
+
+
 def test_code_in_a_file_is_refused(tmp_path):
     _network(layers.Lambda(lambda x: x + 1)).save(tmp_path / "lambda.keras")
     _refused(tmp_path / "lambda.keras", "names 'keras.layers.Lambda', which is not a layer")

@@ -6,6 +6,7 @@ import re
 import resource
 from dataclasses import replace
 
+import keras
 import numpy as np
 import pytest
 
@@ -62,6 +63,16 @@ def test_folder_that_is_not_empty_is_refused(tmp_path, training_data, own_model)
 def test_model_of_other_classes_is_refused(tmp_path, training_data, own_model):
     with pytest.raises(ValueError, match=r"The model has 4 classes .* 3 names"):
         kseg.fit(own_model(num_classes=4), training_data, QUICK, run_dir=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("name", ["RandomFlip", "RandomRotation", "RandomZoom"])
+def test_layers_that_move_images_and_not_labels_are_refused(tmp_path, training_data, name):
+    image = keras.Input((None, None, 3))
+    moved = getattr(keras.layers, name)(*([] if name == "RandomFlip" else [0.5]))
+    model = keras.Model(image, keras.layers.Conv2D(3, 1)(moved(image)))
+    with pytest.raises(ValueError, match=rf"\({name}\), which moves images in training"):
+        kseg.fit(model, training_data, kseg.Recipe(epochs=1), run_dir=tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 

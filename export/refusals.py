@@ -222,7 +222,7 @@ def _check_rescue(recipe: QuantizationRecipe, target: str, validation: Data | No
     if recipe.activations != "int8":
         raise ValueError(
             "rescue keeps layers of an int8 file in float, so the recipe must be full_integer; got "
-            f"{recipe.name}."
+            f"the recipe {recipe.name}."
         )
     if validation is None:
         raise ValueError("rescue needs labelled images to know how many layers are enough.")

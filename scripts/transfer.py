@@ -151,11 +151,8 @@ def main() -> None:
         )
         for name, found in scores.items()
     ]
-    print(
-        tabulate(
-            table, ["", f"mIoU on {arguments.drive}", "points"], "github", disable_numparse=True
-        )
-    )
+    heads = ["", f"mIoU on {arguments.drive}", "points"]
+    print(tabulate(table, heads, tablefmt="github", disable_numparse=True))
 
 
 def _score(name: str, seed: int, data: kseg.Data, arguments: argparse.Namespace) -> float:

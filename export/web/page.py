@@ -36,11 +36,6 @@ def make_page(
     """
     out, old = Path(out), check_request(out, runtime)
     found, version, package = open_runtime(runtime)
-    if package is not None and package.resolve().is_relative_to((out / "runtime").resolve()):
-        raise ValueError(
-            f"{package} is the page's own copy of the runtime, which is made anew; name the npm "
-            "package that it came from."
-        )
     facts = [read_facts(model, found.name) for model in models]
     names = [fact["file"] for fact in facts]
     if not names or len(set(names)) < len(names):
@@ -82,7 +77,12 @@ def check_request(out: str | Path, runtime: str | Path) -> list[Path]:
         ValueError: If an argument is wrong, or the folder holds something else.
     """
     out = Path(out)
-    open_runtime(runtime)
+    _, _, package = open_runtime(runtime)
+    if package is not None and package.resolve().is_relative_to((out / "runtime").resolve()):
+        raise ValueError(
+            f"{package} is the page's own copy of the runtime, which is made anew; name the npm "
+            "package that it came from."
+        )
     if out.exists() and not out.is_dir():
         raise ValueError(f"{out} is a file; name a folder for the page.")
     if not out.exists() or not any(out.iterdir()):

@@ -77,6 +77,6 @@ def _carry(networks: Sequence[keras.Model], together: keras.Model) -> None:
         values = {getattr(network, fact, None) for network in networks}
         if len(values) == 1 and None not in values:
             setattr(together, fact, values.pop())
-    seen = {getattr(network, "kseg_saw_val", None) for network in networks} - {None}
-    if seen:
-        together.kseg_saw_val = seen.pop()
+    for network in networks:
+        if seen := getattr(network, "kseg_saw_val", None):
+            together.kseg_saw_val = seen

@@ -14,10 +14,10 @@ from kseg.training.outputs import num_classes_of, output_shapes
 
 # What a training may leave in a folder before its first checkpoint.
 _OWN = ("run.lock", "run.json", "checkpoints")
-_MOVING = {
-    getattr(keras.layers, f"Random{name}", None)  # an older Keras lacks some
-    for name in ("Crop", "ElasticTransform", "Flip", "Perspective", "Rotation", "Shear")
-} | {keras.layers.RandomTranslation, keras.layers.RandomZoom}
+_MOVING = tuple(
+    f"Random{what}"
+    for what in "Crop ElasticTransform Flip Perspective Rotation Shear Translation Zoom".split()
+)
 
 
 def check_folder(path: Path) -> None:
@@ -68,7 +68,7 @@ def check_arguments(model: keras.Model, data: Data, teacher: keras.Model | None)
 
 def _check_labels_stay(model: keras.Model) -> None:
     for layer in model._flatten_layers():
-        if type(layer) in _MOVING:
+        if type(layer).__name__ in _MOVING and type(layer).__module__.startswith("keras."):
             raise ValueError(
                 f"model has the layer {layer.name} ({type(layer).__name__}), which moves images in "
                 "training and not their labels. Build the model without it; kseg varies both."
@@ -173,24 +173,11 @@ def check_sizes(
     Raises:
         ValueError: If it does not.
     """
-    fixed = model.input_shape[1:3]
-    sizes = {"crop": crop, **(_working_sizes(data, size) if fixed != (None, None) else {})}
-    for what, (height, width) in sizes.items():
-        if not all(a in (None, b) for a, b in zip(fixed, (height, width), strict=True)):
-            raise ValueError(
-                f"model takes images of {fixed[0]} x {fixed[1]} only, and {what} is {height} x "
-                f"{width}; build it with an input of shape (None, None, {model.input_shape[-1]}), "
-                "or take images, size and crop of that size."
-            )
-    given = model.compute_output_shape((1, *crop, model.input_shape[-1]))
-    if not isinstance(given, dict):
-        given = {"logits": given[0] if isinstance(given[0], tuple | list) else given}
-    for name, shape in given.items():
-        if tuple(shape[1:3]) != tuple(crop):
-            raise ValueError(
-                f"model must give {name} of the image's size; for {crop[0]} x {crop[1]} they are "
-                f"{shape[1]} x {shape[2]}. Upsample them, say with keras.layers.UpSampling2D."
-            )
+    sizes = {"crop is": crop}
+    if model.input_shape[1:3] != (None, None):
+        sizes |= _working_sizes(data, size)
+    _check_taken("model", model, sizes)
+    _check_given("model", model, crop)
 
 
 def check_teacher(teacher: keras.Model | None, crop: tuple[int, int]) -> None:
@@ -199,26 +186,38 @@ def check_teacher(teacher: keras.Model | None, crop: tuple[int, int]) -> None:
     Raises:
         ValueError: If it does not.
     """
-    if teacher is None:
-        return
-    fixed, (height, width) = teacher.input_shape[1:3], crop
-    if not all(a in (None, b) for a, b in zip(fixed, crop, strict=True)):
-        raise ValueError(
-            f"teacher takes images of {fixed[0]} x {fixed[1]} only, and the crops are {height} x "
-            f"{width}; take crops of its size, or a teacher of open size."
-        )
-    shape = teacher.compute_output_shape((1, *crop, teacher.input_shape[-1]))
-    if tuple(shape[1:3]) != tuple(crop):
-        raise ValueError(
-            f"teacher must give logits of the image's size; for {height} x {width} they are "
-            f"{shape[1]} x {shape[2]}. Upsample them, say with keras.layers.UpSampling2D."
-        )
+    if teacher is not None:
+        _check_taken("teacher", teacher, {"the crops are": crop})
+        _check_given("teacher", teacher, crop)
+
+
+def _check_taken(who: str, model: keras.Model, sizes: dict[str, tuple[int, int]]) -> None:
+    fixed = model.input_shape[1:3]
+    for what, (height, width) in sizes.items():
+        if not all(a in (None, b) for a, b in zip(fixed, (height, width), strict=True)):
+            raise ValueError(
+                f"{who} takes images of {fixed[0]} x {fixed[1]} only, and {what} {height} x "
+                f"{width}; build it with an input of shape (None, None, {model.input_shape[-1]}), "
+                "or take images, size and crop of that size."
+            )
+
+
+def _check_given(who: str, model: keras.Model, crop: tuple[int, int]) -> None:
+    given = model.compute_output_shape((1, *crop, model.input_shape[-1]))
+    if not isinstance(given, dict):
+        given = {"logits": given[0] if isinstance(given[0], tuple | list) else given}
+    for name, shape in given.items():
+        if tuple(shape[1:3]) != tuple(crop):
+            raise ValueError(
+                f"{who} must give {name} of the image's size; for {crop[0]} x {crop[1]} they are "
+                f"{shape[1]} x {shape[2]}. Upsample them, say with keras.layers.UpSampling2D."
+            )
 
 
 def _working_sizes(data: Data, size: tuple[int, int] | None) -> dict[str, tuple[int, int]]:
-    """Returns, by name, the sizes at which the images of "val" are scored."""
+    """Returns the sizes at which the images of "val" are scored, by the start of a sentence."""
     found = {}
     for pair in data.pairs.get("val", ()):
         height, width = data.read(pair)[1].shape
-        found[f"{pair.image.name} at the working size"] = fit_inside((height, width), size)
+        found[f"{pair.image.name} at the working size is"] = fit_inside((height, width), size)
     return found

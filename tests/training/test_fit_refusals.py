@@ -53,10 +53,11 @@ def test_checkpoint_before_the_divergence_stays_good(
     assert all(np.isfinite(weight).all() for weight in loaded.get_weights())
 
 
-def test_folder_that_is_not_empty_is_refused(tmp_path, training_data, own_model):
+@pytest.mark.parametrize("resume", [False, True])
+def test_folder_that_is_not_empty_is_refused(tmp_path, training_data, own_model, resume):
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(ValueError, match="is not empty; resume the run in it, or name another"):
-        kseg.fit(own_model(), training_data, QUICK, run_dir=tmp_path)
+        kseg.fit(own_model(), training_data, QUICK, run_dir=tmp_path, resume=resume)
     assert [entry.name for entry in tmp_path.iterdir()] == ["notes.txt"]
 
 

@@ -7,7 +7,8 @@ from typing import Any
 from kseg.data.formats import FORMATS, IN_JSON
 from kseg.data.formats.finding import LARGEST_JSON
 from kseg.data.layouts.found import SPLITS, Folder, Layout, common_folder, split_named
-from kseg.data.layouts.names import classes_of, known_names, look_at
+from kseg.data.layouts.name_files import known_names
+from kseg.data.layouts.names import classes_of, look_at
 from kseg.safe_files import read_bytes, read_json
 
 _LOOKED_INTO = 50  # JSON files
@@ -127,9 +128,9 @@ def _in_json(folder: Folder) -> tuple[str, list[Path]] | None:
         for name, fits in IN_JSON.items():
             if fits(content):
                 found.setdefault(name, []).append(file)
+                if name == "coco" and _is_of_keypoints(content):
+                    people.append(file)
                 break
-        if "coco" in found and found["coco"][-1] == file and _is_of_keypoints(content):
-            people.append(file)
     # COCO comes with its people once more, as keypoints; drawn twice they would hide the rest.
     if instances := [file for file in found.get("coco", ()) if file not in people]:
         found["coco"] = instances

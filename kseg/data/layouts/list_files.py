@@ -4,7 +4,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from kseg.data.layouts.found import SPLITS, Folder, Layout
-from kseg.data.layouts.names import classes_of, known_names, look_at
+from kseg.data.layouts.name_files import known_names
+from kseg.data.layouts.names import classes_of, look_at
 from kseg.data.layouts.pairs import entry_of, pairs_in
 from kseg.data.opening import ENDINGS
 from kseg.safe_files import read_text

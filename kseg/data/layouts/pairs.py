@@ -10,7 +10,8 @@ from typing import Any
 from PIL import Image
 
 from kseg.data.layouts.found import SPLITS, Folder, Layout, common_folder, split_named
-from kseg.data.layouts.names import classes_of, known_names, look_at
+from kseg.data.layouts.name_files import known_names
+from kseg.data.layouts.names import classes_of, look_at
 from kseg.data.matching import Side, matched_pairs
 
 _LABEL = (

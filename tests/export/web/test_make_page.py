@@ -92,6 +92,9 @@ def test_a_package_is_copied_and_a_page_replaced(tiny, package, tmp_path):
     assert record["runtime"]["base"] == "runtime/"
     assert record["runtime"]["title"] == "LiteRT.js 9.1.2"
     assert (folder / "runtime/wasm/litert_wasm_internal.wasm").is_file()
+    with pytest.raises(ValueError, match="is the page's own copy of the runtime"):
+        make_page([tiny], folder, runtime=folder / "runtime")
+    assert (folder / "runtime/wasm/litert_wasm_internal.wasm").is_file()
     other = tmp_path / "other.tflite"
     other.write_bytes(tiny.path.read_bytes())
     make_page([WebModel(other, tiny.classes)], folder)

@@ -32,7 +32,8 @@ from kseg.data.transforms import fit_inside
 from kseg.instances import evaluate_instances, tells_objects_apart
 from kseg.seeing import Segmenter
 from kseg.training import Recipe, evaluate
-from kseg.training.callbacks import TrainingDivergedError, WeightAverage, read, write
+from kseg.training.averaging import WeightAverage, read, write
+from kseg.training.callbacks import TrainingDivergedError
 from kseg.training.compile import losses_of_objects, make_loss
 from kseg.training.fitting import training_split
 from kseg.training.schedule import learning_rate

@@ -14,7 +14,8 @@ import keras
 
 from kseg.data import Data
 from kseg.instances import tells_objects_apart
-from kseg.training.callbacks import Keeper, WeightAverage
+from kseg.training.averaging import WeightAverage
+from kseg.training.callbacks import Keeper
 from kseg.training.checkpoints import has_checkpoints, read_checkpoint
 from kseg.training.digests import digests
 from kseg.training.recipe import Recipe

@@ -6,11 +6,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NoReturn
 
 import keras
 import numpy as np
 
 from kseg.progress import progress
+from kseg.training.averaging import WeightAverage, read, synchronize, write
 from kseg.training.checkpoints import write_checkpoint
 from kseg.training.interruption import Interruption
 from kseg.training.pace import Pace
@@ -25,44 +27,6 @@ class TrainingDivergedError(RuntimeError):
     """Loss or weights are no longer finite; `exit_code` is what the command line ends with."""
 
     exit_code = 3
-
-
-class WeightAverage(keras.callbacks.Callback):
-    """Keeps a running average of all variables, batch-norm statistics included.
-
-    Keras's own `use_ema` leaves those statistics out. The decay grows from 0.1 to its value over
-    the first steps, so that the start is forgotten.
-    """
-
-    def __init__(self, decay: float):
-        """Makes the average.
-
-        Args:
-            decay: Share of the old average that a step keeps; 0 makes the average the weights.
-        """
-        super().__init__()
-        self.decay = decay
-        self.steps = 0
-        self.values: list[np.ndarray] = []
-
-    def on_train_begin(self, logs=None):
-        """Starts from the model's variables, unless an average was restored."""
-        if not self.values:
-            self.values = read(self.model.variables)
-
-    def on_train_batch_end(self, batch, logs=None):
-        """Takes in the weights after a step."""
-        synchronize(self.model)
-        self.steps += 1
-        decay = min(self.decay, self.steps / (9 + self.steps))
-        for index, variable in enumerate(self.model.variables):
-            new = np.asarray(variable)
-            if new.dtype.kind == "f":
-                self.values[index] += (1 - decay) * (new - self.values[index])
-                if new.ndim > 1:  # in a kernel, an exact 0 is a pruned weight, gone at once
-                    self.values[index][new == 0] = 0
-            else:  # states of random generators
-                self.values[index] = new.copy()
 
 
 @dataclass
@@ -141,7 +105,8 @@ class Keeper(keras.callbacks.Callback):
             KeyboardInterrupt: If somebody asked to stop.
         """
         self.loss = float(logs["loss"])
-        self._check_finite(self.loss, self.average.values)
+        if not (np.isfinite(self.loss) and self.average.finite):
+            self._raise_diverged()
         self.batch += 1
         self.bar.set_postfix_str(self._summary(), refresh=False)
         self.bar.update()
@@ -207,11 +172,12 @@ class Keeper(keras.callbacks.Callback):
         """Writes a checkpoint from which the training goes on exactly."""
         groups = {
             "model": weights,
-            "average": self.average.values,
+            "average": read(self.average.values),
             "optimizer": read(self.model.optimizer.variables),
         }
-        for arrays in groups.values():
-            self._check_finite(self.loss, arrays)
+        floats = [a for arrays in groups.values() for a in arrays if a.dtype.kind == "f"]
+        if not all(np.isfinite(array).all() for array in floats):
+            self._raise_diverged()
         if self.batch:
             # The mean loss; those of several outputs exist from the first step on only.
             groups["metrics"] = read(self.model.metrics[0].variables)
@@ -228,13 +194,11 @@ class Keeper(keras.callbacks.Callback):
         self.saved = time.monotonic()
         write_checkpoint(self.path, self.steps_done, groups, facts)
 
-    def _check_finite(self, loss: float, arrays: list[np.ndarray]) -> None:
-        finite = all(np.isfinite(array).all() for array in arrays if array.dtype.kind == "f")
-        if np.isfinite(loss) and finite:
-            return
+    def _raise_diverged(self) -> NoReturn:
         number = self.average.steps - 1
         start = f", from the weights of {self.path}" if self.history else ""
-        what = "A weight is no longer finite" if np.isfinite(loss) else f"The loss is {loss}"
+        finite = np.isfinite(self.loss)
+        what = "A weight is no longer finite" if finite else f"The loss is {self.loss}"
         raise TrainingDivergedError(
             f"{what} after {number + 1} steps; try a smaller learning rate, in another "
             f"folder{start}. The last batch was {self.files(number)}."
@@ -265,20 +229,3 @@ def _table(history):
     writer.writeheader()
     writer.writerows(history)
     return text.getvalue()
-
-
-def read(variables: list) -> list[np.ndarray]:
-    """Returns copies of variables' values."""
-    return [np.asarray(variable).copy() for variable in variables]
-
-
-def write(variables: list, values: list[np.ndarray]) -> None:
-    """Sets variables."""
-    for variable, value in zip(variables, values, strict=True):
-        variable.assign(value)
-
-
-def synchronize(model: keras.Model) -> None:
-    """Brings a model's variables up to date; on JAX, training keeps them elsewhere."""
-    if hasattr(model, "jax_state_sync"):
-        model.jax_state_sync()

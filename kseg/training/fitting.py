@@ -13,9 +13,10 @@ from kseg.data import Data, Split, check_data
 from kseg.data.upright import warn_of_mirrors
 from kseg.instances import tells_objects_apart
 from kseg.losses import loss_on_label_maps
+from kseg.training.averaging import WeightAverage
 from kseg.training.backends import part_of_backend
 from kseg.training.beginning import begin, locked, restore
-from kseg.training.callbacks import Keeper, WeightAverage
+from kseg.training.callbacks import Keeper
 from kseg.training.checkpoints import read_checkpoint
 from kseg.training.checks import (
     check_arguments,

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from kseg.training.callbacks import WeightAverage, read, write
+from kseg.training.averaging import WeightAverage, read, write
 
 
 def averaged(decay, values, start=0.0):

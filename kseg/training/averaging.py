@@ -30,6 +30,7 @@ class WeightAverage(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         """Starts from the model's variables, unless an average was restored."""
+        self._places: list[tuple[str, int]] = []
         if not self.values:
             self.values = read(self.model.variables)
 
@@ -38,11 +39,20 @@ class WeightAverage(keras.callbacks.Callback):
         self.steps += 1
         decay = min(self.decay, self.steps / (9 + self.steps))
         if keras.backend.backend() == "jax":
-            renew, new = _renew_on_device(), _newest(self.model)
+            renew, new = _renew_on_device(), self._newest()
         else:
             renew, new = _renewed, [np.asarray(variable) for variable in self.model.variables]
         self.values, finite = renew(self.values, new, decay)
         self.finite = bool(finite)
+
+    def _newest(self) -> list:
+        """Returns the values of the variables, which JAX keeps elsewhere while it trains."""
+        model = self._model  # `self.model` would bring all variables up to date, one by one
+        state = getattr(model, "_jax_state", None)
+        if not state or model._jax_state_synced:
+            return [variable.value for variable in model.variables]
+        self._places = self._places or _order(model)
+        return [state[kind][index] for kind, index in self._places]
 
 
 def _renewed(averages: list, newest: list, decay: float) -> tuple[list, Any]:
@@ -68,18 +78,14 @@ def _renew_on_device() -> Callable[[list, list, float], tuple[list, Any]]:
     return jax.jit(_renewed)
 
 
-def _newest(model: keras.Model) -> list:
-    """Returns the values of a model's variables, which JAX keeps elsewhere while it trains."""
-    state = getattr(model, "_jax_state", None)
-    if not state or model._jax_state_synced:
-        return [variable.value for variable in model.variables]
-    kinds = ("trainable_variables", "non_trainable_variables")
-    values = {
-        id(variable): value
-        for kind in kinds
-        for variable, value in zip(getattr(model, kind), state[kind], strict=True)
+def _order(model: keras.Model) -> list[tuple[str, int]]:
+    """Returns where JAX keeps the value of each variable of a model while it trains."""
+    places = {
+        id(variable): (kind, index)
+        for kind in ("trainable_variables", "non_trainable_variables")
+        for index, variable in enumerate(getattr(model, kind))
     }
-    return [values[id(variable)] for variable in model.variables]
+    return [places[id(variable)] for variable in model.variables]
 
 
 def read(variables: list) -> list[np.ndarray]:

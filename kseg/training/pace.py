@@ -13,12 +13,14 @@ from typing import Any
 
 import keras
 
+from kseg.training.averaging import synchronize
 from kseg.training.recipe import Recipe
 from kseg.training.schedule import learning_rate
 
 PARTS = 40
 VALIDATION_SHARE = 0.12  # of the time, at most
 _LATEST_STEPS = 50
+_STEPS_OF_JAX = 8
 _COMPLETE = 0.9
 _PICTURES = 8.0  # seconds for the pictures of a run, drawn after the last step
 REPORT = 1.7  # times as long as scoring an image, reporting on it takes
@@ -113,7 +115,11 @@ class Pace(keras.callbacks.Callback):
         self.begun: float | None = None
 
     def on_train_batch_begin(self, batch, logs=None):
-        """Sets the rate for the step."""
+        """Sets the rate for the step; on JAX for a few, as setting it takes as long as a step."""
+        if keras.backend.backend() == "jax":
+            if batch % _STEPS_OF_JAX:
+                return
+            synchronize(self.model)
         for optimizer, peak in zip(self.optimizers, self.peaks, strict=True):
             optimizer.learning_rate.assign(self.rate(peak))
 

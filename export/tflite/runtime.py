@@ -15,13 +15,12 @@ from export.tflite.inputs import check_input, image_size
 from export.tflite.instructions import read_instructions
 from export.tflite.maps import LOGITS, SEMANTIC, Maps, named
 from export.tflite.normalization import encode, is_guessed, parse_normalization
-from export.tflite.outputs import Meaning, settled, to_scores
 from export.tflite.process import Endpoint, Process
 from export.tflite.reader import ModelFile, read_model
 from export.tflite.reading import Output, check_size, choose_outputs, grid_of, read_output
+from export.tflite.scores import Meaning, real_values, settled, to_scores, warn_if_contrary
 
 Normalizing = str | Sequence[float | str | Sequence[float]]
-_CONTRARY = ({"logit", "probability"}, {"logit", "ids"})
 
 
 class TFLiteModel(FixedSize):
@@ -88,7 +87,7 @@ class TFLiteModel(FixedSize):
         self.num_classes = next(iter(self._meanings.values())).num_classes
         self.kernels, self.load_ms = self._process.kernels, self._process.load_ms
         self._ends, self._values = Counter[str](), Counter[str]()
-        self._taken: dict[str, str] = {}
+        self._taken: dict[str, Meaning] = {}
 
     @property
     def output_names(self) -> tuple[str, ...]:
@@ -194,23 +193,18 @@ class TFLiteModel(FixedSize):
 
     def _scores(self, name: str, output: np.ndarray) -> np.ndarray:
         tensor, meaning = self.outputs[name], self._meanings[name]
-        if output.dtype.kind in "iu" and meaning.kind != "ids":
-            info = np.iinfo(output.dtype)
-            self._ends[name] += int(((output == info.min) | (output == info.max)).sum())
-            self._values[name] += output.size
         size = grid_of(output.shape, self.input_size, tensor.dtype, self.path)
-        if meaning.kind == "either":
-            meaning = settled(output, meaning)
-            if {self._taken.get(name), meaning.kind} in _CONTRARY:
-                warnings.warn(
-                    f"{self.path} gives one number for a pixel and does not say what it is; it "
-                    f"looks like a {meaning.kind} now and did not in another image, so one of them "
-                    "is labelled wrongly. Let the file give a score for each class.",
-                    stacklevel=4,
-                )
-            self._taken[name] = meaning.kind
         try:
-            return to_scores(output, size, meaning, tensor)
+            values = real_values(output, tensor)
+            if meaning.kind == "either":
+                meaning = settled(values, meaning, tensor)
+                warn_if_contrary(self._taken.get(name), meaning, self.path)
+                self._taken[name] = meaning
+            if output.dtype.kind in "iu" and meaning.kind != "ids":
+                info = np.iinfo(output.dtype)
+                self._ends[name] += int(((output == info.min) | (output == info.max)).sum())
+                self._values[name] += output.size
+            return to_scores(values, size, meaning, tensor)
         except ValueError as error:
             raise ModelFileError(f"{self.path} {error}.") from None
 

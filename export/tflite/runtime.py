@@ -70,9 +70,9 @@ class TFLiteModel(FixedSize):
             self.output = next(iter(self.outputs.values()))
             self.input_size, self.channels = image_size(self.input.shape, self.path)
             instructions = read_instructions(graph, self.channels, self.path)
-            if given is not None:
-                given.check_input(self.input, self.channels)
             self.normalization = given or instructions.normalization
+            if self.normalization is not None:
+                self.normalization.check_input(self.input, self.channels)
             self._meanings = self._read_meanings(graph, instructions.activation, num_classes)
             ends = self.input, self.output
             self.kseg_size = told_size(self.path, ends, self.input_size)

@@ -8,6 +8,9 @@ from ai_edge_litert import schema_py_generated as schema
 
 import kseg
 from export import ModelFileError, load_tflite
+from export.tflite.metadata import add_metadata
+from export.tflite.normalization import parse_normalization
+from export.tflite.process import Endpoint
 
 IMAGE = (1, 8, 8, 3)
 RNG = np.random.default_rng(0)
@@ -212,3 +215,39 @@ def test_a_shape_that_fits_both_is_refused_where_nothing_tells(made):
 
     with pytest.raises(ModelFileError, match="may have its channels last or first, as its shape"):
         load_tflite(made(mixed), normalization="0..255")
+
+
+@pytest.mark.parametrize("given", ["imagenet", "-1..1", "0..1", (300, 1)])
+@pytest.mark.parametrize("dtype", [tf.int8, tf.uint8])
+def test_a_normalization_that_a_quantized_input_cannot_hold_is_refused(quantized, given, dtype):
+    path = quantized(lambda x: x * 2, dtype)  # an input of 0..255
+    with pytest.raises(
+        ValueError, match=r"input holds 0\.\.255 in steps of 1, so that .*lost"
+    ) as e:
+        load_tflite(path, normalization=given)
+    assert "\n" not in str(e.value) and "--normalization" in str(e.value)
+    with load_tflite(path, normalization="0..255") as file:
+        np.testing.assert_array_equal(kseg.predict(file, PHOTO), PHOTO.argmax(-1))
+
+
+@pytest.mark.parametrize(
+    ("scale", "zero_point", "given"),
+    [
+        (1 / 255, -128, "0..1"),
+        (1 / 128, -1, "-1..1"),
+        (0.0186, -15, "imagenet"),
+        (0.88 / 255, -142, "0..1"),  # of images without black and white
+    ],
+)
+def test_a_normalization_that_an_input_holds_is_taken(scale, zero_point, given):
+    tensor = Endpoint("x", IMAGE, "int8", scale, zero_point)
+    parse_normalization(given).check_input(tensor, 3)
+
+
+def test_metadata_that_an_integer_input_cannot_hold_are_refused(quantized):
+    path = quantized(lambda x: x * 2)
+    path.write_bytes(add_metadata(path.read_bytes(), None, head="logits", scaling=(1 / 127.5, -1)))
+    with pytest.raises(ValueError, match=r"normalization of its metadata makes -1\.\.1 of pixels"):
+        load_tflite(path)
+    with load_tflite(path, normalization="0..255") as file:
+        np.testing.assert_array_equal(kseg.predict(file, PHOTO), PHOTO.argmax(-1))

@@ -1,5 +1,7 @@
 """Files of others that were labelled wrongly without a word: they are read rightly, or refused."""
 
+import json
+
 import flatbuffers
 import numpy as np
 import pytest
@@ -8,9 +10,12 @@ from ai_edge_litert import schema_py_generated as schema
 
 import kseg
 from export import ModelFileError, load_tflite
+from export.proof.runtimes import Subject
+from export.proof.trials import check_trials, prove
 from export.tflite.metadata import add_metadata
 from export.tflite.normalization import parse_normalization
 from export.tflite.process import Endpoint
+from kseg.cli import main
 
 IMAGE = (1, 8, 8, 3)
 RNG = np.random.default_rng(0)
@@ -251,3 +256,27 @@ def test_metadata_that_an_integer_input_cannot_hold_are_refused(quantized):
         load_tflite(path)
     with load_tflite(path, normalization="0..255") as file:
         np.testing.assert_array_equal(kseg.predict(file, PHOTO), PHOTO.argmax(-1))
+
+
+def test_reference_kernels_alone_prove_nothing(int8, trained, data, capsys):
+    subject = Subject(int8.path, data.images("val", 1))
+    (trial,) = prove(subject, ["reference"])
+    assert (trial.status, trial.like_model, trial.like_kernels) == ("reference", None, None)
+    command = ["verify", str(int8.path), "--json", "--runtime", "reference"]
+    assert main(command) == 3
+    captured = capsys.readouterr()
+    (found,) = json.loads(captured.out)["runtimes"]
+    assert found["status"] == "reference" and "nothing proves its own labels" in found["reason"]
+    assert "shapes.tflite was compared with nothing: LiteRT's reference kernels" in captured.err
+    both = prove(subject, ["reference", "xnnpack"])
+    assert [trial.status for trial in both] == ["reference", "passed"]
+    check_trials(both, int8.path, all_must_run=True)
+    # A model, or right labels, judge these kernels as any others.
+    (trial,) = prove(subject, ["reference"], model=trained, judged=True)
+    assert trial.status == "passed" and trial.like_model > 0.9
+
+
+def test_a_file_is_not_compared_with_a_file(int8, data, capsys):
+    command = ["verify", str(int8.path), "--data", str(data.source), "--runtime", "xnnpack"]
+    assert main([*command, "--model", str(int8.path)]) == 2
+    assert "--model must be what the file was made of" in capsys.readouterr().err

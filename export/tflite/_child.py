@@ -85,6 +85,9 @@ def _load(path, settings, delegates):
             num_threads=settings["threads"],
             experimental_op_resolver_type=resolvers[kernels],
         )
+        for detail, shape in zip(interpreter.get_input_details(), settings["shapes"], strict=False):
+            if detail["shape"].tolist() != shape:
+                interpreter.resize_tensor_input(detail["index"], shape)
         interpreter.allocate_tensors()
         return interpreter
 

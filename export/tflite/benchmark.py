@@ -16,6 +16,7 @@ from export.errors import ModelFileError
 from export.tflite.need import bytes_of
 from export.tflite.process import MOST_BYTES, Process
 from export.tflite.reader import Tensor, read_model
+from export.tflite.signatures import check_signature
 
 _RUNS_A_TURN = 5
 _DTYPES = (
@@ -32,6 +33,7 @@ def benchmark(
     kernels: str = "default",
     delegate: str | None = None,
     size: tuple[int, int] | None = None,
+    signature: str | None = None,
 ) -> list[dict[str, Any]]:
     """Times files in turn (A B A B), so that a busy moment of the machine hits all alike.
 
@@ -44,6 +46,7 @@ def benchmark(
         delegate: A library that runs ops in place of the kernels, as `load_tflite` takes it.
         size: (height, width) of the images of files that leave it open. Other open sizes are 1,
             with a warning.
+        signature: Name of the function to time, of files that hold several.
 
     Returns:
         For each file "file", "median_ms", "p90_ms", "min_ms", "ratio" (median as a fraction of
@@ -66,10 +69,13 @@ def benchmark(
         "kernels": kernels,
         "delegate": delegate,
         "size": size,
+        "signature": signature,
     }
     with ExitStack() as stack:
-        if size is not None and not any(map(_takes_any_size, files)):
-            raise ValueError("size is for files that take images of any size; leave it (--size) out.")
+        if size is not None and not any(_takes_any_size(f, signature) for f in files):
+            raise ValueError(
+                "size is for files that take images of any size; leave it (--size) out."
+            )
         models = [stack.enter_context(closing(_open(Path(f), **options))) for f in files]
         times: list[list[float]] = [[] for _ in models]
         peaks = [0] * len(models)
@@ -97,8 +103,11 @@ def benchmark(
         ]
 
 
-def _open(path: Path, *, size: tuple[int, int] | None, **options: Any) -> Process:
-    graph = read_model(path)
+def _open(
+    path: Path, *, size: tuple[int, int] | None, signature: str | None, **options: Any
+) -> Process:
+    graph = read_model(path, signature)
+    check_signature(graph.signatures, signature, path)
     inputs = [graph.tensors[t] for t in graph.inputs]
     shapes = [_shape(tensor, size, path) for tensor in inputs]
     for tensor, shape in zip(inputs, shapes, strict=True):
@@ -114,8 +123,8 @@ def _open(path: Path, *, size: tuple[int, int] | None, **options: Any) -> Proces
     return Process(path, graph, shapes=shapes, **options)
 
 
-def _takes_any_size(path: str | Path) -> bool:
-    graph = read_model(path)
+def _takes_any_size(path: str | Path, signature: str | None) -> bool:
+    graph = read_model(path, signature)
     return any(_open_sides(graph.tensors[t]) for t in graph.inputs)
 
 

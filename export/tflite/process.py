@@ -93,6 +93,8 @@ class Process:
             ValueError: If there are no such kernels, or the delegate cannot be loaded.
         """
         engine = "" if kernels in KERNELS else str(_engine(kernels))
+        if engine and graph.signature.graph > 0:
+            raise ModelFileError(f"{kernels} runs the first signature of {path}, not another.")
         self._runtime = kernels if engine else "LiteRT"
         self.path, self._threads = path, threads
         times = _times(graph, shapes)
@@ -103,6 +105,7 @@ class Process:
             "kernels": kernels,
             "engine": engine,
             "shapes": shapes,
+            **graph.signature.to_run(graph.inputs, graph.outputs),
             "delegate": delegate or "",
             "memory": self._memory,
             "seconds": self._seconds * max(1, threads),

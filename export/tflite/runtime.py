@@ -19,6 +19,7 @@ from export.tflite.process import Endpoint, Process
 from export.tflite.reader import ModelFile, read_model
 from export.tflite.reading import Output, check_size, choose_outputs, grid_of, read_output
 from export.tflite.scores import Meaning, real_values, settled, to_scores, warn_if_contrary
+from export.tflite.signatures import check_signature
 
 Normalizing = str | Sequence[float | str | Sequence[float]]
 
@@ -54,11 +55,13 @@ class TFLiteModel(FixedSize):
         normalization: Normalizing | None = None,
         output: str | int | None = None,
         num_classes: int | None = None,
+        signature: str | None = None,
     ):
         """Starts a process and loads the file there; see `load_tflite`."""
         self.path = Path(path)
         given = None if normalization is None else parse_normalization(normalization)
-        graph = read_model(path)  # refuses what is no model before any native code sees it
+        graph = read_model(path, signature)  # refuses what is no model before native code sees it
+        check_signature(graph.signatures, signature, self.path)
         check_input(graph, self.path)
         self.output_numbers = choose_outputs(graph, output, self.path)
         self._process = Process(
@@ -251,6 +254,7 @@ def load_tflite(
     normalization: Normalizing | None = None,
     output: str | int | None = None,
     num_classes: int | None = None,
+    signature: str | None = None,
 ) -> TFLiteModel:
     """Loads a .tflite file into a process of its own.
 
@@ -268,6 +272,7 @@ def load_tflite(
         output: Name or number of the output to read, where there are several. Of a file that
             tells objects apart, that makes one that labels alone: output="semantic".
         num_classes: How many classes there are, for a class map that does not say it.
+        signature: Name of the function to run, where the file holds several.
 
     Returns:
         A callable from images (N, h, w, channels), 0..255, no larger than the file's input, to
@@ -288,6 +293,7 @@ def load_tflite(
         normalization=normalization,
         output=output,
         num_classes=num_classes,
+        signature=signature,
     )
 
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from kseg.cli.options import Delegate, Json, Kernels, Size
+from kseg.cli.options import Delegate, Json, Kernels, Signature, Size
 from kseg.cli.output import print_json, print_table, say
 
 
@@ -24,6 +24,9 @@ def benchmark(
     size: Annotated[
         Size, Parameter(help="The size of the images, for files that take any size.")
     ] = None,
+    signature: Annotated[
+        Signature, Parameter(help="The function to time, of files that hold several.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Times .tflite files on this computer."""
@@ -37,6 +40,7 @@ def benchmark(
         kernels=kernels or "default",
         delegate=delegate,
         size=size,
+        signature=signature,
     )
     host = host_facts()
     if json:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Group, Parameter
 
 import kseg
-from kseg.cli.options import FILES, OWN, Json, record
+from kseg.cli.options import FILES, OWN, Json, Signature, record
 from kseg.cli.output import print_json, print_table, say
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ class VerifyOptions:
         normalization: The range of pixels that a float file wants: 0..1, -1..1, imagenet, or
             MEAN STD. Default: what the file's metadata say.
         output: The name of the output to use, where a file has several.
+        signature: The name of the function to run, where a file holds several.
         json: Print one JSON object and nothing else.
     """
 
@@ -63,6 +64,7 @@ class VerifyOptions:
         str | None, Parameter(metavar="RANGE", group=FILES, allow_leading_hyphen=True)
     ] = None
     output: Annotated[str | None, Parameter(metavar="NAME", group=FILES)] = None
+    signature: Signature = None
     json: Json = False
 
 
@@ -148,6 +150,7 @@ def _asked(name: str, options: VerifyOptions) -> _Asked:
     if options.network is not None and options.model is None:
         raise ValueError("--network is for the run that --model names; leave it out.")
     given = {"normalization": _range(options.normalization), "output": options.output}
+    given["signature"] = options.signature
     with load_tflite(path, **given) as opened:
         classes, size = file_facts(path, opened)
         channels, input_size = opened.channels, opened.input_size

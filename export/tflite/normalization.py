@@ -1,6 +1,7 @@
 """What numbers a file's input wants in place of an image's bytes."""
 
 import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -193,3 +194,24 @@ def _numbers(value: Any) -> tuple[float, ...]:
     if isinstance(value, int | float):
         value = (value,)
     return tuple(float(number) for number in value)
+
+
+def settle(
+    tensor: Endpoint, normalization: Normalization | None, path: object
+) -> Normalization | None:
+    """Returns what an input's numbers are made of; it warns where that is a guess, 0..255.
+
+    Args:
+        tensor: The input.
+        normalization: What is known of it, or None.
+        path: For the warning.
+    """
+    if not is_guessed(tensor, normalization):
+        return normalization
+    warnings.warn(
+        f"{path} does not say what numbers it wants in place of bytes, so it is given "
+        "0..255; if it was trained on others, say so (--normalization 0..1, "
+        "--normalization=-1..1, imagenet or MEAN STD; 0..255 if this is right).",
+        stacklevel=4,
+    )
+    return parse_normalization("0..255")

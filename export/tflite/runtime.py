@@ -1,6 +1,5 @@
 """Running .tflite files that label images with LiteRT, in a process of their own."""
 
-import warnings
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +13,7 @@ from export.tflite.fixed_size import FixedSize, whole_stride
 from export.tflite.inputs import check_input, image_size
 from export.tflite.instructions import read_instructions
 from export.tflite.maps import LOGITS, SEMANTIC, Maps, named
-from export.tflite.normalization import encode, is_guessed, parse_normalization
+from export.tflite.normalization import encode, parse_normalization, settle
 from export.tflite.process import Endpoint, Process
 from export.tflite.reader import ModelFile, read_model
 from export.tflite.reading import Output, check_size, choose_outputs, grid_of, read_output
@@ -177,14 +176,7 @@ class TFLiteModel(FixedSize):
         classes apart: above 0.5 for a sigmoid's, above 0 for a logit, it is the second. A file
         that tells objects apart gives a dict of its three maps.
         """
-        if is_guessed(self.input, self.normalization):
-            warnings.warn(
-                f"{self.path} does not say what numbers it wants in place of bytes, so it is given "
-                "0..255; if it was trained on others, say so (--normalization 0..1, "
-                "--normalization=-1..1, imagenet or MEAN STD; 0..255 if this is right).",
-                stacklevel=3,
-            )
-            self.normalization = parse_normalization("0..255")  # said once
+        self.normalization = settle(self.input, self.normalization, self.path)  # said once
         images = self.with_channels(images)
         if images.shape[-1] != self.channels:
             raise ValueError(

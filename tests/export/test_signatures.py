@@ -103,6 +103,7 @@ def test_the_command_names_it(functions, tmp_path, capsys):
     assert len(json.loads(capsys.readouterr().out)["files"]) == 1
 
 
+@pytest.mark.filterwarnings("always")
 def test_a_check_says_whose_ops_it_looks_at(functions, capsys):
     assert main(["check", str(functions), "--json"]) == 0
     said = capsys.readouterr().err

@@ -8,7 +8,7 @@ import numpy as np
 from export.errors import ModelFileError
 from export.tflite.process import Endpoint
 from export.tflite.reader import ModelFile, Op, Tensor
-from export.tflite.scores import MOST_CLASSES, Meaning
+from export.tflite.scores import MOST_CLASSES, Meaning, has_steps_of_1
 
 # Ops behind which scores are still scores of the same kind, and ids the same ids.
 _CARRIES = frozenset(
@@ -101,8 +101,9 @@ def _score(origin: Op | None, tensor: Endpoint, activation: int | None) -> Meani
     if activation != _SIGMOID_LEFT and not linear:
         if name in _PROBABLE or activation == _NOTHING_LEFT or shares:
             return Meaning("probability", 2)
-        # int16 has a range below 0 whatever its values are.
-        if lowest == 0 or np.dtype(tensor.dtype).itemsize > 1:
+        # int16 has a range below 0 whatever its values are, and so may have ids.
+        wide = np.dtype(tensor.dtype).itemsize > 1
+        if lowest == 0 or wide or has_steps_of_1(tensor):
             return Meaning("either", None)
     return Meaning("logit", 2)
 

@@ -61,7 +61,7 @@ def settled(values: np.ndarray, meaning: Meaning, tensor: Endpoint) -> Meaning:
         return replace(meaning, kind="ids" if _is_integer(tensor) else "logit")
     if highest <= 1 + tensor.scale / 2:
         return replace(meaning, kind="probability")
-    if whole and _are_black_and_white(values, tensor):
+    if _are_black_and_white(values, tensor):
         return replace(meaning, kind="probability", full=BYTE)
     shades = whole and meaning.num_classes is None and np.unique(values).size > _MOST_SEEN
     if whole and not shades:
@@ -132,11 +132,15 @@ def _is_integer(tensor: Endpoint) -> bool:
 
 def _are_whole(values: np.ndarray, tensor: Endpoint) -> bool:
     """Says whether values are whole numbers, as exactly as an output can hold these."""
-    step = tensor.scale
-    if step > 0.5 and not np.isclose(step, np.rint(step)):
-        return False  # such steps lie near whole numbers by chance
-    slack = 0 if step > 0.5 else step / 2 * 1.001
+    if tensor.scale > 0.5:
+        return has_steps_of_1(tensor)  # other wide steps lie near whole numbers by chance
+    slack = tensor.scale / 2 * 1.001
     return bool((np.abs(values - np.rint(values)) <= slack).all())
+
+
+def has_steps_of_1(tensor: Endpoint) -> bool:
+    """Says whether an output is quantized to whole numbers, each of them."""
+    return bool(np.isclose(tensor.scale, 1.0, rtol=1e-3))
 
 
 def _are_black_and_white(values: np.ndarray, tensor: Endpoint) -> bool:

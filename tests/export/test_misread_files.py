@@ -94,6 +94,24 @@ def test_a_quantized_class_map_is_made_of_what_it_stands_for(quantized, function
         np.testing.assert_array_equal(kseg.predict(file, PHOTO), labels)
 
 
+@pytest.mark.parametrize("zero_point", [-128, 0])
+def test_whole_steps_are_ids(write_graph, zero_point):
+    """Ids that were cast to int8, and a scale of 1."""
+    ends = {name: ((1, 8, 8, 1), "int8", None, None) for name in "xy"}
+    path = _requantize(write_graph(ends, [("RELU", 1, ["x"], ["y"], {})]), 1.0, zero_point)
+
+    def same(model):
+        image, output = model.subgraphs[0].tensors
+        image.quantization = output.quantization
+
+    _rewrite(path, same)
+    image = np.arange(64, dtype="uint8").reshape(8, 8, 1) % 5
+    with load_tflite(path, normalization=(0, 1) if zero_point else (128, 1)) as file:
+        if not zero_point:
+            image = image + np.uint8(128)
+        np.testing.assert_array_equal(kseg.predict(file, image), (image % 128)[..., 0])
+
+
 def test_a_class_map_in_steps_wider_than_ids_is_refused(quantized):
     with pytest.raises(ModelFileError, match=r"in steps of 1\.5 cannot tell ids apart"):
         load_tflite(_requantize(quantized(_ids), 1.5, -128))

@@ -36,7 +36,8 @@ class Trial:
     Attributes:
         runtime: Its name.
         title: What reports call it.
-        status: "passed", "failed", "refused" (the runtime does not run this file) or "not run".
+        status: "passed", "failed", "refused" (the runtime does not run this file), "not run", or
+            "reference" (the others are compared with it, and nothing with it).
         like_model: Share of the pixels that it labels like the Keras model; None without one.
         like_kernels: Share that it labels like LiteRT's reference kernels; None where those did
             not run.
@@ -123,6 +124,9 @@ def _compare(
     anchor: Labels | None,
     judged: bool,
 ) -> Trial:
+    if runtime.name == _KERNELS and expected is None:
+        reason = "the others are compared with it; nothing proves its own labels"
+        return Trial(runtime.name, runtime.title, "reference", images=len(labels), reason=reason)
     like_model = None if expected is None else agreement(expected, labels)
     like_kernels = None if anchor is None else agreement(anchor, labels)
     passed = like_model is not None and like_model >= MIN_AGREEMENT
@@ -170,7 +174,7 @@ def _no_worse(label_maps: Labels, expected: Labels, labels: Labels) -> bool:
 
 
 def check_trials(trials: Sequence[Trial], path: Path, *, all_must_run: bool = False) -> None:
-    """Refuses a file that labels wrongly in a runtime.
+    """Refuses a file that labels wrongly in a runtime, or that was compared with nothing.
 
     Args:
         trials: What `prove` returns.
@@ -178,14 +182,21 @@ def check_trials(trials: Sequence[Trial], path: Path, *, all_must_run: bool = Fa
         all_must_run: Whether a runtime that does not run the file is as bad.
 
     Raises:
-        GateError: If there is such a runtime; the sentence names them all.
+        GateError: If there is such a runtime; the sentence names them all. Or if LiteRT's
+            reference kernels alone ran it, and no model says what is right.
     """
+    states = {trial.status for trial in trials}
     bad = ("failed", "refused") if all_must_run else ("failed",)
     wrong = [f"{o.title}: {o.reason.rstrip('.')}" for o in trials if o.status in bad]
     if wrong:
         raise GateError(
             f"{path.name} is not right in every runtime; at least {MIN_AGREEMENT} of the labels "
             f"must be equal. {'; '.join(wrong)}."
+        )
+    if "reference" in states and not states & {"passed", "failed"}:
+        raise GateError(
+            f"{path.name} was compared with nothing: LiteRT's reference kernels alone ran it, with "
+            "which others are compared. Name another runtime too, or the model (--model, --data)."
         )
 
 

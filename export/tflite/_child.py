@@ -85,6 +85,11 @@ def _load(path, settings, delegates):
             num_threads=settings["threads"],
             experimental_op_resolver_type=resolvers[kernels],
         )
+        if settings["signature"]:
+            return _Function(interpreter, settings)
+        for detail, shape in zip(interpreter.get_input_details(), settings["shapes"], strict=False):
+            if detail["shape"].tolist() != shape:
+                interpreter.resize_tensor_input(detail["index"], shape)
         interpreter.allocate_tensors()
         return interpreter
 
@@ -97,6 +102,37 @@ def _load(path, settings, delegates):
             return load("plain"), str(error).strip().splitlines()[-1][:160]
         except (RuntimeError, ValueError):
             raise error from None
+
+
+class _Function:
+    """A signature of a file whose graph is not the first, asked as an interpreter is."""
+
+    def __init__(self, interpreter, settings):
+        self._runner = interpreter.get_signature_runner(settings["signature"])
+        self._takes = [self._runner.get_input_details()[n] for n in settings["takes"]]
+        self._gives = [self._runner.get_output_details()[n] for n in settings["gives"]]
+        self._names, self._values = (settings["takes"], settings["gives"]), {}
+        for detail, shape in zip(self._takes, settings["shapes"], strict=False):
+            detail["shape"] = np.array(shape)  # the runner resizes to what it is given
+
+    def get_input_details(self):
+        return self._takes
+
+    def get_output_details(self):
+        return self._gives
+
+    def set_tensor(self, index, array):
+        self._values[index] = array
+
+    def invoke(self):
+        takes, gives = self._names
+        details = zip(takes, self._takes, strict=True)
+        found = self._runner(**{name: self._values[detail["index"]] for name, detail in details})
+        for name, detail in zip(gives, self._gives, strict=True):
+            self._values[detail["index"]] = found[name]
+
+    def get_tensor(self, index):
+        return self._values[index]
 
 
 class _Engine:

@@ -41,6 +41,11 @@ def image_size(shape: tuple[int, ...], path: Path) -> tuple[tuple[int, int], int
             f"{path} takes input of shape {shape}, its channels first; kseg runs files with "
             "channels last, (1, H, W, 3). Convert it so."
         )
+    if shape[1:3] == (1, 1):
+        raise ModelFileError(
+            f"{path} takes input of shape {shape}, where 1 x 1 stands for an open size; kseg runs "
+            "files with one input of a fixed size. Convert it so."
+        )
     if shape[3] > _MOST_CHANNELS:
         raise ModelFileError(
             f"{path} takes input of shape {shape}; kseg runs files of images with up to "

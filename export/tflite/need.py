@@ -41,23 +41,24 @@ def bytes_of(tensor: Tensor) -> int:
     return math.prod(max(1, size) for size in _sizes(tensor)) * _ITEM_BYTES.get(tensor.dtype, 4)
 
 
-def memory_need(graph: ModelFile) -> int:
+def memory_need(graph: ModelFile, times: float = 1.0) -> int:
     """Returns bytes of addresses that are enough to run a file.
 
     Args:
         graph: What `read_model` returns.
+        times: How much larger its input is than the file stores it, where its size is open.
 
     Returns:
         Enough for all its tensors at once, and for constants three times over: as they are in the
         file, as kernels pack them, and in float.
     """
     computed = sum(bytes_of(graph.tensors[t]) for t in graph.computed if t >= 0)
-    return _BASE_BYTES + 2 * computed + 6 * graph.size_bytes
+    return _BASE_BYTES + int(2 * computed * times) + 6 * graph.size_bytes
 
 
-def seconds_need(graph: ModelFile) -> float:
-    """Returns seconds that are enough to run a file once."""
-    macs = sum(count_macs(op, graph) for op in graph.ops)
+def seconds_need(graph: ModelFile, times: float = 1.0) -> float:
+    """Returns seconds that are enough to run a file once; see `memory_need`."""
+    macs = times * sum(count_macs(op, graph) for op in graph.ops)
     return min(_MOST_SECONDS, _SECONDS + macs / _MACS_A_SECOND)
 
 

@@ -1,6 +1,7 @@
 """What numbers a file's input wants in place of an image's bytes."""
 
 import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,8 @@ _NAMED = {
     "imagenet": ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375)),
 }
 _SMALLEST_RANGE = 128.0  # of an int16 input that takes 0..255
+_MOST_CLIPPED = 1 / 8  # of the 256 values of a pixel; calibration leaves out rare ones
+_FEWEST_STEPS = 32  # of an input, from black to white
 
 
 @dataclass(frozen=True)
@@ -60,17 +63,42 @@ class Normalization:
                 )
 
     def check_input(self, tensor: Endpoint, channels: int) -> None:
-        """Refuses numbers for another count of channels, or for an input that takes bytes alone.
+        """Refuses numbers for another count of channels, or that an input cannot hold.
 
         Raises:
-            ValueError: If it is such an input.
+            ValueError: If it takes bytes alone, or most of an image would be clipped or one shade.
         """
         self.check_channels(channels)
-        if np.dtype(tensor.dtype).kind in "iu" and not tensor.scale:
+        if not follows(tensor, self):
+            return
+        if not tensor.scale and self.given:
             raise ValueError(
                 f"the file takes {tensor.dtype} numbers as they are, so that a normalization "
                 "changes nothing; leave it out"
             )
+        if tensor.scale:
+            self._check_range(tensor, channels)
+
+    def _check_range(self, tensor: Endpoint, channels: int) -> None:
+        """Refuses numbers of which a quantized input holds few.
+
+        Raises:
+            ValueError: If it does.
+        """
+        info = np.iinfo(tensor.dtype)
+        real = self(np.repeat(np.arange(256.0)[:, None], channels, axis=1))
+        steps = real / tensor.scale + tensor.zero_point
+        clipped = ((steps < info.min - 0.5) | (steps > info.max + 0.5)).mean(0).max()
+        if clipped <= _MOST_CLIPPED and np.ptp(steps, axis=0).min() >= _FEWEST_STEPS:
+            return
+        lowest, highest = ((a - tensor.zero_point) * tensor.scale for a in (info.min, info.max))
+        whose, advice = ("", ", or leave it out") if self.given else (" of its metadata", "")
+        raise ValueError(
+            f"the normalization{whose} makes {real.min():.4g}..{real.max():.4g} of pixels, and the "
+            f"file's {tensor.dtype} input holds {lowest:.4g}..{highest:.4g} in steps of "
+            f"{tensor.scale:.4g}, so that images would be lost in it; name the range that the "
+            f"network was trained on (--normalization){advice}"
+        )
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """Returns float32 (N, H, W, C) for images (N, H, W, C), 0..255."""
@@ -129,13 +157,18 @@ def encode(images: np.ndarray, tensor: Endpoint, normalization: Normalization | 
         )
         return np.asarray(normalized, tensor.dtype)
     info = np.iinfo(tensor.dtype)
-    follows = normalization is not None and (normalization.given or tensor.dtype != "uint8")
-    if tensor.scale and (follows or tensor.dtype == "int16"):
+    if tensor.scale and (follows(tensor, normalization) or tensor.dtype == "int16"):
         real = np.asarray(images) if normalization is None else normalization(images)
         values = np.rint(real / tensor.scale) + tensor.zero_point
     else:
         values = np.rint(images) + (info.min if tensor.dtype == "int8" else 0)
     return np.clip(values, info.min, info.max).astype(tensor.dtype)
+
+
+def follows(tensor: Endpoint, normalization: Normalization | None) -> bool:
+    """Says whether the whole numbers that an input takes are those of a normalization."""
+    whole = not tensor.dtype.startswith("float")
+    return whole and normalization is not None and (normalization.given or tensor.dtype != "uint8")
 
 
 def is_guessed(tensor: Endpoint, normalization: Normalization | None) -> bool:
@@ -161,3 +194,24 @@ def _numbers(value: Any) -> tuple[float, ...]:
     if isinstance(value, int | float):
         value = (value,)
     return tuple(float(number) for number in value)
+
+
+def settle(
+    tensor: Endpoint, normalization: Normalization | None, path: object
+) -> Normalization | None:
+    """Returns what an input's numbers are made of; it warns where that is a guess, 0..255.
+
+    Args:
+        tensor: The input.
+        normalization: What is known of it, or None.
+        path: For the warning.
+    """
+    if not is_guessed(tensor, normalization):
+        return normalization
+    warnings.warn(
+        f"{path} does not say what numbers it wants in place of bytes, so it is given "
+        "0..255; if it was trained on others, say so (--normalization 0..1, "
+        "--normalization=-1..1, imagenet or MEAN STD; 0..255 if this is right).",
+        stacklevel=4,
+    )
+    return parse_normalization("0..255")

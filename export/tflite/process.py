@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 import os
 import re
 import subprocess
@@ -75,22 +76,36 @@ class Process:
         threads: int = 1,
         kernels: str = "default",
         delegate: str | None = None,
+        shapes: Sequence[tuple[int, ...]] = (),
     ):
         """Starts the process and loads the file there; see `load_tflite`.
+
+        Args:
+            path: The file.
+            graph: It, as `read_model` returns it.
+            threads: How many threads the runtime uses.
+            kernels: What runs the ops.
+            delegate: A library that does so in their place.
+            shapes: Those of the inputs, where the file leaves some open.
 
         Raises:
             ModelFileError: If LiteRT cannot load the file.
             ValueError: If there are no such kernels, or the delegate cannot be loaded.
         """
         engine = "" if kernels in KERNELS else str(_engine(kernels))
+        if engine and graph.signature.graph > 0:
+            raise ModelFileError(f"{kernels} runs the first signature of {path}, not another.")
         self._runtime = kernels if engine else "LiteRT"
         self.path, self._threads = path, threads
-        self._seconds, self._memory = seconds_need(graph), memory_need(graph)
+        times = _times(graph, shapes)
+        self._seconds, self._memory = seconds_need(graph, times), memory_need(graph, times)
         self._loops = "WHILE" in {op.name for op in graph.ops}
         settings = {
             "threads": threads,
             "kernels": kernels,
             "engine": engine,
+            "shapes": shapes,
+            **graph.signature.to_run(graph.inputs, graph.outputs),
             "delegate": delegate or "",
             "memory": self._memory,
             "seconds": self._seconds * max(1, threads),
@@ -255,6 +270,13 @@ def _engine(name: str) -> Path:
     if name not in engines:
         raise ValueError(f"kernels must be one of {', '.join((*KERNELS, *engines))}; got {name!r}.")
     return engines[name]
+
+
+def _times(graph: ModelFile, shapes: Sequence[tuple[int, ...]]) -> float:
+    """Returns how much larger inputs are than the file stores them."""
+    stored = [graph.tensors[t].default_shape for t in graph.inputs]
+    pairs = zip(shapes, stored, strict=False)
+    return max([1.0, *(math.prod(a) / max(1, math.prod(b)) for a, b in pairs)])
 
 
 def _endpoints(facts: Sequence[dict[str, Any]]) -> tuple[Endpoint, ...]:

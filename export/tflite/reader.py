@@ -18,6 +18,7 @@ from typing import Any
 from ai_edge_litert.schema_py_generated import BuiltinOperator, TensorType
 
 from export.errors import ModelFileError
+from export.tflite.signatures import Signature, read_signatures
 from export.tflite.table import Table, TooMuchWork, root_table
 
 _OP_NAMES = {v: k for k, v in vars(BuiltinOperator).items() if isinstance(v, int)}
@@ -125,14 +126,16 @@ class ModelFile:
     """What a .tflite file says.
 
     Attributes:
-        tensors: Those of the first subgraph.
-        ops: Those of the first subgraph, in execution order.
+        tensors: Those of the signature's graph.
+        ops: Likewise, in execution order.
         inputs: Indices of tensors.
         outputs: Indices of tensors.
         size_bytes: How large the file is.
         op_codes: (op, version) of the whole file, also of what IF and WHILE ops call.
         metadata: Named buffers, such as "TFLITE_METADATA".
         output_names: The signature's name for each output, or else the tensor's.
+        signature: That whose graph this is.
+        signatures: All that the file has.
     """
 
     tensors: tuple[Tensor, ...]
@@ -143,6 +146,8 @@ class ModelFile:
     op_codes: tuple[tuple[str, int], ...] = ()
     metadata: Mapping[str, bytes | memoryview] = field(default_factory=dict)
     output_names: tuple[str, ...] = ()
+    signature: Signature = field(default_factory=Signature)
+    signatures: tuple[Signature, ...] = ()
     _zeros: dict[int, bool] = field(default_factory=dict, repr=False, compare=False)
     _looked_at: list[int] = field(default_factory=lambda: [0], repr=False, compare=False)
 
@@ -181,14 +186,15 @@ class ModelFile:
         return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
-def read_model(path: str | Path) -> ModelFile:
+def read_model(path: str | Path, signature: str | None = None) -> ModelFile:
     """Reads a .tflite file.
 
     Args:
         path: The file.
+        signature: That whose graph is read; the first graph where there is none of that name.
 
     Returns:
-        Its graph.
+        The graph.
 
     Raises:
         ModelFileError: If it is missing, no .tflite file, or damaged.
@@ -205,7 +211,7 @@ def read_model(path: str | Path) -> ModelFile:
     if content[4:8] != b"TFL3":
         raise ModelFileError(f"{path} is no .tflite file: it lacks the mark TFL3.")
     try:
-        return _read(content)
+        return _read(content, signature)
     except (struct.error, IndexError, ValueError, OverflowError) as error:
         why = "it ends early" if isinstance(error, struct.error) else error
         raise ModelFileError(f"{path} is damaged: {why}.") from None
@@ -219,14 +225,15 @@ def _content(path: Path) -> Any:
         return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
 
-def _read(content: bytes) -> ModelFile:
+def _read(content: bytes, wanted: str | None) -> ModelFile:
     root = root_table(content)
     codes = [_op_code(code) for code in root.tables(1)]
     buffers = [buffer.raw(0) for buffer in root.tables(4)]
     graphs = root.tables(2)
     if not graphs:
         raise ValueError("it has no graph")
-    graph = graphs[0]
+    signature, signatures = read_signatures(root, wanted)
+    graph = graphs[signature.graph]
     tensors = tuple(_tensor(table, buffers) for table in graph.tables(0))
     tables = graph.tables(3)
     if len(tables) > _MOST_OPS:
@@ -240,16 +247,9 @@ def _read(content: bytes) -> ModelFile:
     metadata = {
         entry.text(0): buffers[entry.scalar(1, "I", 0)] for entry in root.tables(6)[:_MOST_METADATA]
     }
-    named = _signature_names(root)
-    names = tuple(named.get(t, tensors[t].name) for t in outputs)
-    return ModelFile(tensors, ops, inputs, outputs, len(content), op_codes, metadata, names)
-
-
-def _signature_names(root: Table) -> dict[int, str]:
-    """Returns what the first signature calls the outputs, by their tensors."""
-    for signature in root.tables(7)[:1]:
-        return {entry.scalar(1, "I", 0): entry.text(0) for entry in signature.tables(1)}
-    return {}
+    names = tuple(signature.outputs.get(t, tensors[t].name) for t in outputs)
+    facts = len(content), op_codes, metadata, names, signature, signatures
+    return ModelFile(tensors, ops, inputs, outputs, *facts)
 
 
 def _op_code(table: Table) -> tuple[str, int, str]:

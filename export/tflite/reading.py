@@ -1,16 +1,18 @@
 """The outputs of a file that are read, by the names of their maps, and what their values are."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from export.errors import ModelFileError
 from export.tflite.beside import told_outputs
+from export.tflite.grids import check_order, grid
 from export.tflite.maps import CHANNELS, LOGITS, NAMES
 from export.tflite.metadata import read_metadata
-from export.tflite.outputs import Meaning, choose_output, grid, read_meaning
+from export.tflite.outputs import choose_output, read_meaning
 from export.tflite.process import MOST_BYTES, Endpoint
 from export.tflite.reader import ModelFile
+from export.tflite.scores import Meaning
 
 
 def choose_outputs(graph: ModelFile, wanted: str | int | None, path: Path) -> dict[str, int]:
@@ -38,7 +40,7 @@ def choose_outputs(graph: ModelFile, wanted: str | int | None, path: Path) -> di
 def grid_of(
     shape: Sequence[int], image: tuple[int, int], dtype: str, path: object
 ) -> tuple[int, int, int]:
-    """Returns height, width and channels of an output; see `export.tflite.outputs.grid`.
+    """Returns height, width and channels of an output; see `export.tflite.grids.grid`.
 
     Args:
         shape: The output's shape.
@@ -107,6 +109,10 @@ def read_output(
         ModelFileError: If it is no map of its name, or has too many classes.
     """
     channels = grid_of(output.shape, image, output.tensor.dtype, path)[2]
+    try:
+        check_order(graph, output.number, output.shape, image)
+    except ValueError as error:
+        raise _no_map(output.shape, output.tensor.dtype, path, error) from None
     if (wanted := CHANNELS.get(output.name)) is not None:
         if channels != wanted:
             raise ModelFileError(
@@ -122,7 +128,7 @@ def read_output(
     if meaning.num_classes is not None:
         return meaning
     told = read_metadata(path)
-    return Meaning(meaning.kind, told[0].num_classes if told else num_classes)
+    return replace(meaning, num_classes=told[0].num_classes if told else num_classes)
 
 
 def _no_map(shape: Sequence[int], dtype: str, path: object, error: ValueError) -> ModelFileError:

@@ -1,6 +1,5 @@
 """Running .tflite files that label images with LiteRT, in a process of their own."""
 
-import warnings
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,14 +13,14 @@ from export.tflite.fixed_size import FixedSize, whole_stride
 from export.tflite.inputs import check_input, image_size
 from export.tflite.instructions import read_instructions
 from export.tflite.maps import LOGITS, SEMANTIC, Maps, named
-from export.tflite.normalization import encode, is_guessed, parse_normalization
-from export.tflite.outputs import Meaning, settled, to_scores
+from export.tflite.normalization import encode, parse_normalization, settle
 from export.tflite.process import Endpoint, Process
 from export.tflite.reader import ModelFile, read_model
 from export.tflite.reading import Output, check_size, choose_outputs, grid_of, read_output
+from export.tflite.scores import Meaning, real_values, settled, to_scores, warn_if_contrary
+from export.tflite.signatures import check_signature
 
 Normalizing = str | Sequence[float | str | Sequence[float]]
-_CONTRARY = ({"logit", "probability"}, {"logit", "ids"})
 
 
 class TFLiteModel(FixedSize):
@@ -55,11 +54,13 @@ class TFLiteModel(FixedSize):
         normalization: Normalizing | None = None,
         output: str | int | None = None,
         num_classes: int | None = None,
+        signature: str | None = None,
     ):
         """Starts a process and loads the file there; see `load_tflite`."""
         self.path = Path(path)
         given = None if normalization is None else parse_normalization(normalization)
-        graph = read_model(path)  # refuses what is no model before any native code sees it
+        graph = read_model(path, signature)  # refuses what is no model before native code sees it
+        check_signature(graph.signatures, signature, self.path)
         check_input(graph, self.path)
         self.output_numbers = choose_outputs(graph, output, self.path)
         self._process = Process(
@@ -71,9 +72,9 @@ class TFLiteModel(FixedSize):
             self.output = next(iter(self.outputs.values()))
             self.input_size, self.channels = image_size(self.input.shape, self.path)
             instructions = read_instructions(graph, self.channels, self.path)
-            if given is not None:
-                given.check_input(self.input, self.channels)
             self.normalization = given or instructions.normalization
+            if self.normalization is not None:
+                self.normalization.check_input(self.input, self.channels)
             self._meanings = self._read_meanings(graph, instructions.activation, num_classes)
             ends = self.input, self.output
             self.kseg_size = told_size(self.path, ends, self.input_size)
@@ -88,7 +89,7 @@ class TFLiteModel(FixedSize):
         self.num_classes = next(iter(self._meanings.values())).num_classes
         self.kernels, self.load_ms = self._process.kernels, self._process.load_ms
         self._ends, self._values = Counter[str](), Counter[str]()
-        self._taken: dict[str, str] = {}
+        self._taken: dict[str, Meaning] = {}
 
     @property
     def output_names(self) -> tuple[str, ...]:
@@ -175,14 +176,7 @@ class TFLiteModel(FixedSize):
         classes apart: above 0.5 for a sigmoid's, above 0 for a logit, it is the second. A file
         that tells objects apart gives a dict of its three maps.
         """
-        if is_guessed(self.input, self.normalization):
-            warnings.warn(
-                f"{self.path} does not say what numbers it wants in place of bytes, so it is given "
-                "0..255; if it was trained on others, say so (--normalization 0..1, "
-                "--normalization=-1..1, imagenet or MEAN STD; 0..255 if this is right).",
-                stacklevel=3,
-            )
-            self.normalization = parse_normalization("0..255")  # said once
+        self.normalization = settle(self.input, self.normalization, self.path)  # said once
         images = self.with_channels(images)
         if images.shape[-1] != self.channels:
             raise ValueError(
@@ -194,23 +188,18 @@ class TFLiteModel(FixedSize):
 
     def _scores(self, name: str, output: np.ndarray) -> np.ndarray:
         tensor, meaning = self.outputs[name], self._meanings[name]
-        if output.dtype.kind in "iu" and meaning.kind != "ids":
-            info = np.iinfo(output.dtype)
-            self._ends[name] += int(((output == info.min) | (output == info.max)).sum())
-            self._values[name] += output.size
         size = grid_of(output.shape, self.input_size, tensor.dtype, self.path)
-        if meaning.kind == "either":
-            meaning = settled(output, meaning)
-            if {self._taken.get(name), meaning.kind} in _CONTRARY:
-                warnings.warn(
-                    f"{self.path} gives one number for a pixel and does not say what it is; it "
-                    f"looks like a {meaning.kind} now and did not in another image, so one of them "
-                    "is labelled wrongly. Let the file give a score for each class.",
-                    stacklevel=4,
-                )
-            self._taken[name] = meaning.kind
         try:
-            return to_scores(output, size, meaning, tensor)
+            values = real_values(output, tensor)
+            if meaning.kind == "either":
+                meaning = settled(values, meaning, tensor)
+                warn_if_contrary(self._taken.get(name), meaning, self.path)
+                self._taken[name] = meaning
+            if output.dtype.kind in "iu" and meaning.kind != "ids":
+                info = np.iinfo(output.dtype)
+                self._ends[name] += int(((output == info.min) | (output == info.max)).sum())
+                self._values[name] += output.size
+            return to_scores(values, size, meaning, tensor)
         except ValueError as error:
             raise ModelFileError(f"{self.path} {error}.") from None
 
@@ -257,6 +246,7 @@ def load_tflite(
     normalization: Normalizing | None = None,
     output: str | int | None = None,
     num_classes: int | None = None,
+    signature: str | None = None,
 ) -> TFLiteModel:
     """Loads a .tflite file into a process of its own.
 
@@ -274,6 +264,7 @@ def load_tflite(
         output: Name or number of the output to read, where there are several. Of a file that
             tells objects apart, that makes one that labels alone: output="semantic".
         num_classes: How many classes there are, for a class map that does not say it.
+        signature: Name of the function to run, where the file holds several.
 
     Returns:
         A callable from images (N, h, w, channels), 0..255, no larger than the file's input, to
@@ -294,6 +285,7 @@ def load_tflite(
         normalization=normalization,
         output=output,
         num_classes=num_classes,
+        signature=signature,
     )
 
 

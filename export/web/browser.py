@@ -55,12 +55,15 @@ def label(subject: Subject, runtime: str) -> Labels:
     """
     if subject.classes is None:
         raise ValueError("a page needs the names of the classes")
-    if any(value is not None for value in subject.options.values()):
-        raise ValueError("a page takes no --normalization and no --output")
+    if subject.options.get("signature") is not None:
+        raise ValueError("a page takes no --signature")
     found = RUNTIMES[runtime]
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kseg/npm"
     package = fetch_package(f"{found.package}@{found.version}", cache)
-    model = WebModel(subject.path, subject.classes, subject.size)
+    asked: dict[str, Any] = {
+        name: subject.options.get(name) for name in ("normalization", "output")
+    }
+    model = WebModel(subject.path, subject.classes, subject.size, **asked)
     with tempfile.TemporaryDirectory(prefix="kseg-browser-") as folder:
         page = make_page([model], Path(folder) / "page", runtime=package)
         pictures = []

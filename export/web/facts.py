@@ -4,11 +4,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from export.errors import ModelFileError
 from export.tflite.instructions import SOFTMAX, read_instructions
 from export.tflite.maps import CHANNELS, SEMANTIC
+from export.tflite.normalization import follows, settle
 from export.tflite.reader import ModelFile, read_model
-from export.tflite.runtime import TFLiteModel, load_tflite
+from export.tflite.runtime import Normalizing, TFLiteModel, load_tflite
 from kseg.classes import Classes
 from kseg.instances import tells_objects_apart
 from kseg.models import TRAINED
@@ -29,6 +32,8 @@ class WebModel:
             Where that is none either, images that fit into the file's input stay as they are.
         title: What the page calls it; the file's name without ending where it is empty.
         licence: How the weights may be used; empty where nothing is said.
+        normalization: The numbers that the network was trained on, as for `export.load_tflite`.
+        output: The output to read, likewise.
     """
 
     path: Path
@@ -36,6 +41,8 @@ class WebModel:
     working_size: tuple[int, int] | None = None
     title: str = ""
     licence: str = ""
+    normalization: Normalizing | None = None
+    output: str | int | None = None
 
 
 def zoo() -> list[WebModel]:
@@ -57,6 +64,8 @@ def zoo() -> list[WebModel]:
 def read_facts(model: WebModel, runtime: str) -> dict[str, Any]:
     """Returns what the page's script reads of a file, as models.json has it.
 
+    It warns where nothing says what numbers the file wants, which then are 0..255.
+
     Args:
         model: The file.
         runtime: "litert" or "mediapipe".
@@ -66,7 +75,9 @@ def read_facts(model: WebModel, runtime: str) -> dict[str, Any]:
         ValueError: If the runtime cannot, or the classes are not the file's.
     """
     graph = read_model(model.path)
-    with load_tflite(model.path) as file:
+    asked: dict[str, Any] = {"normalization": model.normalization, "output": model.output}
+    with load_tflite(model.path, **asked) as file:
+        normalization = file.normalization
         size = model.working_size or file.kseg_size
         facts = {
             "title": model.title or model.path.stem,
@@ -82,8 +93,8 @@ def read_facts(model: WebModel, runtime: str) -> dict[str, Any]:
             "inputSize": list(file.input_size),
             "inputType": file.input.dtype,
             # A float32 input takes (x - mean) / std of pixels x, 0..255, channel by channel.
-            "mean": _of_each_channel(file.normalization.mean if file.normalization else (0.0,)),
-            "std": _of_each_channel(file.normalization.std if file.normalization else (1.0,)),
+            "mean": _of_each_channel(normalization.mean if normalization else (0.0,)),
+            "std": _of_each_channel(normalization.std if normalization else (1.0,)),
             "workingSize": size and list(size),
             "outputSize": list(file.output.shape[1:3]),
             "outputScale": file.output.scale,
@@ -91,9 +102,14 @@ def read_facts(model: WebModel, runtime: str) -> dict[str, Any]:
         }
         if tells_objects_apart(file):
             facts |= _told_apart(model, graph, file)
+        elif len(graph.outputs) > 1:
+            facts["output"] = next(iter(file.output_numbers.values()))
         _check(model, graph, file)
+        if follows(file.input, normalization):
+            facts["byteValues"] = _bytes_of_each_channel(file)
     if runtime == "mediapipe":
         _check_mediapipe(model, facts)
+    settle(file.input, normalization, model.path)
     return facts
 
 
@@ -119,6 +135,12 @@ def _told_apart(model: WebModel, graph: ModelFile, file: TFLiteModel) -> dict[st
             for name in CHANNELS
         },
     }
+
+
+def _bytes_of_each_channel(file: TFLiteModel) -> list[list[int]]:
+    """Returns what stands for each of 256 bytes in an input that is quantized otherwise."""
+    shades = np.repeat(np.arange(256.0)[:, None], file.channels, axis=1)
+    return file.quantize(shades).T.tolist()
 
 
 def _of_each_channel(values: tuple[float, ...]) -> list[float]:
@@ -172,6 +194,15 @@ def _check_mediapipe(model: WebModel, facts: dict[str, Any]) -> None:
         raise ValueError(
             f"{model.path} tells objects apart by three outputs, and MediaPipe takes files of one. "
             "Take the runtime litert."
+        )
+    if "output" in facts:
+        raise ValueError(
+            f"{model.path} has several outputs, and MediaPipe takes files of one. {advice}"
+        )
+    if model.normalization is not None:
+        raise ValueError(
+            f"MediaPipe takes the normalization that the metadata of {model.path} say, and no "
+            "other (--normalization). Take the runtime litert."
         )
     if facts["head"] == "argmax":
         raise ValueError(f"{model.path} ends in argmax; MediaPipe takes scores only. {advice}")

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from kseg.cli.options import Delegate, Json, Kernels
+from kseg.cli.options import Delegate, Json, Kernels, Signature, Size
 from kseg.cli.output import print_json, print_table, say
 
 
@@ -21,6 +21,12 @@ def benchmark(
     kernels: Annotated[
         Kernels, Parameter(help="LiteRT's kernels: default is XNNPACK, the fastest.")
     ] = None,
+    size: Annotated[
+        Size, Parameter(help="The size of the images, for files that take any size.")
+    ] = None,
+    signature: Annotated[
+        Signature, Parameter(help="The function to time, of files that hold several.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Times .tflite files on this computer."""
@@ -28,7 +34,13 @@ def benchmark(
     from export.tflite.benchmark import host_facts
 
     results = measure(
-        files, threads=threads, runs=runs, kernels=kernels or "default", delegate=delegate
+        files,
+        threads=threads,
+        runs=runs,
+        kernels=kernels or "default",
+        delegate=delegate,
+        size=size,
+        signature=signature,
     )
     host = host_facts()
     if json:
@@ -38,6 +50,8 @@ def benchmark(
     rows = [[*(r[key] for key in keys), r["bytes"] / 1e6] for r in results]
     headers = ["file", "median ms", "p90 ms", "min ms", "ratio", "load ms", "peak MiB", "MB"]
     print_table(rows, headers, floatfmt=".2f")
+    if size is not None:
+        say(f"images of open size are {size[0]} x {size[1]}")
     say(
         f"{runs} runs, {threads} thread(s), {host['processor']}, {host['cores']} cores, "
         f"load {host['load_average']:.1f}, LiteRT {host['litert']}"

@@ -1,6 +1,7 @@
 """`kseg check`: says which ops a Coral chip would run; needs neither TensorFlow nor Keras."""
 
 import tempfile
+import warnings
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -10,6 +11,8 @@ from export.devices.edgetpu.checker import CACHE_BYTES, CheckResult
 from export.devices.edgetpu.checker import check as place
 from export.devices.edgetpu.compiler import Compilation, compile_file, differences
 from export.devices.tosa import check_tosa
+from export.tflite.reader import read_model
+from export.tflite.signatures import names_of
 from kseg.cli.options import Flag, Json
 from kseg.cli.output import print_json, print_table, say
 
@@ -39,6 +42,7 @@ def check(
     """Says which ops of a .tflite file a Coral chip would run, and why."""
     if not file.is_file():
         raise FileNotFoundError(f"there is no file {file}.")
+    _warn_of_functions(file)
     if target == "coral-npu":
         _check_tosa(file, compile, json)
         return
@@ -58,6 +62,17 @@ def check(
     _print_advice(result.ops)
     if compiled:
         _print_comparison(result, compiled)
+
+
+def _warn_of_functions(file: Path) -> None:
+    """Warns where the ops that are looked at are those of one of several functions."""
+    graph = read_model(file)
+    if len({each.graph for each in graph.signatures}) > 1:
+        warnings.warn(
+            f"{file} has the signatures {names_of(graph.signatures)}; the ops are those of "
+            f"{names_of([graph.signature])}.",
+            stacklevel=2,
+        )
 
 
 def _check_tosa(file: Path, compile: bool, json: bool) -> None:

@@ -25,6 +25,7 @@ def open_model(
     normalization: Any = None,
     output: str | None = None,
     kernels: str = "default",
+    signature: str | None = None,
     num_classes: int | None = None,
 ):
     """Returns (model, classes, working size) of a run folder, a file or a trained model.
@@ -36,13 +37,14 @@ def open_model(
         normalization: As for `export.load_tflite`; of .tflite files alone, like what follows.
         output: As for `export.load_tflite`.
         kernels: As for `export.load_tflite`.
+        signature: As for `export.load_tflite`.
         num_classes: How many classes the data have: those of a class map that does not say.
 
     Raises:
         ValueError: If there is no such model, or it is no .tflite file and takes no such option.
     """
     options: dict[str, Any] = {"delegate": delegate, "kernels": kernels, "output": output}
-    options |= {"normalization": normalization}
+    options |= {"normalization": normalization, "signature": signature}
     shipped = None if is_run(name) else best_int8(name)
     if shipped is not None:
         from export import load_tflite

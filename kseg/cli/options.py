@@ -32,6 +32,7 @@ Flag = Annotated[bool, Parameter(show_default=False)]
 Json = Annotated[Flag, Parameter(group=OUTPUT, help="Print one JSON object and nothing else.")]
 Delegate = Annotated[str | None, Parameter(metavar="LIB", group=FILES)]
 Kernels = Annotated[Literal["default", "plain", "reference"] | None, Parameter(group=FILES)]
+Signature = Annotated[str | None, Parameter(metavar="NAME", group=FILES)]
 OwnNetwork = Annotated[Path | None, Parameter(metavar="FILE.keras", group=OWN)]
 Settings = Annotated[tuple[str, ...], Parameter(metavar="NAME=VALUE", show_default=False)]
 
@@ -53,6 +54,7 @@ class FileOptions:
         normalization: The range of pixels that a float file wants: 0..1, -1..1, imagenet, or
             MEAN STD. Default: what the file's metadata say.
         output: The name of the output to use, where a file has several.
+        signature: The name of the function to run, where a file holds several.
         kernels: LiteRT's kernels: default is XNNPACK, the fastest.
     """
 
@@ -60,6 +62,7 @@ class FileOptions:
         str | None, Parameter(metavar="RANGE", group=FILES, allow_leading_hyphen=True)
     ] = None
     output: Annotated[str | None, Parameter(metavar="NAME", group=FILES)] = None
+    signature: Signature = None
     kernels: Kernels = None
 
     def given(self) -> dict[str, Any]:

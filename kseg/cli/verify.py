@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Group, Parameter
 
 import kseg
-from kseg.cli.options import FILES, OWN, Json, record
+from kseg.cli.options import FILES, OWN, Json, Signature, record
 from kseg.cli.output import print_json, print_table, say
 
 if TYPE_CHECKING:
+    import keras
     import numpy as np
 
     from export.proof.runtimes import Subject
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 _IMAGES = Group("Images", sort_key=3)
 _COLORS = {"passed": "green", "failed": "red", "refused": "yellow", "not run": "yellow"}
+_COLORS |= {"reference": "yellow"}
 _HEADERS = ("runtime", "", "like the model", "like the reference kernels", "remark")
 
 RuntimeName = Literal[
@@ -47,6 +49,7 @@ class VerifyOptions:
         normalization: The range of pixels that a float file wants: 0..1, -1..1, imagenet, or
             MEAN STD. Default: what the file's metadata say.
         output: The name of the output to use, where a file has several.
+        signature: The name of the function to run, where a file holds several.
         json: Print one JSON object and nothing else.
     """
 
@@ -61,6 +64,7 @@ class VerifyOptions:
         str | None, Parameter(metavar="RANGE", group=FILES, allow_leading_hyphen=True)
     ] = None
     output: Annotated[str | None, Parameter(metavar="NAME", group=FILES)] = None
+    signature: Signature = None
     json: Json = False
 
 
@@ -128,7 +132,6 @@ def _asked(name: str, options: VerifyOptions) -> _Asked:
     from export.proof.runtimes import Subject
     from export.proof.verification import shared_size
     from export.tflite.runtime import load_tflite
-    from kseg.cli.loading import find_model
     from kseg.cli.tflite_facts import file_facts
     from kseg.models.trained import best_int8, packaged
     from kseg.training.run import find_trained
@@ -147,6 +150,7 @@ def _asked(name: str, options: VerifyOptions) -> _Asked:
     if options.network is not None and options.model is None:
         raise ValueError("--network is for the run that --model names; leave it out.")
     given = {"normalization": _range(options.normalization), "output": options.output}
+    given["signature"] = options.signature
     with load_tflite(path, **given) as opened:
         classes, size = file_facts(path, opened)
         channels, input_size = opened.channels, opened.input_size
@@ -159,11 +163,31 @@ def _asked(name: str, options: VerifyOptions) -> _Asked:
     subject = Subject(path, images, size, classes, given)
     if model is None:
         return _Asked(subject, None, None, None)
-    found, _, _ = find_model(model, network=options.network)
+    found = _model(model, options.network)
     if size is None:
         subject = Subject(path, images, shared_size(opened, found), classes, given)
     # Smaller images go on for the model as they do for the file.
     return _Asked(subject, Original(found, input_size), model, label_maps)
+
+
+def _model(name: str, network: Path | None) -> "keras.Model":
+    """Finds the model that a file was made of.
+
+    Raises:
+        ValueError: If there is none of that name, or it is a file itself.
+    """
+    import keras
+
+    from kseg.cli.loading import find_model
+
+    found, _, _ = find_model(name, network=network)
+    if not isinstance(found, keras.Model):
+        found.close()
+        raise ValueError(
+            "--model must be what the file was made of: a run folder, a .keras file or the name of "
+            f"a trained network; {name} is a .tflite file."
+        )
+    return found
 
 
 def _range(given: str | None) -> Any:

@@ -2,12 +2,12 @@
 
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
 import kseg
-from kseg.cli.options import Flag, Size
+from kseg.cli.options import FILES, FileOptions, Flag, Size
 from kseg.cli.output import say
 
 if TYPE_CHECKING:
@@ -39,6 +39,20 @@ def web(
     size: Annotated[
         Size, Parameter(help="The input of a run folder's file. Default: the run's working size.")
     ] = None,
+    normalization: Annotated[
+        str | None,
+        Parameter(
+            metavar="RANGE",
+            group=FILES,
+            allow_leading_hyphen=True,
+            help="The range of pixels that a file wants: 0..1, -1..1, imagenet, or MEAN STD. "
+            "Default: what its metadata say.",
+        ),
+    ] = None,
+    output: Annotated[
+        str | None,
+        Parameter(metavar="NAME", group=FILES, help="The output to use, where a file has several."),
+    ] = None,
 ) -> None:
     """Makes a page that runs models in the browser, and serves it if asked to."""
     from export.web.page import check_request, make_page
@@ -55,7 +69,8 @@ def web(
     with tempfile.TemporaryDirectory(prefix="kseg-web-") as name:
         folder = Path(name)
         check_request(out or folder / "page", runtime)
-        files = [_file(model, images, size, folder) for model in models]
+        asked = FileOptions(normalization=normalization, output=output).given()
+        files = [_file(model, images, size, folder, asked) for model in models]
         page = make_page(files, out or folder / "page", runtime=runtime)
         if serve:
             _serve(page, port)
@@ -63,7 +78,13 @@ def web(
             say(f"the page is in {page}; `python -m http.server --directory {page}` serves it")
 
 
-def _file(name: str, data: "Data | None", size: tuple[int, int] | None, folder: Path) -> "WebModel":
+def _file(
+    name: str,
+    data: "Data | None",
+    size: tuple[int, int] | None,
+    folder: Path,
+    asked: dict[str, Any],
+) -> "WebModel":
     """Returns the .tflite file of a model; a run folder is exported into the folder."""
     import keras
 
@@ -72,11 +93,13 @@ def _file(name: str, data: "Data | None", size: tuple[int, int] | None, folder: 
     from kseg.cli.opening import open_model, warn_if_names_differ
 
     if (shipped := _shipped(name)) is not None:
+        for option in asked:
+            raise ValueError(f"--{option} is for .tflite files of others; {name} is kseg's own.")
         return shipped
-    opened, classes, working_size = open_model(name)
+    opened, classes, working_size = open_model(name, **asked)
     if not isinstance(opened, keras.Model):
         opened.close()
-        return WebModel(Path(name), classes, working_size)
+        return WebModel(Path(name), classes, working_size, **asked)
     size = size or working_size
     fitted = size if working_size is not None else None
     if size is None:

@@ -75,7 +75,7 @@ class Labeller:
             flip: Whether the mirror image is looked at too.
             scales: How many times as large as the working size the model sees the image.
             opened_with: Options of `kseg predict` that say how a file is opened: `network`,
-                `delegate`, `normalization`, `output` and `kernels`.
+                `delegate`, `normalization`, `output`, `signature` and `kernels`.
 
         Raises:
             ValueError: If size is given with native, or `opened_with` with a model that is open.

@@ -63,6 +63,9 @@ def test_a_float_file_and_no_model(trained, images, tmp_path):
     ran = [trial for trial in found if trial.status != "not run"]
     assert len(ran) >= 3
     for trial in ran:
+        if trial.runtime == "reference":
+            assert (trial.status, trial.like_kernels) == ("reference", None)
+            continue
         assert (trial.status, trial.like_model) == ("passed", None)
         assert trial.like_kernels >= 0.9999
 

@@ -7,7 +7,9 @@ def load(path, inputs, outputs):
 
     model = CompiledModel.from_file(path)
     # Signatures may name the tensors in another order than the graph has them.
-    (signature,) = model.get_signature_list()
+    (signature, *others) = model.get_signature_list()
+    if others:
+        raise ValueError("kseg runs files of one signature with it")
     names = model.get_signature_list()[signature]
     takes, gives = model.create_input_buffers(0), model.create_output_buffers(0)
     places = _places(names["outputs"], model.get_output_tensor_details(signature), outputs)

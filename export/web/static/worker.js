@@ -89,7 +89,8 @@ async function openLiteRt(bytes, model, base) {
     const place = { grid: model.outputSize, stride: model.stride };
     const labelling = values[model.output ?? 0];
     const argmax = model.head === "argmax";
-    const scores = argmax ? oneHot(labelling, model) : dequantize(labelling, model);
+    const numbers = dequantize(labelling, model);
+    const scores = argmax ? oneHot(numbers, model) : numbers;
     const maps = { semantic: { scores, ...place } };
     for (const [name, map] of Object.entries(model.maps ?? {})) {
       maps[name] = { scores: dequantize(values[map.output], map), ...place };
@@ -118,8 +119,10 @@ function moduleOf(text) {
   return URL.createObjectURL(new Blob([text], { type: "text/javascript" }));
 }
 
-function toNumbers(input, { inputType, mean, std }) {
-  if (inputType === "uint8") return input; // bytes go in as they are
+function toNumbers(input, { inputType, mean, std, byteValues }) {
+  // Bytes go in as they are, but where the file's user named what they become.
+  if (inputType === "uint8" && !byteValues) return input;
+  if (inputType === "uint8") return input.map((byte, index) => byteValues[index % 3][byte]);
   return Float32Array.from(input, (byte, index) => (byte - mean[index % 3]) / std[index % 3]);
 }
 
@@ -129,10 +132,16 @@ function dequantize(values, { outputScale, outputZeroPoint }) {
   return Float32Array.from(values, (value) => (value - outputZeroPoint) * scale);
 }
 
-// A class map as scores: 1 for the class, 0 for the others.
+// A class map as scores: 1 for the class, 0 for the others. Of quantized ones, ids lie nearby.
 function oneHot(values, { classes }) {
   const scores = new Float32Array(values.length * classes.length);
-  values.forEach((value, index) => (scores[index * classes.length + value] = 1));
+  values.forEach((value, index) => {
+    const id = Math.round(value);
+    if (id < 0 || id >= classes.length) {
+      throw new Told(`The network gives the class ${id}, and its classes are ${classes.length}.`);
+    }
+    scores[index * classes.length + id] = 1;
+  });
   return scores;
 }
 

@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from kseg.data.folders import Entry, Folders
@@ -12,7 +12,15 @@ from kseg.data.formats.drawing import BACKGROUND
 from kseg.data.layouts.found import Folder
 from kseg.data.layouts.pairs import pairs_in
 from kseg.data.lists import Pair, is_pair, listed_pairs
-from kseg.data.matching import Side, chosen, lines_of, masks_beside, matched_pairs
+from kseg.data.matching import (
+    Side,
+    chosen,
+    keyed,
+    lines_of,
+    masks_beside,
+    matched_pairs,
+    speaks_of,
+)
 
 _SHAPES = (".json", ".xml")
 
@@ -111,10 +119,8 @@ def _of_file(root: Path, entry: str, classes: Sequence[str], instances: bool) ->
     try:
         return listed_pairs(root, path, instances=instances)
     except ValueError:
-        by_key = _pairs_by_key(root)
-        stems = {PurePosixPath(key).name for key in by_key}
-        lines = [line for _, line in lines_of(path)]
-        if any(is_pair(line) for line in lines) or not all(Path(x).stem in stems for x in lines):
+        by_key = keyed(root, pairs_in(Folder.scan(root)))
+        if any(is_pair(line) for _, line in lines_of(path)) or not speaks_of(path, by_key):
             raise
     return chosen(path, by_key)
 
@@ -134,12 +140,6 @@ def _joined(pairs: list[Pair]) -> tuple[Pair, ...]:
         both = replace(pair.drawing, shapes=known.drawing.shapes + pair.drawing.shapes)
         found[pair.image] = pair._replace(drawing=both)
     return tuple(found.values())
-
-
-def _pairs_by_key(root: Path) -> dict[str, Pair]:
-    """Returns the pairs of a folder by the paths of their images, without endings."""
-    pairs = [Pair(image, label) for image, label in pairs_in(Folder.scan(root))]
-    return {Side(root).key(pair.image) or "": pair for pair in pairs}
 
 
 def _drawn(path: Path, images: Path, kind: str, classes: Sequence[str]) -> list[Pair]:

@@ -1,14 +1,17 @@
 """Layouts that have a name: Pascal VOC, Cityscapes, COCO, labelme, CVAT, Label Studio."""
 
 import re
+import warnings
 from pathlib import Path
 from typing import Any
 
 from kseg.data.formats import FORMATS, IN_JSON
 from kseg.data.formats.finding import LARGEST_JSON
 from kseg.data.layouts.found import SPLITS, Folder, Layout, common_folder, split_named
+from kseg.data.layouts.list_files import NO_LIST, left_over, lists_in, one_of_each
 from kseg.data.layouts.name_files import known_names
 from kseg.data.layouts.names import classes_of, look_at
+from kseg.data.matching import Side, matched_pairs, speaks_of
 from kseg.safe_files import read_bytes, read_json
 
 _LOOKED_INTO = 50  # JSON files
@@ -54,19 +57,35 @@ def find_voc(folder: Folder) -> Layout | None:
     if not images.is_dir():
         return None
     where = {"images": folder.relative(images), "labels": folder.relative(labels[0].parent)}
-    content: dict[str, Any] = {}
-    for file in sorted(lists.glob("*.txt")) if lists.is_dir() else ():
-        if file.stem.lower() in SPLITS:
-            content[SPLITS[file.stem.lower()]] = {**where, "list": folder.relative(file)}
-    content.setdefault("train", where)
-    content.setdefault("val", 0.2)
+    content, notes = _voc_splits(folder, where, [f for f in lists_in(folder) if f.parent == lists])
     ids, known = look_at(labels), known_names(folder)
-    names, notes = classes_of(ids, known)
+    names, said = classes_of(ids, known)
     top = max((v for v in ids.counts if v != 255 and isinstance(v, int)), default=len(VOC))
     if known is None and not ids.is_color and top < len(VOC) and _is_of_voc(labels, top):
         names = {"names": VOC, "ignore": 255}
-        notes = ["No file of names: the 21 classes of Pascal VOC are assumed."]
-    return Layout("Pascal VOC", content | names, tuple(notes))
+        said = ["No file of names: the 21 classes of Pascal VOC are assumed."]
+    return Layout("Pascal VOC", content | names, (*notes, *said))
+
+
+def _voc_splits(
+    folder: Folder, where: dict[str, str], lists: list[Path]
+) -> tuple[dict[str, Any], list[str]]:
+    """Returns the splits of Pascal VOC by its lists, and what is to be said of them."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it is said when they are loaded
+        sides = (Side(folder.path / where[key]) for key in ("images", "labels"))
+        pairs = matched_pairs(*sides) if lists else {}
+    chosen = one_of_each(lists, lambda file: speaks_of(file, pairs))
+    content: dict[str, Any] = {
+        split: {**where, "list": folder.relative(file)} for split, file in chosen.items()
+    }
+    notes = []
+    if chosen and "train" not in chosen:
+        content["train"] = left_over(folder, pairs, chosen)
+        notes.append(NO_LIST)
+    content.setdefault("train", where)
+    content.setdefault("val", 0.2)
+    return content, notes
 
 
 def _is_of_voc(labels: list[Path], top: int) -> bool:

@@ -155,11 +155,12 @@ def _holds_ids(file: Path) -> bool:
 def _match(folder: Folder, images: list[Path], labels: list[Path]) -> list[tuple[Path, Path]]:
     """Pairs files by stem, without the words that say which side a file is of.
 
-    Where one stem comes several times, the folders that are neither a side nor a split tell them
-    apart.
+    Where one stem comes several times, or images and label files lie in the same folders, sides
+    aside, these folders and the splits have to be the same too.
     """
     keys = [Counter(_key(folder, f, nested=False) for f in side) for side in (images, labels)]
-    nested = any(count > 1 for side in keys for count in side.values())
+    places = [{_key(folder, f, nested=True)[:-1] for f in side} for side in (images, labels)]
+    nested = places[0] == places[1] or any(count > 1 for side in keys for count in side.values())
     by_key: dict[tuple[str, ...], Path] = {}
     for label in labels:
         other = by_key.setdefault(_key(folder, label, nested=nested), label)
@@ -169,8 +170,16 @@ def _match(folder: Folder, images: list[Path], labels: list[Path]) -> list[tuple
                 "be the label file of one image; move one of the two kinds away, or write a YAML "
                 "file (docs/your_data.md)."
             )
-    found = [(image, by_key.get(_key(folder, image, nested=nested))) for image in images]
-    return [(image, label) for image, label in found if label is not None]
+    owners: dict[Path, Path] = {}
+    for image in images:
+        label = by_key.get(_key(folder, image, nested=nested))
+        if label is not None and owners.setdefault(label, image) != image:
+            raise ValueError(
+                f"{folder.path}: {folder.relative(owners[label])} and {folder.relative(image)} "
+                f"could both be the image of {folder.relative(label)}; move one of the two kinds "
+                "away, or write a YAML file (docs/your_data.md)."
+            )
+    return [(image, label) for label, image in owners.items()]
 
 
 def _key(folder: Folder, file: Path, *, nested: bool) -> tuple[str, ...]:

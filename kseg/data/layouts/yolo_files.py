@@ -108,7 +108,7 @@ def _folder_of(folder: Folder, listed: Path) -> Path | None:
     for image in folder.images():
         by_end.setdefault(image.name, []).append(image)
     images = []
-    for _, line in lines_of(listed):
+    for _, line in lines_of(listed, comments=True):
         parts = PurePosixPath(line.replace("\\", "/")).parts
         for candidate in by_end.get(parts[-1], ()):
             own = candidate.relative_to(folder.path).parts

@@ -21,6 +21,7 @@ from kseg.data.matching import (
     matched_pairs,
     speaks_of,
 )
+from kseg.data.subsets import subsets_of
 
 _SHAPES = (".json", ".xml")
 
@@ -79,7 +80,7 @@ def has(root: Path, entry: Entry) -> bool:
 def _of_folders(root: Path, entry: Folders, classes: Sequence[str]) -> list[Pair]:
     images = root / entry.images
     if entry.annotations:
-        drawn = _drawn(root / entry.annotations, images, entry.format, classes)
+        drawn = _drawn(root / entry.annotations, images, entry.format, classes, entry.subset)
         if not entry.list:
             return drawn
         keys = (pair.image.relative_to(images).with_suffix("").as_posix() for pair in drawn)
@@ -142,8 +143,10 @@ def _joined(pairs: list[Pair]) -> tuple[Pair, ...]:
     return tuple(found.values())
 
 
-def _drawn(path: Path, images: Path, kind: str, classes: Sequence[str]) -> list[Pair]:
-    """Returns the images that have shapes, with these."""
+def _drawn(
+    path: Path, images: Path, kind: str, classes: Sequence[str], subset: str = ""
+) -> list[Pair]:
+    """Returns the images that have shapes, with these; those of one split if it is named."""
     if not images.is_dir():
         raise ValueError(f"the folder {images} does not exist.")
     names = tuple(name for name in classes if name != BACKGROUND)
@@ -156,4 +159,9 @@ def _drawn(path: Path, images: Path, kind: str, classes: Sequence[str]) -> list[
             f"{images} and {'is' if len(read.missing) == 1 else 'are'} left out: {listed}.",
             stacklevel=5,
         )
-    return [Pair(image, drawing.source, drawing) for image, drawing in read.drawings.items()]
+    splits = subsets_of(read, images, path) if subset else {}
+    return [
+        Pair(image, drawing.source, drawing)
+        for image, drawing in read.drawings.items()
+        if not subset or splits.get(image, "train") == subset
+    ]

@@ -11,8 +11,9 @@ from typing import Any
 import yaml
 
 from kseg.data.dataset import Data
+from kseg.data.layouts.annotation_files import find_annotations
 from kseg.data.layouts.found import Folder, Layout, common_folder
-from kseg.data.layouts.known import find_annotations, find_cityscapes, find_voc
+from kseg.data.layouts.known import find_cityscapes, find_voc
 from kseg.data.layouts.list_files import find_lists, unread_lists
 from kseg.data.layouts.mask_folders import find_mask_folders
 from kseg.data.layouts.pairs import PAIRS, find_pairs, pairs_in

@@ -82,6 +82,38 @@ def split_named(parts: Iterable[str]) -> str | None:
     return None
 
 
+def splits_of_names(images: Sequence[Path]) -> list[str] | None:
+    """Returns the splits that the names of images begin with; None unless all do, and not alike."""
+    firsts = [split_named([re.split(r"[_\- .]", image.stem)[0]]) for image in images]
+    splits = [split for split in firsts if split is not None]
+    return splits if len(splits) == len(images) and len(set(splits)) > 1 else None
+
+
+def trained(folder: Folder, splits: dict[str, Any]) -> list[str]:
+    """Makes the only split of a folder the one to train on, and says so.
+
+    Args:
+        folder: The folder.
+        splits: Split to what is in it; it is changed.
+
+    Returns:
+        What is to be said.
+
+    Raises:
+        ValueError: If there are several splits, and none of them is train.
+    """
+    if "train" in splits:
+        return []
+    if len(splits) > 1:
+        raise ValueError(
+            f"{folder.path}: there are images of {' and '.join(sorted(splits))} and none of train; "
+            "add them, or write a YAML file that says which to train on (docs/your_data.md)."
+        )
+    (only,) = splits
+    splits["train"] = splits.pop(only)
+    return [f"All images are of the split {only} by their folders or names; they are trained on."]
+
+
 def common_folder(files: Sequence[Path]) -> Path:
     """Returns the deepest folder that holds all files."""
     parents = [file.parent.parts for file in files]

@@ -9,7 +9,7 @@ from typing import Any
 
 from PIL import Image
 
-from kseg.data.layouts.found import SPLITS, Folder, Layout, common_folder, split_named
+from kseg.data.layouts.found import SPLITS, Folder, Layout, common_folder, splits_of_names, trained
 from kseg.data.layouts.name_files import known_names
 from kseg.data.layouts.names import classes_of, look_at
 from kseg.data.matching import Side, matched_pairs
@@ -68,14 +68,13 @@ def entries(folder: Folder, pairs: list[tuple[Path, Path]]) -> tuple[dict[str, A
     notes = []
     for image, label in pairs:
         by_split[folder.split_of(image) or folder.split_of(label) or "train"].append((image, label))
-    stems = [split_named([re.split(r"[_\- .]", image.stem)[0]]) for image, _ in pairs]
-    if len(by_split) == 1 and None not in stems and len(set(stems)) > 1:
+    named = splits_of_names([image for image, _ in pairs])
+    if len(by_split) == 1 and named:
         by_split.clear()
-        for split, pair in zip(stems, pairs, strict=True):
-            by_split[str(split)].append(pair)
+        for split, pair in zip(named, pairs, strict=True):
+            by_split[split].append(pair)
         notes.append("The names of the images begin with their splits.")
-    if "train" not in by_split:  # a set of test images alone is trained on
-        by_split["train"] = by_split.pop(next(iter(by_split)))
+    notes += trained(folder, by_split)
     content: dict[str, Any] = {}
     for split in ("train", "val", "test"):
         if split in by_split:

@@ -24,9 +24,9 @@ def subsets_of(read: Annotated, images: Path, place: Path) -> dict[Path, str]:
     """
     found: dict[Path, str | None] = {}
     for image, drawing in read.drawings.items():
-        parts = [*read.subsets.get(image, ()), *image.relative_to(images).parts[:-1]]
+        parts = [*read.subsets.get(image, ()), *image.relative_to(images).parts[-2::-1]]
         if drawing.source.is_relative_to(place):
-            parts += drawing.source.relative_to(place).parts[:-1]
+            parts += drawing.source.relative_to(place).parts[-2::-1]
         found[image] = split_named(parts)
     if not any(found.values()):
         named = splits_of_names(list(found)) or []

@@ -82,7 +82,7 @@ def _in_xml(folder: Folder) -> list[Path]:
 def _sources(folder: Folder, kind: str, files: list[Path]) -> list[tuple[Path, str | None]]:
     """Returns what entries name, files or the folder of labelme's, with the splits of their own."""
     if kind != "labelme":
-        return [(file, folder.split_of(file) or split_named([file.stem])) for file in files]
+        return [(file, split_named([file.stem]) or folder.split_of(file)) for file in files]
     by_split: dict[str | None, list[Path]] = defaultdict(list)
     for file in files:
         by_split[folder.split_of(file)].append(file)

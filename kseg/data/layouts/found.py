@@ -69,8 +69,8 @@ class Folder:
         return file.relative_to(self.path).as_posix()  # "." for the folder itself
 
     def split_of(self, file: Path) -> str | None:
-        """Returns the split that a file's folders name, if any."""
-        return split_named(file.relative_to(self.path).parts[:-1])
+        """Returns the split that a file's folders name, if any; the nearest one counts."""
+        return split_named(file.relative_to(self.path).parts[-2::-1])
 
 
 def split_named(parts: Iterable[str]) -> str | None:

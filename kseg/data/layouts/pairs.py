@@ -115,16 +115,37 @@ def _beyond(image: str, label: str) -> tuple[tuple[str, str], tuple[str, str]]:
 def _sides(folder: Folder) -> tuple[list[Path], list[Path]]:
     """Tells images from label files, by their names, or else by what is in them."""
     files = folder.images()
-    labels = [file for file in files if _is_label(folder, file)]
+    around = _around_both(folder, files)
+    labels = [file for file in files if _is_label(folder, file, around)]
     if not labels:
         labels = _by_content(files)
     taken = set(labels)
     return [file for file in files if file not in taken], labels
 
 
-def _is_label(folder: Folder, file: Path) -> bool:
-    parts = file.relative_to(folder.path).parts[:-1]
-    named = any(_LABEL_FOLDER.match(part) and part.lower() not in SPLITS for part in parts)
+def _around_both(folder: Folder, files: list[Path]) -> set[Path]:
+    """Returns folders around those of images and of labels, whose own names tell no side.
+
+    Such is Kvasir-SEG with its images and masks.
+    """
+    both: dict[Path, set[bool]] = defaultdict(set)
+    parents = {file.parent for file in files}
+    places = {place for parent in parents for place in (parent, *parent.parents)}
+    for place in places - {folder.path, *folder.path.parents}:
+        if _names_labels(place.name) or _IMAGE_FOLDER.match(place.name):
+            for outer in place.parents:
+                both[outer].add(_names_labels(place.name))
+    return {place for place, sides in both.items() if len(sides) == 2}
+
+
+def _names_labels(name: str) -> bool:
+    return bool(_LABEL_FOLDER.match(name)) and name.lower() not in SPLITS
+
+
+def _is_label(folder: Folder, file: Path, around: set[Path]) -> bool:
+    places = [place for place in file.parents if place.is_relative_to(folder.path)]
+    places = [place for place in places if place != folder.path and place not in around]
+    named = any(_names_labels(place.name) for place in places)
     return named or bool(_LABEL_END.search(file.stem) or _LABEL_START.match(file.stem))
 
 
@@ -171,11 +192,11 @@ def _match(folder: Folder, images: list[Path], labels: list[Path]) -> list[tuple
             )
     owners: dict[Path, Path] = {}
     for image in images:
-        label = by_key.get(_key(folder, image, nested=nested))
-        if label is not None and owners.setdefault(label, image) != image:
+        found = by_key.get(_key(folder, image, nested=nested))
+        if found is not None and owners.setdefault(found, image) != image:
             raise ValueError(
-                f"{folder.path}: {folder.relative(owners[label])} and {folder.relative(image)} "
-                f"could both be the image of {folder.relative(label)}; move one of the two kinds "
+                f"{folder.path}: {folder.relative(owners[found])} and {folder.relative(image)} "
+                f"could both be the image of {folder.relative(found)}; move one of the two kinds "
                 "away, or write a YAML file (docs/your_data.md)."
             )
     return [(image, label) for label, image in owners.items()]

@@ -1,4 +1,4 @@
-"""Folders whose names have words of splits or labels, and a data.yaml whose places are not there."""
+"""Folders with words of splits or labels in their names, and a data.yaml without its places."""
 
 import warnings
 

@@ -48,8 +48,8 @@ def _listed(value: Any) -> list[Any]:
 
 def _left_out(file: Path, place: str, key: str) -> str:
     return (
-        f"{file.name} names {place} for {key}, which is not there or has no text files of polygons: "
-        "left out."
+        f"{file.name} names {place} for {key}, which is not there or has no text files of "
+        "polygons: left out."
     )
 
 
@@ -61,19 +61,8 @@ def _yolo(folder: Folder, file: Path, found: dict[str, Any]) -> Layout | None:
         ids = list(range(len(names)))
     else:  # a YAML file of kseg itself may name ranges of ids
         return None
-    content: dict[str, Any] = {}
     said: list[str] = []
-    for key in ("train", "val", "valid", "test"):
-        places = [place for place in _listed(found.get(key)) if isinstance(place, str) and place]
-        entries = []
-        for place in places:
-            entry = _entry(folder, file, found, place, said)
-            if entry is None:
-                said.append(_left_out(file, place, key))
-            else:
-                entries.append(entry)
-        if entries:
-            content[SPLITS[key]] = entries if len(entries) > 1 else entries[0]
+    content = _splits(folder, file, found, said)
     if "train" not in content:
         return None
     if ids != list(range(len(ids))):
@@ -99,6 +88,23 @@ def _yolo(folder: Folder, file: Path, found: dict[str, Any]) -> Layout | None:
         *said,
     )
     return Layout("YOLO segmentation", content, notes)
+
+
+def _splits(folder: Folder, file: Path, found: dict[str, Any], said: list[str]) -> dict[str, Any]:
+    """Returns the entries of the splits that are there; adds what is not to what is said."""
+    content: dict[str, Any] = {}
+    for key in ("train", "val", "valid", "test"):
+        places = [place for place in _listed(found.get(key)) if isinstance(place, str) and place]
+        entries = []
+        for place in places:
+            entry = _entry(folder, file, found, place, said)
+            if entry is None:
+                said.append(_left_out(file, place, key))
+            else:
+                entries.append(entry)
+        if entries:
+            content[SPLITS[key]] = entries if len(entries) > 1 else entries[0]
+    return content
 
 
 def _entry(

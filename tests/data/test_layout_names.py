@@ -152,4 +152,4 @@ def test_files_of_names_may_have_words_before_and_others_are_said(tmp_path):
     (root / "names.txt").write_text("a\nb\nc\n")
     names, notes = _notes(root)
     assert names == ("a", "b", "c")
-    assert "Names of names.txt are read, and others are in meta/street_classes.txt" in notes
+    assert "differ: names.txt, which is taken, and meta/street_classes.txt." in notes

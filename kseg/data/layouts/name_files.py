@@ -65,7 +65,7 @@ def known_names(folder: Folder) -> Known | None:
         other = next(
             (o for o in others if (o.names, o.colors) != (first.names, first.colors)), None
         )
-        said = f"Names of {folder.relative(first.source)} are read, and others are in "
+        said = f"Files of names differ: {folder.relative(first.source)}, which is taken, and "
         more = (f"{said}{folder.relative(other.source)}.",) if other else ()
         return replace(first, notes=(*first.notes, *more))
     camvid = next((f.parent for f in folder.files if f.parent.name == "trainannot"), None)

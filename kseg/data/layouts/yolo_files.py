@@ -26,9 +26,10 @@ def unread_places(folder: Folder) -> list[str]:
     """Says which training images a data.yaml names that are not there or have no polygons."""
     said = []
     for file, found in _descriptions(folder):
-        places = [place for place in _listed(found["train"]) if isinstance(place, str)]
-        if not any((file.parent / place).is_file() for place in places):  # a list of kseg's
-            said += [_left_out(file, place, "train") for place in places]
+        for place in (place for place in _listed(found["train"]) if isinstance(place, str)):
+            # A YAML file of kseg's own may name a list or a folder.
+            if "images" in Path(place).parts or not (file.parent / place).exists():
+                said.append(_left_out(file, place, "train"))
     return said
 
 

@@ -99,6 +99,24 @@ def test_validation_files_of_labelme_within_the_folder_of_the_others(tmp_path):
     assert _described(tmp_path)[0] == SPLITS
 
 
+def test_names_of_which_some_begin_with_splits_are_said(tmp_path):
+    _labelme(tmp_path, "{split}_{stem}.png", "{split}_{stem}.json")
+    save(tmp_path / "other.png", SCENES[0].image)
+    (tmp_path / "other.json").write_text('{"shapes": [], "imagePath": "other.png"}')
+    stems, notes = _described(tmp_path)
+    assert (len(stems["train"]), len(stems["val"])) == (7, 2)
+    assert "begin with splits (6 with train, 2 with val), and 1 do not: no splits" in notes
+
+
+def test_files_of_another_kind_after_many_of_labelme_are_counted(tmp_path):
+    _labelme(tmp_path, "{stem}.png", "{stem}.json")
+    for number in range(43):
+        save(tmp_path / f"{number}.png", SCENES[0].image)
+        (tmp_path / f"{number}.json").write_text(f'{{"shapes": [], "imagePath": "{number}.png"}}')
+    (tmp_path / "z.json").write_text("{}")
+    assert "1 JSON files are not labelme's and are not read" in _described(tmp_path)[1]
+
+
 def test_a_word_within_a_name_of_labelme_is_no_split(tmp_path):
     _labelme(tmp_path, "at_{split}_{stem}.png", "at_{split}_{stem}.json")
     stems, _ = _described(tmp_path)

@@ -7,7 +7,14 @@ from typing import Any
 from kseg.data.formats import FORMATS, IN_JSON
 from kseg.data.formats.drawing import Annotated
 from kseg.data.formats.finding import LARGEST_JSON
-from kseg.data.layouts.found import Folder, Layout, common_folder, split_named, trained
+from kseg.data.layouts.found import (
+    Folder,
+    Layout,
+    common_folder,
+    some_names_have_splits,
+    split_named,
+    trained,
+)
 from kseg.data.subsets import subsets_of
 from kseg.safe_files import read_bytes, read_json
 
@@ -120,6 +127,8 @@ def _annotated(folder: Folder, kind: str, files: list[Path], notes: list[str]) -
     ]
     if several := [split for split, entries in content.items() if len(entries) > 1]:
         said.append(f"Several annotation files are read together for {', '.join(several)}.")
+    if kind == "labelme" and (others := len(files) - count - missing):
+        said.append(f"{others} JSON files are not labelme's and are not read.")
     if missing:
         said.append(f"{missing} annotated images are not there and are left out.")
     content = {
@@ -159,6 +168,8 @@ def _entries(
             f"{named}."
         )
         return [(own, {**entry, "subset": own}) for own in sorted(found)]
+    if not found:
+        notes += some_names_have_splits(list(read.drawings))
     return [(next(iter(found), "train"), entry)]
 
 

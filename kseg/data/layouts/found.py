@@ -1,6 +1,7 @@
 """What a layout finds in a folder."""
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -84,9 +85,22 @@ def split_named(parts: Iterable[str]) -> str | None:
 
 def splits_of_names(images: Sequence[Path]) -> list[str] | None:
     """Returns the splits that the names of images begin with; None unless all do, and not alike."""
-    firsts = [split_named([re.split(r"[_\- .]", image.stem)[0]]) for image in images]
-    splits = [split for split in firsts if split is not None]
+    splits = [split for split in _firsts(images) if split is not None]
     return splits if len(splits) == len(images) and len(set(splits)) > 1 else None
+
+
+def some_names_have_splits(images: Sequence[Path]) -> list[str]:
+    """Says that names of some images begin with several splits, which are not taken for these."""
+    found = Counter(split or "" for split in _firsts(images))
+    plain = found.pop("", 0)
+    if not plain or len(found) < 2:
+        return []
+    words = ", ".join(f"{count} with {split}" for split, count in sorted(found.items()))
+    return [f"The names of some images begin with splits ({words}), and {plain} do not: no splits."]
+
+
+def _firsts(images: Sequence[Path]) -> list[str | None]:
+    return [split_named([re.split(r"[_\- .]", image.stem)[0]]) for image in images]
 
 
 def trained(folder: Folder, splits: dict[str, Any]) -> list[str]:

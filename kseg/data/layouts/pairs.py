@@ -9,7 +9,15 @@ from typing import Any
 
 from PIL import Image
 
-from kseg.data.layouts.found import SPLITS, Folder, Layout, common_folder, splits_of_names, trained
+from kseg.data.layouts.found import (
+    SPLITS,
+    Folder,
+    Layout,
+    common_folder,
+    some_names_have_splits,
+    splits_of_names,
+    trained,
+)
 from kseg.data.layouts.name_files import known_names
 from kseg.data.layouts.names import classes_of, look_at
 from kseg.data.matching import Side, matched_pairs
@@ -74,6 +82,8 @@ def entries(folder: Folder, pairs: list[tuple[Path, Path]]) -> tuple[dict[str, A
         for split, pair in zip(named, pairs, strict=True):
             by_split[split].append(pair)
         notes.append("The names of the images begin with their splits.")
+    elif len(by_split) == 1:
+        notes += some_names_have_splits([image for image, _ in pairs])
     notes += trained(folder, by_split)
     content: dict[str, Any] = {}
     for split in ("train", "val", "test"):

@@ -192,11 +192,7 @@ class RowReader:
         return self._one(name, number).column(column)[0].as_py()
 
     def others(self, name: str, number: int, column: str) -> dict[str, Any]:
-        """Returns the columns of a row but one, each as pyarrow has it, type and all.
-
-        Raises:
-            ValueError: As `row`.
-        """
+        """Returns the columns of a row but one, each as pyarrow has it, type and all."""
         one = self._one(name, number)
         return {key: one.column(key) for key in one.column_names if key != column}
 

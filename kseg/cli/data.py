@@ -92,7 +92,7 @@ def convert(
 
     found = kseg.load_data(source)
     path = convert(found, out, shown=True)
-    count = sum(len(pairs) for pairs in found.pairs.values())
+    count = sum(len(set(pairs)) for pairs in found.pairs.values())
     say(f"wrote {count} images with label files, and {path}")
 
 

@@ -6,6 +6,7 @@ Where objects are told apart, a PNG of 16 bits beside each label file has their 
 import os
 import shutil
 import tempfile
+import warnings
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -69,6 +70,13 @@ def _write_split(data: Data, split: str, pairs: tuple[Pair, ...], made: Path, sh
     images, labels, ids = (made / kind / split for kind in ("images", "labels", "instances"))
     for folder in (images, labels, *([ids] if data.things else [])):
         folder.mkdir(parents=True)
+    repeated, pairs = len(pairs), tuple(dict.fromkeys(pairs))
+    if repeated > len(pairs):
+        warnings.warn(
+            f"{data.source}: in {split}, {repeated - len(pairs)} of {repeated} images are those of "
+            "earlier lines, with the same labels, so they are written once.",
+            stacklevel=3,
+        )
     stems = _stems(pairs)
 
     def write(data: Data, pair: Pair) -> None:

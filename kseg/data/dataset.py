@@ -12,7 +12,7 @@ from kseg.data.files import Decoded, decode_image, turn
 from kseg.data.label_files import LabelIds, read_ids, to_classes
 from kseg.data.lists import Pair
 from kseg.data.object_ids import Numbers, Told, read_masks, told_apart
-from kseg.data.opening import header
+from kseg.data.opening import header, open_image
 
 
 @dataclass(frozen=True)
@@ -136,6 +136,7 @@ class Data:
         stored = pair.drawing is not None and pair.drawing.size == head.size
         size = head.size if stored else turned_size(head.size, head.tag)
         if 0 in size:
+            open_image(pair.image)  # says what it is
             raise ValueError(f"{pair.image}: it cannot be read as an image.")
         return size
 

@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from kseg.data.folders import Entry, Folders
@@ -12,7 +12,16 @@ from kseg.data.formats.drawing import BACKGROUND
 from kseg.data.layouts.found import Folder
 from kseg.data.layouts.pairs import pairs_in
 from kseg.data.lists import Pair, is_pair, listed_pairs
-from kseg.data.matching import Side, chosen, lines_of, masks_beside, matched_pairs
+from kseg.data.matching import (
+    Side,
+    chosen,
+    keyed,
+    lines_of,
+    masks_beside,
+    matched_pairs,
+    speaks_of,
+)
+from kseg.data.subsets import subsets_of
 
 _SHAPES = (".json", ".xml")
 
@@ -71,7 +80,7 @@ def has(root: Path, entry: Entry) -> bool:
 def _of_folders(root: Path, entry: Folders, classes: Sequence[str]) -> list[Pair]:
     images = root / entry.images
     if entry.annotations:
-        drawn = _drawn(root / entry.annotations, images, entry.format, classes)
+        drawn = _drawn(root / entry.annotations, images, entry.format, classes, entry.subset)
         if not entry.list:
             return drawn
         keys = (pair.image.relative_to(images).with_suffix("").as_posix() for pair in drawn)
@@ -111,10 +120,8 @@ def _of_file(root: Path, entry: str, classes: Sequence[str], instances: bool) ->
     try:
         return listed_pairs(root, path, instances=instances)
     except ValueError:
-        by_key = _pairs_by_key(root)
-        stems = {PurePosixPath(key).name for key in by_key}
-        lines = [line for _, line in lines_of(path)]
-        if any(is_pair(line) for line in lines) or not all(Path(x).stem in stems for x in lines):
+        by_key = keyed(root, pairs_in(Folder.scan(root)))
+        if any(is_pair(line) for _, line in lines_of(path)) or not speaks_of(path, by_key):
             raise
     return chosen(path, by_key)
 
@@ -136,14 +143,10 @@ def _joined(pairs: list[Pair]) -> tuple[Pair, ...]:
     return tuple(found.values())
 
 
-def _pairs_by_key(root: Path) -> dict[str, Pair]:
-    """Returns the pairs of a folder by the paths of their images, without endings."""
-    pairs = [Pair(image, label) for image, label in pairs_in(Folder.scan(root))]
-    return {Side(root).key(pair.image) or "": pair for pair in pairs}
-
-
-def _drawn(path: Path, images: Path, kind: str, classes: Sequence[str]) -> list[Pair]:
-    """Returns the images that have shapes, with these."""
+def _drawn(
+    path: Path, images: Path, kind: str, classes: Sequence[str], subset: str = ""
+) -> list[Pair]:
+    """Returns the images that have shapes, with these; those of one split if it is named."""
     if not images.is_dir():
         raise ValueError(f"the folder {images} does not exist.")
     names = tuple(name for name in classes if name != BACKGROUND)
@@ -156,4 +159,9 @@ def _drawn(path: Path, images: Path, kind: str, classes: Sequence[str]) -> list[
             f"{images} and {'is' if len(read.missing) == 1 else 'are'} left out: {listed}.",
             stacklevel=5,
         )
-    return [Pair(image, drawing.source, drawing) for image, drawing in read.drawings.items()]
+    splits = subsets_of(read, images, path) if subset else {}
+    return [
+        Pair(image, drawing.source, drawing)
+        for image, drawing in read.drawings.items()
+        if not subset or splits.get(image, "train") == subset
+    ]

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tifffile
 
-from kseg.data.opening import ORIENTATION, Opened, open_image
+from kseg.data.opening import ORIENTATION, Opened, open_image, turn
 from kseg.safe_files import read_bytes
 
 _DEPTHS = (8, 10, 12, 14, 16)
@@ -84,16 +84,6 @@ class _Wrong(ValueError):
     """What is wrong with a file, still without the file's name."""
 
 
-def turn(pixels: np.ndarray, tag: int) -> np.ndarray:
-    """Turns an array (H, W, ...) as an EXIF orientation says; 1 leaves it as it is."""
-    if tag == 1:
-        return pixels
-    if tag >= 5:
-        pixels = pixels.swapaxes(0, 1)
-    down, right = tag in (3, 4, 7, 8), tag in (2, 3, 6, 7)
-    return np.ascontiguousarray(pixels[:: -1 if down else 1, :: -1 if right else 1])
-
-
 def _decoded(opened: Opened, channels: int, bits: int | None) -> Decoded:
     image, tag, remarks = opened.image, opened.tag, []
     if 1 < opened.pages == channels and image.format == "TIFF":  # others have frames
@@ -110,7 +100,7 @@ def _decoded(opened: Opened, channels: int, bits: int | None) -> Decoded:
         if image.format == "PPM" and opened.ppm_maximum() < 65535:
             bits = 16  # the file says which number is white, and Pillow stretches it to 65535
         gray, depth = _to_bytes(np.asarray(image).astype("uint16", copy=False), bits, remarks)
-        gray = 255 - gray if opened.negative() else gray
+        gray = opened.as_stored(255 - gray if opened.negative() else gray)
         return Decoded(np.repeat(gray[..., None], channels, -1), tag, tuple(remarks), depth)
     # What 1.0 or 2**31 is to look like, nobody can say.
     if image.mode in ("F", "I"):
@@ -119,7 +109,8 @@ def _decoded(opened: Opened, channels: int, bits: int | None) -> Decoded:
         deep, used, tag = _deep_colors(opened, bits, remarks)
         pixels = _fitted(deep, channels)
         return Decoded(pixels, tag, tuple(remarks), used)
-    return Decoded(_channels_of(image, channels, remarks), tag, tuple(remarks), None)
+    pixels = opened.as_stored(_channels_of(image, channels, remarks))
+    return Decoded(pixels, tag, tuple(remarks), None)
 
 
 def _channels_of(image, channels: int, remarks: list[str]) -> np.ndarray:
@@ -247,7 +238,7 @@ def _from_pages(opened: Opened, channels: int, bits: int | None, tag: int) -> De
         pages.append(np.asarray(opened.image))
     if any(page.ndim != 2 for page in pages) or opened.image.mode == "P":
         raise ValueError("its pages have colours; pages as channels must be gray")
-    pixels = np.stack(pages, -1)
+    pixels = opened.as_stored(np.stack(pages, -1))
     if pixels.dtype == np.uint16:
         pixels, used = _to_bytes(pixels, bits, remarks)
         pixels = 255 - pixels if opened.negative() else pixels

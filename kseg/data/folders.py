@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict
 
 from kseg.data.formats import FORMATS
 
+_SUBSETS = ("train", "val", "test")
 _LABELS = ("labels", "annotations", "instances")
 
 
@@ -19,6 +20,8 @@ class Folders(BaseModel):
         format: The format of annotations, one of `kseg.data.formats.FORMATS`; "" looks.
         instances: A folder that tells the objects of a class apart, matched likewise: files of
             ids, or folders with a mask file for each object. Alone, it stands for labels too.
+        subset: Of annotations, only the images of this split, as `kseg.data.subsets` tells them;
+            "" takes all.
         list: A list of the stems that are in the split; "" takes all.
         image_prefix: What the stems of images begin with beyond what they have in common.
         image_suffix: What they end with.
@@ -36,6 +39,7 @@ class Folders(BaseModel):
     annotations: str = ""
     format: str = ""
     instances: str = ""
+    subset: str = ""
     list: str = ""
     image_prefix: str = ""
     image_suffix: str = ""
@@ -73,6 +77,11 @@ def folders_of(name: str, entry: dict[Any, Any]) -> Folders:
     if entry.get("format", "coco") not in FORMATS:
         raise ValueError(
             f"{name}: format must be one of {', '.join(FORMATS)}; got {short(entry['format'])}."
+        )
+    if "subset" in entry and ("annotations" not in entry or entry["subset"] not in _SUBSETS):
+        raise ValueError(
+            f"{name}: subset must be one of {', '.join(_SUBSETS)}, and beside annotations; got "
+            f"{short(entry['subset'])}."
         )
     return Folders(**{key: str(value) for key, value in entry.items()})
 

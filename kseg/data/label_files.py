@@ -47,7 +47,8 @@ def read_ids(path: str | Path, color_ids: Mapping[int, int]) -> LabelIds:
     """
     opened = open_image(path)
     try:
-        return LabelIds(*_ids(opened, color_ids), opened.tag)
+        ids, by = _ids(opened, color_ids)
+        return LabelIds(opened.as_stored(ids), by, opened.tag)
     except MemoryError:
         raise
     except Exception as error:  # in a damaged file Pillow meets nearly anything

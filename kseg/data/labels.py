@@ -6,7 +6,7 @@ the line of the data file that would be right.
 
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from kseg.data.opening import header
 _SAMPLE = 16
 _RARE = 0.001
 _MUCH_BLACK = 0.2
+_FAR_FEWER = 10  # times
 _COLORED = ("color", "palette")
 
 
@@ -85,6 +86,13 @@ def settle(data: Data, *, ignores_255: bool) -> Data:
         _say(data, found[1])
         return found[0]
     two = _plain_ids(data) == [0, 1]
+    counts = {value: int(census.counts[value]) for value in values}
+    if two and not ignores_255 and (said := nearly_two(counts)):
+        _say(
+            data,
+            f"label files {said}, and 255 is ignored; store 0 and 255 alone if 255 is "
+            f"{data.classes.names[1]!r}, or write `ignore: 255` if it is not to be scored",
+        )
     if two and values == [0, 255] and not ignores_255:
         lookup = data.lookup.copy()
         lookup[[0, 1, 255]] = 0, -1, 1
@@ -93,6 +101,22 @@ def settle(data: Data, *, ignores_255: bool) -> Data:
         colors = {color: i for color, i in data.color_ids.items() if i != IGNORE_CLASS}
         return replace(data, lookup=lookup, color_ids=colors)
     return data
+
+
+def nearly_two(counts: Mapping[int, int]) -> str | None:
+    """Says that label files hold 0 and 255 and few pixels of other ids, in half a sentence.
+
+    Then nothing says whether 255 is a class, whose edges were smoothed, or what is ignored.
+
+    Args:
+        counts: Id to its pixels.
+    """
+    others = {value: n for value, n in counts.items() if n and value not in (0, IGNORE_CLASS)}
+    few = sum(others.values())
+    if not others or not counts.get(0) or _FAR_FEWER * few > counts.get(IGNORE_CLASS, 0):
+        return None
+    listed = ", ".join(map(str, sorted(others)[:5])) + (", ..." if len(others) > 5 else "")
+    return f"hold 0 and 255, and only {few} pixels of other ids ({listed})"
 
 
 def _sample(data: Data) -> list[Pair]:

@@ -68,7 +68,7 @@ def listed_pairs(root: Path, path: Path, *, instances: bool = False) -> list[Pai
     pairs = []
     for number, line in enumerate(re.split(r"\r\n|\r|\n", text), start=1):
         line = line.strip()
-        if line and not line.startswith("#"):
+        if line and not is_comment(root, line):
             parts = _parts(line)
             if parts is None or len(parts) > 2 + instances:
                 raise ValueError(
@@ -83,6 +83,20 @@ def listed_pairs(root: Path, path: Path, *, instances: bool = False) -> list[Pai
 def is_pair(line: str) -> bool:
     """Returns whether a line names two image files."""
     return _parts(line) is not None
+
+
+def is_comment(root: Path, line: str) -> bool:
+    """Returns whether a line is a comment: it begins with #, as no file that it names does."""
+    if not line.startswith("#"):
+        return False
+    parts = _parts(line)
+    return parts is None or not os.path.exists(_found(root, parts[0]))
+
+
+def pair_is_there(root: Path, line: str) -> bool:
+    """Returns whether a line names two files, and both are there."""
+    parts = _parts(line)
+    return parts is not None and all(os.path.exists(_found(root, part)) for part in parts)
 
 
 def _parts(line: str) -> tuple[str, ...] | None:

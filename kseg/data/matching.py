@@ -93,29 +93,73 @@ def chosen(path: Path, pairs: dict[str, Pair]) -> list[Pair]:
     Raises:
         ValueError: If the list cannot be read, or names what is none of them.
     """
-    short: dict[str, list[Pair]] = {}
-    for key, pair in pairs.items():
-        short.setdefault(PurePosixPath(key).name, []).append(pair)
-    folders = {pair.image.parent for pair in pairs.values()}
     found = []
-    for number, line in lines_of(path):
-        name = unicodedata.normalize("NFC", line.replace("\\", "/"))
-        plain = PurePosixPath(name)
-        if plain.suffix.lower() in ENDINGS:
-            name, plain = plain.with_suffix("").as_posix(), plain.with_suffix("")
-        same = [pairs[name]] if name in pairs else short.get(plain.name, [])
-        if name not in pairs and plain.parent.parts:
-            shared = [_shared(pair.image.parent, plain.parent) for pair in same]
-            # Paths that begin elsewhere are told apart by their ends; a folder that is known is
-            # meant.
-            known = any(_shared(f, plain.parent) == len(plain.parent.parts) for f in folders)
-            least = len(plain.parent.parts) if known else max(shared, default=0)
-            same = [pair for pair, parts in zip(same, shared, strict=True) if parts >= least]
+    for number, same in _named_by(path, pairs):
         if len(same) != 1:
-            reason = "no image with a label file" if not same else "several images"
-            raise ValueError(f"{path}, line {number} names {reason}; it must be a stem or a name.")
+            reason = "several images" if same else "no image with a label file"
+            mend = "Write its folder too." if same else "Mend the line, or take it out."
+            raise ValueError(
+                f"{path}, line {number} names {reason}; it must be a stem or a name. {mend}"
+            )
         found += same
     return found
+
+
+def _named_by(path: Path, pairs: dict[str, Pair]) -> Iterator[tuple[int, list[Pair]]]:
+    """Yields the number of each line of a list of stems, and the pairs that it may mean.
+
+    Arguments and errors as `chosen`, but for lines that mean none or several.
+    """
+    short: dict[str, list[Pair]] = {}
+    for key, pair in pairs.items():
+        for name in _names_of(key, pair):
+            short.setdefault(name, []).append(pair)
+    folders = {pair.image.parent for pair in pairs.values()}
+    for number, line in lines_of(path, comments=True):
+        same = _meant(line, pairs, short, folders)
+        if same or not line.startswith("#"):
+            yield number, same
+
+
+def speaks_of(path: Path, pairs: dict[str, Pair]) -> bool:
+    """Returns whether a line of a list has the stem of one of some images.
+
+    Arguments and errors as `chosen`.
+    """
+    stems = {name for key, pair in pairs.items() for name in _names_of(key, pair)}
+    return any(_plain(line).name in stems for _, line in lines_of(path, comments=True))
+
+
+def _names_of(key: str, pair: Pair) -> set[str]:
+    """Returns what a list may call an image: its stem, also without its prefix and suffix."""
+    return {PurePosixPath(key).name, unicodedata.normalize("NFC", pair.image.stem)}
+
+
+def _plain(line: str) -> PurePosixPath:
+    """Returns the path of a line without the ending of an image."""
+    path = PurePosixPath(unicodedata.normalize("NFC", line.replace("\\", "/")))
+    return path.with_suffix("") if path.suffix.lower() in ENDINGS else path
+
+
+def _meant(
+    line: str, pairs: dict[str, Pair], short: dict[str, list[Pair]], folders: set[Path]
+) -> list[Pair]:
+    plain = _plain(line)
+    if plain.as_posix() in pairs:
+        return [pairs[plain.as_posix()]]
+    same = short.get(plain.name, [])
+    if not plain.parent.parts:
+        return same
+    shared = [_shared(pair.image.parent, plain.parent) for pair in same]
+    # Paths that begin elsewhere are told apart by their ends; a folder that is known is meant.
+    known = any(_shared(f, plain.parent) == len(plain.parent.parts) for f in folders)
+    least = len(plain.parent.parts) if known else max(shared, default=0)
+    return [pair for pair, parts in zip(same, shared, strict=True) if parts >= least]
+
+
+def keyed(root: Path, pairs: Iterable[tuple[Path, Path]]) -> dict[str, Pair]:
+    """Returns images with label files by the paths of the images, without endings."""
+    return {Side(root).key(image) or "": Pair(image, label) for image, label in pairs}
 
 
 def _shared(folder: Path, other: PurePosixPath) -> int:
@@ -125,8 +169,12 @@ def _shared(folder: Path, other: PurePosixPath) -> int:
     return len(list(takewhile(lambda two: two[0] == two[1], both)))
 
 
-def lines_of(path: Path) -> Iterator[tuple[int, str]]:
+def lines_of(path: Path, *, comments: bool = False) -> Iterator[tuple[int, str]]:
     """Yields the number and the text of each line that is neither empty nor a comment.
+
+    Args:
+        path: The file.
+        comments: Whether lines that begin with # come too: names of files may do so.
 
     Raises:
         ValueError: If the file is no text.
@@ -136,7 +184,7 @@ def lines_of(path: Path) -> Iterator[tuple[int, str]]:
     except ValueError as error:
         raise ValueError(f"{path} is no list of images: {error}.") from None
     for number, line in enumerate(text.splitlines(), start=1):
-        if line.strip() and not line.lstrip().startswith("#"):
+        if line.strip() and (comments or not line.lstrip().startswith("#")):
             yield number, line.strip()
 
 

@@ -8,6 +8,7 @@ import zlib
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 from PIL import Image
 
 from kseg.safe_files import read_bytes
@@ -60,11 +61,14 @@ class Opened(NamedTuple):
         image: The first page, its pixels loaded.
         content: The bytes of the file.
         pages: Pages of the first one's size, or frames of an animation.
+        turned: The EXIF orientation by which Pillow has turned the pixels already, as it does with
+            TIFFs; 1 where it has not.
     """
 
     image: Image.Image
     content: bytes
     pages: int
+    turned: int = 1
 
     @property
     def tag(self) -> int:
@@ -73,11 +77,17 @@ class Opened(NamedTuple):
         Raises:
             ValueError: If the EXIF data is damaged.
         """
+        if self.turned != 1:
+            return self.turned
         try:
             found = self.image.getexif().get(ORIENTATION, 1)
         except Exception as error:  # damaged EXIF data raises nearly anything
             raise ValueError(f"its EXIF data cannot be read ({error})") from None
         return found if found in range(1, 9) else 1
+
+    def as_stored(self, pixels: np.ndarray) -> np.ndarray:
+        """Turns an array (H, W, ...) of the image back to how the file stores it."""
+        return turn(pixels, {6: 8, 8: 6}.get(self.turned, self.turned))
 
     def depth(self) -> int:
         """Returns the bits of a sample as the file says it; Pillow often changes them."""
@@ -96,6 +106,16 @@ class Opened(NamedTuple):
         """Returns the largest value that a PPM or PGM file declares."""
         head = re.sub(rb"#[^\n]*", b"", self.content[:4096]).split(maxsplit=4)
         return int(head[3]) if head[0] in (b"P2", b"P3", b"P5", b"P6") else 1
+
+
+def turn(pixels: np.ndarray, tag: int) -> np.ndarray:
+    """Turns an array (H, W, ...) as an EXIF orientation says; 1 leaves it as it is."""
+    if tag == 1:
+        return pixels
+    if tag >= 5:
+        pixels = pixels.swapaxes(0, 1)
+    down, right = tag in (3, 4, 7, 8), tag in (2, 3, 6, 7)
+    return np.ascontiguousarray(pixels[:: -1 if down else 1, :: -1 if right else 1])
 
 
 def open_image(path: str | Path, content: bytes | None = None) -> Opened:
@@ -163,6 +183,7 @@ def decode(content: bytes) -> Opened:
         raise ValueError(f"it has {size} pixels, over {MAX_PIXELS:,}; {_SMALLER}")
     try:
         pages = _pages(image)
+        tag = image.getexif().get(ORIENTATION, 1) if image.format == "TIFF" else 1
         image.load()
     except MemoryError:
         raise
@@ -172,7 +193,8 @@ def decode(content: bytes) -> Opened:
         ) from None
     if image.format == "PNG":
         _check_rows(content)
-    return Opened(image, content, pages)
+    is_turned = tag in range(2, 9) and ORIENTATION not in getattr(image, "tag_v2", {})
+    return Opened(image, content, pages, tag if is_turned else 1)
 
 
 def _unknown(content: bytes, error: Exception) -> str:

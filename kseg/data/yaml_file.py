@@ -96,7 +96,8 @@ def _data(source: Path, description: DataFile) -> Data:
         for name, e in entries.items()
     }
     if isinstance(description.val, float):
-        pairs["train"], pairs["val"] = part_of(pairs["train"], description.val)
+        channels = description.channels
+        pairs["train"], pairs["val"] = part_of(pairs["train"], description.val, channels)
     channels, bits = description.channels, description.bits
     return Data(
         source, classes, pairs, lookup, color_ids, name_ids, channels, bits, things, object_ids

@@ -188,8 +188,7 @@ class Work:
         row |= {"image": piece.name, "other": {}, "error": found.error}
         if piece.row >= 0:
             with contextlib.suppress(ValueError, OSError):  # the error says so already
-                given = reader.row(piece.file, piece.row)
-                row["other"] = {k: v for k, v in given.items() if k != piece.column}
+                row["other"] = reader.others(piece.file, piece.row, piece.column)
         if found.labels is None:
             return row
         height, width = found.labels.shape
@@ -204,7 +203,7 @@ class Work:
 def _content(piece: Piece, reader: RowReader) -> Any:
     """Returns the bytes of an image, or its address on the web."""
     if piece.row >= 0:
-        value = reader.row(piece.file, piece.row)[piece.column]
+        value = reader.value(piece.file, piece.row, piece.column)
         if not value:
             raise ValueError(f"{piece.name} has no bytes.")
         return value

@@ -41,8 +41,8 @@ def write_part(store: Store, part: str, rows: list[dict[str, Any]], *, replace: 
     Args:
         store: Where to.
         part: Its name.
-        rows: What is in its columns; under "other", those of a Parquet source,
-            which get "source_" before a name that is taken.
+        rows: What is in its columns; under "other", those of a Parquet source as pyarrow has them,
+            which get "source_" before a name that is taken. They keep their types.
         replace: Whether one that is there is replaced.
     """
     pa = pyarrow()
@@ -58,12 +58,23 @@ def write_part(store: Store, part: str, rows: list[dict[str, Any]], *, replace: 
 
 
 def _array(values: list[Any]) -> Any:
-    """Returns values as a column, as text where several sources have several types."""
+    """Returns columns of one row as one, None as null.
+
+    Where several sources have several types, they are what holds all values, or else text.
+    """
     pa = pyarrow()
+    kinds = {value.type for value in values if value is not None}
+    if len(kinds) == 1:
+        (kind,) = kinds
+        parts = [pa.nulls(1, kind) if value is None else value for value in values]
+        chunks = [part for one in parts for part in getattr(one, "chunks", [one])]
+        return pa.chunked_array(chunks, kind)
+    scalars = [None if value is None else value[0] for value in values]
     try:
-        return pa.array(values)
-    except (pa.ArrowInvalid, pa.ArrowTypeError):
-        return pa.array([None if value is None else str(value) for value in values])
+        return pa.array([None if scalar is None else scalar.as_py() for scalar in scalars])
+    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError, ValueError):
+        valid = [scalar if scalar is not None and scalar.is_valid else None for scalar in scalars]
+        return pa.array([None if scalar is None else str(scalar) for scalar in valid], pa.string())
 
 
 def drop_rows(store: Store, part: str, outdated: Callable[[str, str | None], bool]) -> None:

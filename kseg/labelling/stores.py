@@ -185,9 +185,21 @@ class RowReader:
         Raises:
             ValueError: If it cannot be read.
         """
+        return self._one(name, number).to_pylist()[0]
+
+    def value(self, name: str, number: int, column: str) -> Any:
+        """Returns one value of a row; errors as `row`."""
+        return self._one(name, number).column(column)[0].as_py()
+
+    def others(self, name: str, number: int, column: str) -> dict[str, Any]:
+        """Returns the columns of a row but one, each as pyarrow has it, type and all."""
+        one = self._one(name, number)
+        return {key: one.column(key) for key in one.column_names if key != column}
+
+    def _one(self, name: str, number: int) -> Any:
         if self._key is None or self._key[0] != name or not self._first <= number < self._last:
             self._read(name, number)
-        return self._group.slice(number - self._first, 1).to_pylist()[0]
+        return self._group.slice(number - self._first, 1)
 
     def _read(self, name: str, number: int) -> None:
         with _opened_parquet(name) as file:

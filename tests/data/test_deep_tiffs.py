@@ -96,3 +96,36 @@ def test_16_bit_tiffs_that_are_stored_plane_after_plane(tmp_path, channels):
     planes = np.moveaxis(pixels, -1, 0)
     tifffile.imwrite(tmp_path / "a.tif", planes, photometric=kind, planarconfig="separate")
     np.testing.assert_array_equal(read_image(tmp_path / "a.tif", channels), pixels // 257)
+
+
+@pytest.mark.parametrize(("base", "span"), [(0, 65535), (0, 4095), (1000, 60)])
+@pytest.mark.parametrize(
+    ("ending", "channels"), [("png", 1), ("png", 3), ("tif", 1), ("tif", 3), ("tif", 5)]
+)
+def test_frames_of_16_bits_stay_on_one_side(base, span, ending, channels, tmp_path):
+    """Four videos of three frames each; only whole videos are taken for val."""
+    rng = np.random.default_rng(0)
+    for video in range(4):
+        light = Image.fromarray(rng.integers(0, 256, (12, 16), "uint8")).resize((160, 120), 2)
+        frame = (base + np.asarray(light) / 255 * span).astype("uint16")
+        for number in range(3):
+            pixels = frame[number : 100 + number, number : 140 + number]
+            path = tmp_path / f"images/{video}{number}.{ending}"
+            path.parent.mkdir(exist_ok=True)
+            if ending == "png" or channels == 1:
+                Image.fromarray(pixels).save(path)
+            else:
+                kind = "rgb" if channels == 3 else "minisblack"
+                stored = np.repeat(pixels[..., None], channels, -1)
+                tifffile.imwrite(path, stored, photometric=kind, planarconfig="contig")
+            (tmp_path / "masks").mkdir(exist_ok=True)
+            labels = np.zeros((100, 140), "uint8")
+            labels[number:50] = 1
+            Image.fromarray(labels).save(tmp_path / f"masks/{path.stem}.png")
+    (tmp_path / "data.yaml").write_text(
+        "train: {images: images, labels: masks}\nval: 0.5\nnames: [a, b]\n"
+        f"channels: {channels}\nbits: 16\n"
+    )
+    data = load_data(tmp_path / "data.yaml")
+    sides = [{pair.image.stem[0] for pair in data.files(split)} for split in ("train", "val")]
+    assert not sides[0] & sides[1] and len(data.files("val")) == 6

@@ -104,3 +104,52 @@ def test_many_annotation_files_are_read_together(tmp_path):
         warnings.simplefilter("ignore")
         _, _, data = write_description(root)
     assert sum(len(pairs) for pairs in data.pairs.values()) == 22
+
+
+@pytest.mark.parametrize("between", [[1], [254], [1, 253, 254]])
+def test_0_and_255_and_few_others_are_refused_or_said(between, tmp_path):
+    root = _folder(tmp_path / "data", [0, *[255] * 7])
+    for file in (root / "masks").iterdir():
+        labels = np.array(Image.open(file))
+        labels[0, : len(between)] = between
+        Image.fromarray(labels).save(file)
+    with pytest.raises(ValueError, match=r"hold 0 and 255, and only \d+ pixels of other ids \("):
+        _loaded(root)
+    text = "train: {images: images, labels: masks}\nnames: [road, crack]\n"
+    (root / "kseg.yaml").write_text(text)
+    with pytest.warns(UserWarning, match=r"and 255 is ignored; store 0 and 255 alone"):
+        load_data(root)
+    (root / "kseg.yaml").write_text(f"{text}ignore: 255\n")
+    load_data(root)
+
+
+def test_much_that_is_ignored_is_no_class(tmp_path):
+    _, labels = _loaded(_folder(tmp_path / "data", [0, 1, 255, 255]))
+    assert set(np.unique(labels)) == {0, 1, 255}
+
+
+def _notes(root):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        _, layout, data = write_description(root, overwrite=True)
+    return data.classes.names, " ".join(layout.notes)
+
+
+def test_names_that_begin_with_a_number_sign_are_said(tmp_path):
+    root = _folder(tmp_path / "data", [0, 1, 2])
+    (root / "classes.txt").write_text("background\n#1 car\ntree\nbus\n")
+    names, notes = _notes(root)
+    assert names == ("background", "tree", "bus")
+    assert "Lines of classes.txt that begin with # are no names: #1 car." in notes
+
+
+def test_files_of_names_may_have_words_before_and_others_are_said(tmp_path):
+    root = _folder(tmp_path / "data", [0, 1, 2])
+    (root / "train_classes.txt").write_text("0.png\n1.png\n2.png\n3.png\n")
+    (root / "meta").mkdir()
+    (root / "meta/street_classes.txt").write_text("background\ncar\ntree\n")
+    assert _notes(root)[0] == ("background", "car", "tree")
+    (root / "names.txt").write_text("a\nb\nc\n")
+    names, notes = _notes(root)
+    assert names == ("a", "b", "c")
+    assert "differ: names.txt, which is taken, and meta/street_classes.txt." in notes

@@ -208,3 +208,46 @@ def test_columns_of_two_sources_with_two_types_become_text(opened, images, tmp_p
     words = ["predict", "m", f"file://{tmp_path}/set", "--save", "parquet", "--out", "out"]
     assert main(words) == 0
     assert sorted(row["id"] for row in _parts_of(tmp_path / "out")) == ["7", "seven"]
+
+
+def _typed(count):
+    """Returns columns whose types a guess from their values would change or refuse."""
+    time = pa.array([1_700_000_000_123_456_789 + n for n in range(count)], pa.int64())
+    return {
+        "share": pa.array([n / 3 for n in range(count)], pa.float32()),
+        "hash": pa.array([2**64 - 1 - n for n in range(count)], pa.uint64()),
+        "small": pa.array(range(count), pa.int8()),
+        "time": time.cast(pa.timestamp("ns", "Europe/Berlin")),
+        "kind": pa.array(["a", "b"] * count, pa.string())[:count].dictionary_encode(),
+        "box": pa.array([[1.0, n] for n in range(count)], pa.list_(pa.float32())),
+        "empty": pa.nulls(count, pa.float16()),
+    }
+
+
+def test_columns_of_a_source_keep_their_types_and_values(opened, images, tmp_path):
+    """float32 became double, and large uint64 and nanoseconds ended the job."""
+    write_images(tmp_path)
+    table = pq.read_table(tmp_path / "rows.parquet")
+    for name, column in _typed(len(table)).items():
+        table = table.append_column(name, column)
+    pq.write_table(table, tmp_path / "rows.parquet", row_group_size=3)
+    command = ["predict", "m", "rows.parquet", "--save", "parquet", "--out", "out"]
+    assert main([*command, "--batch-size", "5"]) == 2  # for the image that is none
+    parts = [pq.ParquetFile(f).read() for f in sorted((tmp_path / "out").glob("part-*"))]
+    found = pa.concat_tables(parts).sort_by("key")
+    source = pq.ParquetFile(tmp_path / "rows.parquet").read()
+    assert len(found) == 7 and found["labels"].null_count == 1
+    for name in ("key", *_typed(1)):
+        assert found[name].type == source[name].type, name
+        assert found[name].combine_chunks().equals(source[name].combine_chunks()), name
+
+
+def test_a_column_of_several_types_has_one_that_holds_all(opened, images, tmp_path):
+    for name, column in (("a", pa.array([2**64 - 1] * 7, pa.uint64())), ("b", ["x", None] * 3)):
+        write_images(tmp_path, f"{name}.parquet")
+        table = pq.read_table(tmp_path / f"{name}.parquet").slice(0, len(column))
+        pq.write_table(table.append_column("id", pa.array(column)), tmp_path / f"{name}.parquet")
+    command = ["predict", "m", "a.parquet", "b.parquet", "--save", "parquet", "--out", "out"]
+    assert main([*command, "--batch-size", "20"]) == 2
+    ids = [row["id"] for row in _parts_of(tmp_path / "out")]
+    assert ids.count(str(2**64 - 1)) == 7 and ids.count("x") == 3 and ids.count(None) == 3

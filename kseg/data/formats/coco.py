@@ -11,7 +11,7 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from kseg.data.formats.drawing import Annotated, Drawing, Shape, outline, with_background
-from kseg.data.formats.finding import LARGEST_JSON, locate
+from kseg.data.formats.finding import LARGEST_JSON, folders_of_name, locate
 from kseg.safe_files import read_json
 
 _DEPTH = 12
@@ -70,7 +70,8 @@ def read_coco(path: Path, images: Path) -> Annotated:
         for name, file in found.items()
     }
     ordered = [names[identity] for identity in sorted(names)]
-    return Annotated(with_background(ordered), drawings, missing)
+    subsets = {file: folders_of_name(name) for name, file in found.items()}
+    return Annotated(with_background(ordered), drawings, missing, subsets=subsets)
 
 
 def _shape(name: str, segmentation: Any, size: tuple[int, int], where: str) -> Shape:

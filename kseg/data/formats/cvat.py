@@ -21,7 +21,7 @@ from kseg.data.formats.drawing import (
     turned,
     with_background,
 )
-from kseg.data.formats.finding import locate
+from kseg.data.formats.finding import folders_of_name, locate
 from kseg.safe_files import read_bytes
 
 _LIMIT = 500_000_000
@@ -55,6 +55,7 @@ def read_cvat(path: Path, images: Path) -> Annotated:
     used: list[str] = []
     shapes: dict[str, tuple[Shape, ...]] = {}
     sizes: dict[str, tuple[int, int]] = {}
+    words: dict[str, tuple[str, ...]] = {}
     for entry in entries:
         name = entry.get("name", "")
         if name in shapes:
@@ -70,11 +71,13 @@ def read_cvat(path: Path, images: Path) -> Annotated:
         drawn.sort(key=lambda child: int(_number(child, "z_order", path, "0")))
         shapes[name] = tuple(_shape(child, f"{path}, image {name}") for child in drawn)
         sizes[name] = int(_number(entry, "height", path)), int(_number(entry, "width", path))
+        words[name] = (entry.get("subset", ""), *folders_of_name(name))
         used += [str(shape.name) for shape in shapes[name]]
     found, missing = locate(images, list(shapes))
     drawings = {file: Drawing(path, shapes[n], sizes[n]) for n, file in found.items()}
     names = list(filter(None, declared)) or sorted(set(used))
-    return Annotated(with_background(names), drawings, missing, _colors(root))
+    subsets = {file: words[name] for name, file in found.items()}
+    return Annotated(with_background(names), drawings, missing, _colors(root), subsets)
 
 
 def _colors(root: Element) -> dict[str, tuple[int, int, int]]:

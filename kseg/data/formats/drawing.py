@@ -148,12 +148,15 @@ class Annotated:
         drawings: Image file to its shapes, in the order of the annotations.
         missing: Images that are annotated but not there.
         colors: Name to (red, green, blue) where the file gives colours.
+        subsets: Image file to words of the annotations that may name its split, the nearest first:
+            CVAT's `subset`, and the folders of the image's name.
     """
 
     names: tuple[str, ...]
     drawings: dict[Path, Drawing]
     missing: tuple[str, ...] = ()
     colors: dict[str, tuple[int, int, int]] = field(default_factory=dict)
+    subsets: dict[Path, tuple[str, ...]] = field(default_factory=dict)
 
 
 def with_background(names: list[str]) -> tuple[str, ...]:

@@ -36,6 +36,11 @@ def locate(folder: Path, names: list[str]) -> tuple[dict[str, Path], tuple[str, 
     return found, tuple(name for name in names if name not in found)
 
 
+def folders_of_name(name: str) -> tuple[str, ...]:
+    """Returns the folders that an annotation file names for an image, the nearest first."""
+    return PurePosixPath(name.replace("\\", "/")).parts[-2::-1]
+
+
 def _best(shared: dict[Any, int]) -> Any:
     """Returns the key of the largest number; None where several have it, or there is none."""
     largest = max(shared.values(), default=0)

@@ -11,12 +11,13 @@ from typing import Any
 import yaml
 
 from kseg.data.dataset import Data
+from kseg.data.layouts.annotation_files import find_annotations
 from kseg.data.layouts.found import Folder, Layout, common_folder
-from kseg.data.layouts.known import find_annotations, find_cityscapes, find_voc
-from kseg.data.layouts.list_files import find_lists
+from kseg.data.layouts.known import find_cityscapes, find_voc
+from kseg.data.layouts.list_files import find_lists, unread_lists
 from kseg.data.layouts.mask_folders import find_mask_folders
 from kseg.data.layouts.pairs import PAIRS, find_pairs, pairs_in
-from kseg.data.layouts.yolo_files import find_yolo
+from kseg.data.layouts.yolo_files import find_yolo, unread_places
 
 __all__ = ["LAYOUTS", "Layout", "guess_layout", "to_yaml"]
 
@@ -52,11 +53,14 @@ def guess_layout(path: str | Path) -> Layout:
     for find in LAYOUTS:
         found = find(folder)
         if found is not None:
-            return replace(found, notes=(*found.notes, *_besides(folder, found)))
+            unread = () if find is find_yolo else unread_places(folder)
+            more = (*unread, *unread_lists(folder, found.content), *_besides(folder, found))
+            return replace(found, notes=(*found.notes, *more))
     images = len(folder.images())
     raise ValueError(
         f"{path}: it is a folder of {images} images without labels that are known. kseg knows "
         f"{_KNOWN}; or write a YAML file (docs/your_data.md)."
+        + "".join(f" {said}" for said in unread_places(folder))
     )
 
 

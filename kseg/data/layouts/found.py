@@ -1,6 +1,7 @@
 """What a layout finds in a folder."""
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -69,8 +70,8 @@ class Folder:
         return file.relative_to(self.path).as_posix()  # "." for the folder itself
 
     def split_of(self, file: Path) -> str | None:
-        """Returns the split that a file's folders name, if any."""
-        return split_named(file.relative_to(self.path).parts[:-1])
+        """Returns the split that a file's folders name, if any; the nearest one counts."""
+        return split_named(file.relative_to(self.path).parts[-2::-1])
 
 
 def split_named(parts: Iterable[str]) -> str | None:
@@ -80,6 +81,51 @@ def split_named(parts: Iterable[str]) -> str | None:
             if word in SPLITS:
                 return SPLITS[word]
     return None
+
+
+def splits_of_names(images: Sequence[Path]) -> list[str] | None:
+    """Returns the splits that the names of images begin with; None unless all do, and not alike."""
+    splits = [split for split in _firsts(images) if split is not None]
+    return splits if len(splits) == len(images) and len(set(splits)) > 1 else None
+
+
+def some_names_have_splits(images: Sequence[Path]) -> list[str]:
+    """Says that names of some images begin with several splits, which are not taken for these."""
+    found = Counter(split or "" for split in _firsts(images))
+    plain = found.pop("", 0)
+    if not plain or len(found) < 2:
+        return []
+    words = ", ".join(f"{count} with {split}" for split, count in sorted(found.items()))
+    return [f"The names of some images begin with splits ({words}), and {plain} do not: no splits."]
+
+
+def _firsts(images: Sequence[Path]) -> list[str | None]:
+    return [split_named([re.split(r"[_\- .]", image.stem)[0]]) for image in images]
+
+
+def trained(folder: Folder, splits: dict[str, Any]) -> list[str]:
+    """Makes the only split of a folder the one to train on, and says so.
+
+    Args:
+        folder: The folder.
+        splits: Split to what is in it; it is changed.
+
+    Returns:
+        What is to be said.
+
+    Raises:
+        ValueError: If there are several splits, and none of them is train.
+    """
+    if "train" in splits:
+        return []
+    if len(splits) > 1:
+        raise ValueError(
+            f"{folder.path}: there are images of {' and '.join(sorted(splits))} and none of train; "
+            "add them, or write a YAML file that says which to train on (docs/your_data.md)."
+        )
+    (only,) = splits
+    splits["train"] = splits.pop(only)
+    return [f"All images are of the split {only} by their folders or names; they are trained on."]
 
 
 def common_folder(files: Sequence[Path]) -> Path:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from kseg.data.label_files import count, read_ids
-from kseg.data.layouts.found import Folder, Layout
+from kseg.data.layouts.found import Folder, Layout, trained
 
 _FEWEST = 2
 _LOOKED_AT = 5
@@ -31,14 +31,14 @@ def find_mask_folders(folder: Folder) -> Layout | None:
     for image, masks in pairs:
         split = folder.split_of(image) or folder.split_of(masks / "0") or "train"
         by_split[split].append([folder.relative(image), f"{folder.relative(masks)}/"])
-    if "train" not in by_split:
-        by_split["train"] = by_split.pop(next(iter(by_split)))
+    said = trained(folder, by_split)
     content: dict[str, Any] = {s: by_split[s] for s in ("train", "val", "test") if s in by_split}
     content.setdefault("val", _FRACTION)
     content |= {"names": {0: "background", "1-65535": "object"}, "instances": ["object"]}
     notes = (
         f"{len(pairs)} images, each with a folder of masks: every mask is an object, and all are "
         "of one class, 'object'.",
+        *said,
     )
     return Layout("a folder of masks for each image", content, notes)
 

@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image, ImageColor
 
 from kseg.data.label_files import read_ids
+from kseg.data.labels import nearly_two
 from kseg.data.layouts.name_files import Color, Known
 from kseg.data.opening import open_image
 
@@ -28,12 +29,14 @@ class Ids:
         palette: Id to colour where the files have a palette.
         is_color: Whether the files are RGB.
         are_objects: Whether the ids number the objects of each image rather than classes.
+        folder: Where the files are.
     """
 
     counts: Counter
     palette: dict[int, Color]
     is_color: bool
     are_objects: bool = False
+    folder: Path = Path()
 
 
 def look_at(files: list[Path]) -> Ids:
@@ -73,7 +76,7 @@ def look_at(files: list[Path]) -> Ids:
                 f"{files[0].parent}: the label files have {len(colors)} colours together, too many "
                 "for classes; were they saved in a lossy format?"
             )
-        return Ids(colors, palette, True)
+        return Ids(colors, palette, True, folder=files[0].parent)
     # Classes leave gaps in some files; objects are numbered without, as many as an image has.
     numbered = bool(tops) and min(tops) >= 0 and max(tops) > _FEW_OBJECTS and len(set(tops)) > 2
     if len(ids) > _MOST and not numbered:
@@ -82,7 +85,7 @@ def look_at(files: list[Path]) -> Ids:
             "classes; are their edges smooth, or do they number objects? Write names by hand, such "
             "as `names: {0: background, 1-65535: object}`."
         )
-    return Ids(ids, palette, False, numbered)
+    return Ids(ids, palette, False, numbered, files[0].parent)
 
 
 def _ids_or_colors(file: Path, image: Image.Image) -> dict[Any, int]:
@@ -123,7 +126,21 @@ def classes_of(ids: Ids, known: Known | None) -> tuple[dict[str, Any], list[str]
     Args:
         ids: What the label files hold.
         known: Names that a file gives.
+
+    Raises:
+        ValueError: If they hold 0, 255 and few pixels of others, so that 255 may be a class.
     """
+    said = None if ids.is_color else nearly_two(ids.counts)
+    if said and (known is None or len(known.names) <= 2):
+        raise ValueError(
+            f"{ids.folder}: the label files {said}; store 0 and 255 alone if 255 is a class, or "
+            "write a YAML file with `ignore: 255` if it is not to be scored (docs/your_data.md)."
+        )
+    content, notes = _classes_of(ids, known)
+    return content, [*notes, *(known.notes if known else ())]
+
+
+def _classes_of(ids: Ids, known: Known | None) -> tuple[dict[str, Any], list[str]]:
     values = sorted(ids.counts)
     if ids.is_color:
         return _by_color(ids, known)

@@ -9,7 +9,15 @@ from typing import Any
 
 from PIL import Image
 
-from kseg.data.layouts.found import SPLITS, Folder, Layout, common_folder, split_named
+from kseg.data.layouts.found import (
+    SPLITS,
+    Folder,
+    Layout,
+    common_folder,
+    some_names_have_splits,
+    splits_of_names,
+    trained,
+)
 from kseg.data.layouts.name_files import known_names
 from kseg.data.layouts.names import classes_of, look_at
 from kseg.data.matching import Side, matched_pairs
@@ -68,14 +76,15 @@ def entries(folder: Folder, pairs: list[tuple[Path, Path]]) -> tuple[dict[str, A
     notes = []
     for image, label in pairs:
         by_split[folder.split_of(image) or folder.split_of(label) or "train"].append((image, label))
-    stems = [split_named([re.split(r"[_\- .]", image.stem)[0]]) for image, _ in pairs]
-    if len(by_split) == 1 and None not in stems and len(set(stems)) > 1:
+    named = splits_of_names([image for image, _ in pairs])
+    if len(by_split) == 1 and named:
         by_split.clear()
-        for split, pair in zip(stems, pairs, strict=True):
-            by_split[str(split)].append(pair)
+        for split, pair in zip(named, pairs, strict=True):
+            by_split[split].append(pair)
         notes.append("The names of the images begin with their splits.")
-    if "train" not in by_split:  # a set of test images alone is trained on
-        by_split["train"] = by_split.pop(next(iter(by_split)))
+    elif len(by_split) == 1:
+        notes += some_names_have_splits([image for image, _ in pairs])
+    notes += trained(folder, by_split)
     content: dict[str, Any] = {}
     for split in ("train", "val", "test"):
         if split in by_split:
@@ -116,16 +125,37 @@ def _beyond(image: str, label: str) -> tuple[tuple[str, str], tuple[str, str]]:
 def _sides(folder: Folder) -> tuple[list[Path], list[Path]]:
     """Tells images from label files, by their names, or else by what is in them."""
     files = folder.images()
-    labels = [file for file in files if _is_label(folder, file)]
+    around = _around_both(folder, files)
+    labels = [file for file in files if _is_label(folder, file, around)]
     if not labels:
         labels = _by_content(files)
     taken = set(labels)
     return [file for file in files if file not in taken], labels
 
 
-def _is_label(folder: Folder, file: Path) -> bool:
-    parts = file.relative_to(folder.path).parts[:-1]
-    named = any(_LABEL_FOLDER.match(part) and part.lower() not in SPLITS for part in parts)
+def _around_both(folder: Folder, files: list[Path]) -> set[Path]:
+    """Returns folders around those of images and of labels, whose own names tell no side.
+
+    Such is Kvasir-SEG with its images and masks.
+    """
+    both: dict[Path, set[bool]] = defaultdict(set)
+    parents = {file.parent for file in files}
+    places = {place for parent in parents for place in (parent, *parent.parents)}
+    for place in places - {folder.path, *folder.path.parents}:
+        if _names_labels(place.name) or _IMAGE_FOLDER.match(place.name):
+            for outer in place.parents:
+                both[outer].add(_names_labels(place.name))
+    return {place for place, sides in both.items() if len(sides) == 2}
+
+
+def _names_labels(name: str) -> bool:
+    return bool(_LABEL_FOLDER.match(name)) and name.lower() not in SPLITS
+
+
+def _is_label(folder: Folder, file: Path, around: set[Path]) -> bool:
+    places = [place for place in file.parents if place.is_relative_to(folder.path)]
+    places = [place for place in places if place != folder.path and place not in around]
+    named = any(_names_labels(place.name) for place in places)
     return named or bool(_LABEL_END.search(file.stem) or _LABEL_START.match(file.stem))
 
 
@@ -155,11 +185,12 @@ def _holds_ids(file: Path) -> bool:
 def _match(folder: Folder, images: list[Path], labels: list[Path]) -> list[tuple[Path, Path]]:
     """Pairs files by stem, without the words that say which side a file is of.
 
-    Where one stem comes several times, the folders that are neither a side nor a split tell them
-    apart.
+    Where one stem comes several times, or images and label files lie in the same folders, sides
+    aside, these folders and the splits have to be the same too.
     """
     keys = [Counter(_key(folder, f, nested=False) for f in side) for side in (images, labels)]
-    nested = any(count > 1 for side in keys for count in side.values())
+    places = [{_key(folder, f, nested=True)[:-1] for f in side} for side in (images, labels)]
+    nested = places[0] == places[1] or any(count > 1 for side in keys for count in side.values())
     by_key: dict[tuple[str, ...], Path] = {}
     for label in labels:
         other = by_key.setdefault(_key(folder, label, nested=nested), label)
@@ -169,8 +200,16 @@ def _match(folder: Folder, images: list[Path], labels: list[Path]) -> list[tuple
                 "be the label file of one image; move one of the two kinds away, or write a YAML "
                 "file (docs/your_data.md)."
             )
-    found = [(image, by_key.get(_key(folder, image, nested=nested))) for image in images]
-    return [(image, label) for image, label in found if label is not None]
+    owners: dict[Path, Path] = {}
+    for image in images:
+        found = by_key.get(_key(folder, image, nested=nested))
+        if found is not None and owners.setdefault(found, image) != image:
+            raise ValueError(
+                f"{folder.path}: {folder.relative(owners[found])} and {folder.relative(image)} "
+                f"could both be the image of {folder.relative(found)}; move one of the two kinds "
+                "away, or write a YAML file (docs/your_data.md)."
+            )
+    return [(image, label) for label, image in owners.items()]
 
 
 def _key(folder: Folder, file: Path, *, nested: bool) -> tuple[str, ...]:

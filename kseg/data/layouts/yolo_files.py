@@ -1,5 +1,6 @@
 """YOLO segmentation as a layout: a data.yaml that names the folders or lists of each split."""
 
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -14,16 +15,43 @@ _TEXT = 10_000_000
 
 def find_yolo(folder: Folder) -> Layout | None:
     """Finds YOLO segmentation: a data.yaml with names, and text files beside the images."""
+    for file, found in _descriptions(folder):
+        layout = _yolo(folder, file, found)
+        if layout is not None:
+            return layout
+    return None
+
+
+def unread_places(folder: Folder) -> list[str]:
+    """Says which training images a data.yaml names that are not there or have no polygons."""
+    said = []
+    for file, found in _descriptions(folder):
+        for place in (place for place in _listed(found["train"]) if isinstance(place, str)):
+            # A YAML file of kseg's own may name a list or a folder.
+            if "images" in Path(place).parts or not (file.parent / place).exists():
+                said.append(_left_out(file, place, "train"))
+    return said
+
+
+def _descriptions(folder: Folder) -> Iterator[tuple[Path, dict[str, Any]]]:
     for file in folder.ending(".yaml", ".yml"):
         try:
             found = yaml.safe_load(read_text(file, limit=_TEXT))
         except (ValueError, yaml.YAMLError, RecursionError):
             continue
         if isinstance(found, dict) and "names" in found and "train" in found:
-            layout = _yolo(folder, file, found)
-            if layout is not None:
-                return layout
-    return None
+            yield file, found
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def _left_out(file: Path, place: str, key: str) -> str:
+    return (
+        f"{file.name} names {place} for {key}, which is not there or has no text files of "
+        "polygons: left out."
+    )
 
 
 def _yolo(folder: Folder, file: Path, found: dict[str, Any]) -> Layout | None:
@@ -34,16 +62,8 @@ def _yolo(folder: Folder, file: Path, found: dict[str, Any]) -> Layout | None:
         ids = list(range(len(names)))
     else:  # a YAML file of kseg itself may name ranges of ids
         return None
-    content: dict[str, Any] = {}
-    for key in ("train", "val", "valid", "test"):
-        named = found.get(key)
-        places = [
-            _entry(folder, file, found, place)
-            for place in (named if isinstance(named, list) else [named])
-        ]
-        entries = [entry for entry in places if entry is not None]
-        if entries:
-            content[SPLITS[key]] = entries if len(entries) > 1 else entries[0]
+    said: list[str] = []
+    content = _splits(folder, file, found, said)
     if "train" not in content:
         return None
     if ids != list(range(len(ids))):
@@ -66,14 +86,32 @@ def _yolo(folder: Folder, file: Path, found: dict[str, Any]) -> Layout | None:
         f"Names of {file.name}; what no polygon covers is the class background.",
         "An image without a text file is all background.",
         *(f"{file.name} names the images of train for {split} too: left out." for split in same),
+        *said,
     )
     return Layout("YOLO segmentation", content, notes)
 
 
-def _entry(folder: Folder, file: Path, found: dict[str, Any], place: Any) -> dict[str, str] | None:
+def _splits(folder: Folder, file: Path, found: dict[str, Any], said: list[str]) -> dict[str, Any]:
+    """Returns the entries of the splits that are there; adds what is not to what is said."""
+    content: dict[str, Any] = {}
+    for key in ("train", "val", "valid", "test"):
+        places = [place for place in _listed(found.get(key)) if isinstance(place, str) and place]
+        entries = []
+        for place in places:
+            entry = _entry(folder, file, found, place, said)
+            if entry is None:
+                said.append(_left_out(file, place, key))
+            else:
+                entries.append(entry)
+        if entries:
+            content[SPLITS[key]] = entries if len(entries) > 1 else entries[0]
+    return content
+
+
+def _entry(
+    folder: Folder, file: Path, found: dict[str, Any], place: str, said: list[str]
+) -> dict[str, str] | None:
     """Returns the entry of a folder of images, or of a text file with their paths."""
-    if not isinstance(place, str):
-        return None
     listed = _meant(file, found, place, Path.is_file) if place.endswith(".txt") else None
     if listed is None:
         images = _meant(file, found, place, Path.is_dir)
@@ -82,6 +120,10 @@ def _entry(folder: Folder, file: Path, found: dict[str, Any], place: Any) -> dic
     labels = images and _labels(images)
     if images is None or labels is None:
         return None
+    parts = [part for part in Path(place).parts if part not in ("..", ".", "/")]
+    taken = (listed or images).relative_to(file.parent).as_posix()
+    if len(PurePosixPath(taken).parts) < len(parts):
+        said.append(f"{file.name} names {place}, which is taken for {taken}.")
     entry = {
         "images": folder.relative(images),
         "annotations": folder.relative(labels),
@@ -108,7 +150,7 @@ def _folder_of(folder: Folder, listed: Path) -> Path | None:
     for image in folder.images():
         by_end.setdefault(image.name, []).append(image)
     images = []
-    for _, line in lines_of(listed):
+    for _, line in lines_of(listed, comments=True):
         parts = PurePosixPath(line.replace("\\", "/")).parts
         for candidate in by_end.get(parts[-1], ()):
             own = candidate.relative_to(folder.path).parts
@@ -127,5 +169,9 @@ def _labels(images: Path) -> Path | None:
     for index in range(len(parts) - 1, -1, -1):
         if parts[index] == "images":
             labels = Path(*parts[:index], "labels", *parts[index + 1 :])
-            return labels if labels.is_dir() else None
-    return images if any(f.suffix == ".txt" for f in files_in(images)) else None
+            return labels if _has_texts(labels) else None
+    return images if _has_texts(images) else None
+
+
+def _has_texts(folder: Path) -> bool:
+    return any(file.suffix == ".txt" for file in files_in(folder))

@@ -155,9 +155,13 @@ def _reused(data: Data, good: Sequence[Sight]) -> Iterator[Problem]:
     for same in by_labels.values():
         if len({sight.content for sight in same}) > 1:
             one, other = same[0], next(s for s in same if s.content != same[0].content)
+            shared = other.pair.label_file == one.pair.label_file  # or one file of all shapes
+            file, first = (
+                (pair.image if shared else pair.label_file) for pair in (other.pair, one.pair)
+            )
             yield Problem(
-                str(other.pair.label_file),
-                f"its labels are just those of {one.pair.label_file}, and the images differ",
+                str(file),
+                f"its labels are just those of {first}, and the images differ",
                 "one of them has the labels of another image: find the right ones",
             )
 

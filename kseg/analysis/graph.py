@@ -144,7 +144,13 @@ def trace(model: keras.Model, size: tuple[int, int]) -> Graph:
             f"The model takes images of {wanted[0]} x {wanted[1]} pixels only; got size {size}. "
             "Build it with sizes of None."
         )
-    return _Tracer().trace(model, keras.KerasTensor((1, *sizes, channels or 3)))
+    try:
+        return _Tracer().trace(model, keras.KerasTensor((1, *sizes, channels or 3)))
+    except Exception as error:  # a layer says in its own words what it cannot take
+        why = str(error).strip().partition("\n")[0].rstrip(".")
+        raise ValueError(
+            f"The model cannot take an image of {sizes[0]} x {sizes[1]}: {why}."
+        ) from error
 
 
 class _Tracer:
@@ -168,6 +174,8 @@ class _Tracer:
         arguments = keras.tree.flatten((args, kwargs))
         read = [self.numbers[id(x)] for x in arguments if keras.backend.is_keras_tensor(x)]
         reference = read.pop() if isinstance(layer, CropLike) else None
+        if isinstance(layer, layers.Concatenate):
+            _check_joined(name, layer, [self.tensors[index].shape for index in read])
         # Neither computes nor adds to the model's graph, as a call would.
         outputs = layer.compute_output_spec(*args, **kwargs)
         made = tuple(self._add(tensor) for tensor in keras.tree.flatten(outputs))
@@ -182,6 +190,18 @@ class _Tracer:
         self.numbers[id(tensor)] = len(self.tensors)
         self.tensors.append(tensor)
         return self.numbers[id(tensor)]
+
+
+def _check_joined(name: str, layer: layers.Concatenate, shapes: list[tuple[int, ...]]) -> None:
+    """Refuses maps that differ on another axis than that on which they are joined.
+
+    Keras finds that out only where the size of the image is written into the model.
+    """
+    axis = layer.axis % len(shapes[0])
+    others = {(*shape[1:axis], *shape[axis + 1 :]) for shape in shapes}
+    if len(others) > 1:
+        sizes = " and ".join(" x ".join(map(str, shape[1:])) for shape in shapes)
+        raise ValueError(f"the layer {name} (Concatenate) is to join {sizes}")
 
 
 CONVOLUTIONS = (layers.Conv1D, layers.Conv2D, layers.Conv3D)

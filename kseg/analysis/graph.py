@@ -153,6 +153,19 @@ def trace(model: keras.Model, size: tuple[int, int]) -> Graph:
         ) from error
 
 
+def follow(model: keras.Model) -> Graph:
+    """Follows an image through a model as `trace` does, at the sizes that it is written for.
+
+    Sides that it leaves open are None in the shapes.
+
+    Raises:
+        ValueError: If the model is not of that kind.
+    """
+    if not is_network(model) or len(model.inputs) != 1:
+        raise ValueError("The model must be a functional or a built Sequential one of one image.")
+    return _Tracer().trace(model, keras.KerasTensor((1, *model.inputs[0].shape[1:])))
+
+
 class _Tracer:
     """Gives tensors indices and keeps them alive, so that `id` tells them apart."""
 

@@ -114,7 +114,8 @@ def _earlier(path: Path, record: dict[str, Any]) -> dict[str, Any] | None:
             changed = ""
             if isinstance(now[key], dict) and isinstance(earlier[key], dict):
                 names = [k for k in now[key] if now[key][k] != earlier[key].get(k)]
-                changed = f" ({', '.join(names)})"
+                whole = {f"{name} wiring" for name in names}  # said by the name itself
+                changed = f" ({', '.join(name for name in names if name not in whole)})"
             raise ValueError(
                 f"{path} was begun with another {what}{changed}; resume with the same, or "
                 "train into another folder."

@@ -12,7 +12,7 @@ from kseg.classes import Classes
 from kseg.hub import fetch, is_on_hub
 from kseg.models import TRAINED, TrainedRecord, build
 from kseg.training.checkpoints import read_checkpoint
-from kseg.training.digests import digest_of
+from kseg.training.digests import digest_of, wiring_of
 from kseg.training.run_schema import DamagedFileError, read_run_record, sealed
 from kseg.training.writing import to_json, write_atomically
 
@@ -98,8 +98,8 @@ def load(
     Args:
         run: The run, its folder, hf://user/name, or the name of a model trained by kseg
             (`kseg.models.TRAINED`).
-        model: The network, where kseg did not build it; its weights are replaced. One that differs
-            in more than its weights, as far as its layers tell, is warned of.
+        model: The network, where kseg did not build it; its weights are replaced. One whose layers
+            are joined in another way is refused, one whose layers have other options warned of.
         checkpoint: "best" (highest mean IoU on the validation images) or "last".
 
     Returns:
@@ -107,7 +107,7 @@ def load(
 
     Raises:
         ValueError: If there is no such run, no readable checkpoint, the weights are of other
-            shapes, or a model or checkpoint is asked of a name.
+            shapes or of another network, or a model or checkpoint is asked of a name.
     """
     if checkpoint not in ("best", "last"):
         raise ValueError(f"checkpoint must be best or last; got {checkpoint!r}.")
@@ -135,6 +135,8 @@ def load(
             ) from None
     shapes = {"average": shapes_of(model.variables)}
     _, _, arrays = read_checkpoint(run.path, checkpoint, shapes)
+    if not built:
+        _check_wiring(model, run)
     assign(model.variables, arrays["average"], run.path)
     if not built:
         _warn_of_another(model, run)
@@ -144,6 +146,22 @@ def load(
     if things := run.record.get("things"):
         model.kseg_things = tuple(things)
     return model
+
+
+def _check_wiring(model: keras.Model, run: Run) -> None:
+    """Refuses a network whose layers are not joined as those of the network that a run trained.
+
+    Raises:
+        ValueError: If they are not.
+    """
+    known = run.record.get("digests", {}).get("network wiring")
+    same = run.record.get("versions", {}).get("keras") == keras.__version__
+    if same and known is not None and wiring_of(model) not in (None, known):
+        raise ValueError(
+            f"model is not the network that {run.path} was trained as: its layers are joined in "
+            "another way, or its operators have other numbers (as image / 255 and image). Pass "
+            "the network that was trained."
+        )
 
 
 def _warn_of_another(model: keras.Model, run: Run) -> None:

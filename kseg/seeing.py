@@ -12,6 +12,7 @@ import numpy as np
 from kseg.data import Data
 from kseg.data.transforms import fit_inside, mirror_out, resize
 from kseg.grids import extent, no_grid, sizes_around
+from kseg.models.endings import image_shape
 from kseg.strips import resize_logits
 
 _COLORS = re.compile(r"\x1b\[[0-9;]*m")
@@ -160,15 +161,14 @@ def input_size(model: Segmenter) -> tuple[int, int] | None:
 
 def _sides(model: keras.Model) -> tuple[int | None, int | None]:
     """Returns the height and width that a Keras model's images must have; None where they vary."""
-    inputs = getattr(model, "inputs", None)
-    return tuple(inputs[0].shape[1:3]) if inputs else (None, None)
+    _, height, width, *_ = (*image_shape(model), None, None)
+    return height, width
 
 
 def channels_of(model: Segmenter) -> int:
     """Returns how many channels the images of a model have; 3 where it does not say."""
     if isinstance(model, keras.Model):
-        inputs = getattr(model, "inputs", None)
-        return (inputs[0].shape[-1] if inputs else None) or 3
+        return image_shape(model)[-1] or 3
     return getattr(model, "channels", None) or 3
 
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import keras
 from keras import layers
-from keras.src.models.functional import Functional
 
 from kseg.layers import CropLike
+from kseg.models.endings import is_network
 
 # From (name, operation, positional arguments, keyword arguments) of a call to its outputs.
 Visit = Callable[[str, keras.Operation, tuple, dict[str, Any]], Any]
@@ -72,13 +72,6 @@ class Graph:
     def makers(self) -> dict[int, int]:
         """Returns tensor to the number of the step that makes it."""
         return {index: number for number, step in enumerate(self.steps) for index in step.outputs}
-
-
-def is_network(operation: Any) -> bool:
-    """Whether something is a functional or built Sequential model, whose layers can be followed."""
-    if isinstance(operation, keras.Sequential):
-        return operation.built and type(operation).call is keras.Sequential.call
-    return isinstance(operation, Functional) and type(operation).call is Functional.call
 
 
 def walk(model: keras.Model, inputs: Any, visit: Visit, *, prefix: str = "") -> Any:

@@ -1,9 +1,11 @@
-"""What a network ends in: logits, or scores from 0 to 1."""
+"""Whether a network can be followed, and what it ends in: logits, or scores from 0 to 1."""
 
 import contextlib
+from typing import Any
 
 import keras
 import numpy as np
+from keras.src.models.functional import Functional
 
 # What may stand between a softmax and the output without undoing it.
 _PASSED_THROUGH = (
@@ -13,6 +15,23 @@ _PASSED_THROUGH = (
 )  # fmt: skip
 _SCORES = ("softmax", "sigmoid", "hard_sigmoid", "log_softmax")
 _SIDE = 64  # pixels of the image that a network is tried on
+
+
+def is_network(operation: Any) -> bool:
+    """Whether something is a functional or built Sequential model, whose layers can be followed."""
+    if isinstance(operation, keras.Sequential):
+        return operation.built and type(operation).call is keras.Sequential.call
+    return isinstance(operation, Functional) and type(operation).call is Functional.call
+
+
+def image_shape(model: keras.Model) -> tuple[int | None, ...]:
+    """Returns the shape (N, H, W, C) of a model's images, None where it varies or is not known."""
+    if inputs := getattr(model, "inputs", None):
+        return tuple(inputs[0].shape)
+    # A subclassed one knows what it was first called on.
+    seen = keras.tree.flatten(getattr(model, "_build_shapes_dict", None) or {})
+    known = len(seen) == 4 and isinstance(seen[-1], int)
+    return (None, None, None, seen[-1] if known else None)
 
 
 def ending_of(model: keras.Model, output: keras.KerasTensor | None = None) -> str | None:

@@ -9,7 +9,7 @@ from kseg.data import Data
 from kseg.data.transforms import fit_inside
 from kseg.grids import extent, no_grid, sizes_around
 from kseg.instances import tells_objects_apart
-from kseg.models.endings import ending_of
+from kseg.models.endings import ending_of, is_network
 from kseg.seeing import check_channels, check_classes
 from kseg.training.checkpoints import has_checkpoints
 from kseg.training.images import size_of
@@ -58,6 +58,8 @@ def check_arguments(model: keras.Model, data: Data, teacher: keras.Model | None)
             check_classes(num_classes_of(network), data, who=name)
             check_channels(network, data, who=name)
     _check_labels_stay(model)
+    if teacher is not None:
+        check_step(model, "which need not learn from a teacher; train it without one")
     if teacher is not None and not tells_objects_apart(teacher):
         check_logits(teacher, "teacher")
     if tells_objects_apart(model):
@@ -69,6 +71,19 @@ def check_arguments(model: keras.Model, data: Data, teacher: keras.Model | None)
             )
     elif teacher is not None and tells_objects_apart(teacher):
         raise ValueError("teacher tells objects apart; take a network that gives logits alone.")
+
+
+def check_step(model: keras.Model, why: str) -> None:
+    """Refuses a model with a training step of its own where another one would be taken.
+
+    Raises:
+        ValueError: If it has one.
+    """
+    if type(model).train_step is not keras.Model.train_step:
+        raise ValueError(
+            f"model has a train_step of its own ({type(model).__name__}), {why}, or pass "
+            "keras.Model(model.inputs, model.outputs[0])."
+        )
 
 
 def _check_labels_stay(model: keras.Model) -> None:
@@ -89,8 +104,7 @@ def check_graph(name: str, model: keras.Model) -> None:
     """
     if not isinstance(model, keras.Model):
         raise TypeError(f"{name} must be a keras.Model; got {type(model).__name__}.")
-    functional = hasattr(model, "_run_through_graph")
-    if not functional and not (isinstance(model, keras.Sequential) and model.built):
+    if not is_network(model):
         raise ValueError(
             f"{name} must be a functional or a built Sequential model, whose inputs and output are "
             "known; write: image = keras.Input((None, None, 3)); "

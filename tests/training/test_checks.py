@@ -35,6 +35,16 @@ class Subclassed(keras.Model):
         return self.score(images)
 
 
+class OwnCall(keras.Model):
+    def call(self, images, training=None):
+        return super().call(images / 255, training=training)
+
+
+class OwnStep(keras.Model):
+    def train_step(self, *arguments):
+        raise ValueError("a step of its own")
+
+
 def two_outputs():
     x = image()
     return keras.Model(x, [layers.Conv2D(3, 1)(x), layers.Conv2D(2, 1)(x)])
@@ -63,6 +73,10 @@ def nested_softmax():
 
 MODELS = {
     "subclassed": (Subclassed, r"must be a functional .*write: image = keras\.Input\(\(None, None"),
+    "own call": (
+        lambda: OwnCall(x := image(), layers.Conv2D(3, 1)(x)),
+        r"must be a functional or a built Sequential model.*model = keras\.Model\(image, model",
+    ),
     "unbuilt": (
         lambda: keras.Sequential([layers.Conv2D(3, 1)]),
         r"must be a functional or a built Sequential",
@@ -117,6 +131,16 @@ def test_a_subclassed_model_trains_as_the_sentence_says(tmp_path, training_data)
     model, x = Subclassed(), image()
     kseg.fit(keras.Model(x, model(x)), training_data, QUICK, run_dir=tmp_path / "run")
     assert (tmp_path / "run/run.json").exists()
+
+
+def test_a_step_of_its_own_is_taken_or_refused(tmp_path, training_data, own_model):
+    x = image()
+    model = OwnStep(x, layers.Conv2D(3, 1)(x))
+    with pytest.raises(ValueError, match="a step of its own"):
+        kseg.fit(model, training_data, QUICK, run_dir=tmp_path / "run")
+    match = r"has a train_step of its own \(OwnStep\), which need not learn from a teacher"
+    with pytest.raises(ValueError, match=match):
+        kseg.fit(model, training_data, QUICK, run_dir=tmp_path / "x", teacher=own_model())
 
 
 def test_arrays_in_place_of_data_are_refused(tmp_path, own_model):

@@ -29,8 +29,8 @@ def ensemble(networks: Sequence[keras.Model], *, flip: bool = False) -> keras.Mo
         which they are to see images.
 
     Raises:
-        ValueError: If there is no network, they differ in classes, channels, fixed sizes or the size
-            of what they give, or one gives something other than logits.
+        ValueError: If there is no network, they differ in classes, channels, fixed sizes or
+            strides, or one gives something other than logits.
     """
     if not networks:
         raise ValueError("networks must hold at least one network; got none.")
@@ -75,7 +75,7 @@ def _graph(network: keras.Model, index: int) -> keras.Model:
     if is_network(network):
         inputs, outputs = network.inputs, network.outputs
     else:
-        inputs = keras.Input(image_shape(network)[1:3] + (image_shape(network)[-1] or 3,))
+        inputs = keras.Input((*image_shape(network)[1:3], image_shape(network)[-1] or 3))
         outputs = keras.tree.flatten(network(inputs))
     if len(outputs) > 1:
         raise ValueError(

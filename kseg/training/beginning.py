@@ -59,7 +59,7 @@ def begin(
     record = _record(model, data, recipe, report)
     record["saw_val"] |= _saw_val(teacher, data)  # it tells the student what it has seen
     record["teacher"] = teacher and getattr(teacher, "kseg_spec", teacher.name)
-    record["loss"] = loss and f"{type(loss).__module__}.{type(loss).__qualname__}"
+    record["loss"] = loss and _name_of(loss)
     record["digests"] = digests(model, teacher, loss)
     earlier = _earlier(path, record) if resume else None
     if earlier is not None:
@@ -67,6 +67,11 @@ def begin(
     if record["saw_val"]:
         model.kseg_saw_val = data.classes.names
     return record, earlier
+
+
+def _name_of(loss: keras.losses.Loss) -> str:
+    named = getattr(loss, "function", type(loss))
+    return f"{named.__module__}.{getattr(named, '__qualname__', loss.name)}"
 
 
 def _saw_val(network: keras.Model | None, data: Data) -> bool:

@@ -1,7 +1,7 @@
 """`kseg.fit`: Keras's training loop with the recipe's parts around it."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from kseg.training.checks import (
     check_teacher,
     gives_scores,
 )
-from kseg.training.compile import compile_model, frozen, make_loss, quick_norms
+from kseg.training.compile import as_loss, compile_model, frozen, make_loss, quick_norms
 from kseg.training.devices import Spread, alone
 from kseg.training.distillation import taught
 from kseg.training.headroom import telling_of_memory
@@ -74,7 +74,7 @@ def fit(
     run_dir: str | Path,
     resume: bool = False,
     teacher: keras.Model | None = None,
-    loss: str | keras.losses.Loss | None = None,
+    loss: str | keras.losses.Loss | Callable | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> Run:
     """Trains a model and leaves it with the best averaged weights.
@@ -100,8 +100,9 @@ def fit(
             labels (`recipe.distillation`); it is not changed. A resumed run needs it again.
             `kseg.models.ensemble` makes one of several.
         loss: A name of `kseg.losses.LOSSES` in place of the recipe's, or a Keras loss. A loss of
-            `keras.losses` is made blind to the ignored class; one of your own is called with
-            label maps (N, H, W), in which ignored pixels are 255, and logits.
+            `keras.losses` is made blind to the ignored class; one of your own, which may be a
+            function, is called with label maps (N, H, W), in which ignored pixels are 255, and
+            logits.
         callbacks: Called before the running average takes in a step's weights. A training that
             was stopped within an epoch begins twice for them: for the rest of it, and after it.
 
@@ -131,6 +132,7 @@ def fit(
     if not resume or not is_run(path):
         check_folder(path)
     check_arguments(model, data, teacher)
+    loss = as_loss(loss)
     if loss is None:
         check_logits(model)
     report, speed = check_data(data), None  # names all bad files, before one is opened

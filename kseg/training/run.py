@@ -119,7 +119,7 @@ def load(
             )
         return build(trained.builder, {**trained.arguments, "weights": trained.data})
     run = run if isinstance(run, Run) else open_run(run)
-    built = model is None
+    given = model
     if model is None:
         spec = run.record["spec"]
         if spec is None:
@@ -135,11 +135,8 @@ def load(
             ) from None
     shapes = {"average": shapes_of(model.variables)}
     _, _, arrays = read_checkpoint(run.path, checkpoint, shapes)
-    if not built:
-        _check_wiring(model, run)
+    _check_network(given, run)
     assign(model.variables, arrays["average"], run.path)
-    if not built:
-        _warn_of_another(model, run)
     model.kseg_size, model.kseg_bits = run.size, run.record.get("bits")
     if saw_val(run):
         model.kseg_saw_val = run.classes.names
@@ -148,34 +145,31 @@ def load(
     return model
 
 
-def _check_wiring(model: keras.Model, run: Run) -> None:
-    """Refuses a network whose layers are not joined as those of the network that a run trained.
+def _check_network(model: keras.Model | None, run: Run) -> None:
+    """Refuses or warns of another network than that of a run, though its weights have room in it.
+
+    Another version of Keras may say other options of the same layers; it is not compared.
 
     Raises:
-        ValueError: If they are not.
+        ValueError: If its layers are joined in another way.
     """
-    known = run.record.get("digests", {}).get("network wiring")
-    same = run.record.get("versions", {}).get("keras") == keras.__version__
-    if same and known is not None and wiring_of(model) not in (None, known):
+    spec, digests = run.record["spec"], run.record.get("digests", {})
+    if run.record.get("versions", {}).get("keras") != keras.__version__:
+        digests = {}
+    if model is None:
+        return
+    known, wiring = digests.get("network"), digests.get("network wiring")
+    if wiring is not None and wiring_of(model) not in (None, wiring):
         raise ValueError(
             f"model is not the network that {run.path} was trained as: its layers are joined in "
             "another way, or its operators have other numbers (as image / 255 and image). Pass "
             "the network that was trained."
         )
-
-
-def _warn_of_another(model: keras.Model, run: Run) -> None:
-    """Warns where a network is not the one that a run trained, though its weights have room in it.
-
-    Another version of Keras may say other options of the same layers; it is not compared.
-    """
-    spec, known = run.record["spec"], run.record.get("digests", {}).get("network")
     if spec is not None:
         given = getattr(model, "kseg_spec", None)
         differs = given is not None and to_json(given) != spec
     else:
-        same = run.record.get("versions", {}).get("keras") == keras.__version__
-        differs = same and known is not None and digest_of(model) != known
+        differs = known is not None and digest_of(model) != known
     if differs:
         warnings.warn(
             f"model is not the network that {run.path} was trained as: layers, or their options, "

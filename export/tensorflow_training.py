@@ -137,7 +137,7 @@ def fused_norms(model: keras.Model) -> Iterator[None]:
         and layer.axis in (-1, 3)
         and layer.scale
         and layer.center
-        and not (layer.synchronized or layer.renorm)
+        and not (layer.synchronized or getattr(layer, "renorm", False))
         and layer.dtype_policy.name == "float32"
     ]
     for layer in norms:

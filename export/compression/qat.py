@@ -27,7 +27,7 @@ from export.compression.emulation import Emulation
 from export.compression.qat_state import State, unpack
 from export.conversion import compared_on, room_for
 from export.errors import TrainingProcessError
-from export.graph.acceptance import heads_of
+from export.graph.acceptance import as_network, heads_of
 from export.graph.comparison import check_fixed
 from export.graph.converter import SIGNATURE, save_frozen, serving, telling_of_ops
 from export.graph.fixed import Original, fix_model
@@ -206,6 +206,7 @@ def quantization_aware(
     check_logits(model)
     # For an error before any image is read; at the size of a stride where the model has none.
     height, width = (side or 64 for side in model.inputs[0].shape[1:3])
+    as_network(model, (height, width))  # what `QuantizedModel.convert` would refuse afterwards
     read_graph(model, (height, width))
     check_sizes(model, data, crop_of(recipe, data), recipe.size)
     pixels = check_data(data).pixels["train"]

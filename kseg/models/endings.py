@@ -14,6 +14,11 @@ _PASSED_THROUGH = (
     "Resizing", "Transpose", "UpSampling2D", "ZeroPadding2D",
 )  # fmt: skip
 _SCORES = ("softmax", "sigmoid", "hard_sigmoid", "log_softmax")
+# These keep scores above a bound, or within two.
+_BOUNDED = (
+    "celu", "elu", "exponential", "gelu", "hard_silu", "hard_tanh", "mish", "relu", "relu6", "selu",
+    "silu", "softplus", "softsign", "tanh",
+)  # fmt: skip
 _SIDE = 64  # pixels of the image that a network is tried on
 
 
@@ -58,16 +63,21 @@ def ending_of(model: keras.Model, output: keras.KerasTensor | None = None) -> st
     return None
 
 
-def _activation(output: keras.KerasTensor) -> str | None:
-    """Returns the softmax or sigmoid that makes an output, as far as layers tell."""
+def bounds_of(model: keras.Model, output: keras.KerasTensor | None = None) -> str | None:
+    """Returns the activation that bounds a network's logits, such as a relu; None without one."""
+    return _activation(model.outputs[0] if output is None else output, _BOUNDED)
+
+
+def _activation(output: keras.KerasTensor, names: tuple[str, ...] = _SCORES) -> str | None:
+    """Returns the activation, one of those named, that makes an output, as far as layers tell."""
     operation, node, index = output._keras_history
     while True:
         if isinstance(operation, keras.Model):
             inner = getattr(operation, "outputs", None)  # a subclassed one has none
-            return _activation(inner[index]) if inner else None
+            return _activation(inner[index], names) if inner else None
         kind = type(operation).__name__
         activation = getattr(getattr(operation, "activation", None), "__name__", kind.lower())
-        if activation in _SCORES:
+        if activation in names:
             return f"{activation} (the layer {operation.name!r})"
         if kind not in _PASSED_THROUGH:
             return None

@@ -1,5 +1,6 @@
 """What `kseg.fit` refuses before a run folder exists."""
 
+import warnings
 from pathlib import Path
 
 import keras
@@ -9,7 +10,7 @@ from kseg.data import Data
 from kseg.data.transforms import fit_inside
 from kseg.grids import extent, no_grid, sizes_around
 from kseg.instances import tells_objects_apart
-from kseg.models.endings import ending_of, is_network
+from kseg.models.endings import bounds_of, ending_of, is_network
 from kseg.seeing import check_channels, check_classes
 from kseg.training.checkpoints import has_checkpoints
 from kseg.training.images import size_of
@@ -171,6 +172,17 @@ def check_logits(model: keras.Model, name: str = "model") -> None:
         raise ValueError(
             f"{name} must have a channel for each class, background included; it has one. Take two "
             "channels for two classes."
+        )
+
+
+def warn_of_bounds(model: keras.Model) -> None:
+    """Warns of a model whose logits cannot take every value, as they end in a relu or the like."""
+    output = model.output["semantic"] if tells_objects_apart(model) else None
+    if (found := bounds_of(model, output)) is not None:
+        warnings.warn(
+            f"model ends in {found}, which keeps its logits from taking every value, so that it "
+            "learns less; end it in the layer before, without an activation.",
+            stacklevel=3,
         )
 
 

@@ -23,6 +23,7 @@ from kseg.training.checks import (
     check_logits,
     check_teacher,
     gives_scores,
+    warn_of_bounds,
 )
 from kseg.training.compile import as_loss, compile_model, frozen, make_loss, quick_norms
 from kseg.training.devices import Spread, alone
@@ -154,7 +155,9 @@ def fit(
         record, earlier = begin(path, model, data, asked, (report, teacher, loss), resume)
         pixels = np.sum([report.pixels[name] for name in trained_splits(asked)], axis=0)
         made = make_loss(asked, pixels)
-        if loss is not None:
+        if loss is None:
+            warn_of_bounds(model)
+        else:
             made = loss_on_label_maps(loss, scores=gives_scores(model))
         job = _Job(data, asked, made, path, tuple(callbacks), interruption, wishes.started)
         with (

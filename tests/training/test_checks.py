@@ -1,7 +1,6 @@
 """What `kseg.fit` refuses in one sentence, before a run folder exists."""
 
 from dataclasses import replace
-from functools import partial
 
 import keras
 import numpy as np
@@ -11,8 +10,6 @@ from keras import layers
 import kseg
 from kseg.losses import loss_on_label_maps
 from kseg.training import headroom
-from kseg.training.checks import check_logits
-from kseg.training.compile import as_loss
 from kseg.training.headroom import MemoryNeededError, check_memory, training_bytes
 from kseg.training.norms import norms_of
 
@@ -240,75 +237,6 @@ def test_a_loss_that_takes_scores_takes_a_softmax(tmp_path, training_data):
         kseg.fit(
             ending(lambda x: x), training_data, QUICK, run_dir=tmp_path, loss="dice", resume=True
         )
-
-
-def _blind(y_true, y_pred):
-    """A loss that is a function, of pixels that are not ignored."""
-    labels = keras.ops.where(y_true == 255, 0, y_true)
-    loss = keras.ops.sparse_categorical_crossentropy(labels, y_pred, from_logits=True)
-    return keras.ops.cast(y_true != 255, "float32") * loss
-
-
-@pytest.mark.parametrize("loss", [_blind, lambda y_true, y_pred: _blind(y_true, y_pred)])
-def test_a_loss_may_be_a_function(tmp_path, training_data, own_model, loss):
-    run = kseg.fit(own_model(), training_data, QUICK, run_dir=tmp_path, loss=loss)
-    assert run.record["loss"] == f"{loss.__module__}.{loss.__qualname__}"
-
-
-def test_a_function_of_keras_is_the_class_of_its_name():
-    found = as_loss(keras.losses.sparse_categorical_crossentropy)
-    assert isinstance(found, keras.losses.SparseCategoricalCrossentropy)
-    assert as_loss(None) is None and as_loss(found) is found
-
-
-@pytest.mark.parametrize(
-    ("loss", "said"),
-    [
-        (3, "got int"),
-        ([_blind], "got list"),
-        (keras.losses.Dice, r"got the class Dice \(write Dice\(\)\)"),
-        (partial(keras.losses.dice), "got the function dice of Keras"),
-    ],
-)
-def test_what_is_no_loss_is_refused(tmp_path, training_data, own_model, loss, said):
-    with pytest.raises(TypeError, match=rf"loss must be a name of .*; {said}"):
-        kseg.fit(own_model(), training_data, QUICK, run_dir=tmp_path / "run", loss=loss)
-    assert not (tmp_path / "run").exists()
-
-
-def _unwrapped(outputs, index):
-    """A network around one of the outputs of another."""
-    x, inner = image(), two_outputs_of(outputs)
-    return keras.Model(x, inner(x)[index])
-
-
-def two_outputs_of(lasts):
-    x = image()
-    scores = layers.Conv2D(3, 1)(x)
-    return keras.Model(x, [last(scores) for last in lasts])
-
-
-LOGITS, SOFTMAX = (lambda: layers.Activation("linear")), layers.Softmax
-SCORES = {
-    "cut": lambda: ending(lambda x: layers.Softmax()(x)[:, 1:-1, 1:-1]),
-    "as a function": lambda: ending(lambda x: 1.0 * keras.ops.softmax(x)),
-    "of one channel": lambda: ending(
-        lambda x: keras.ops.concatenate([1 - keras.ops.sigmoid(x), keras.ops.sigmoid(x)], -1), 1
-    ),
-    "in a layer": lambda: ending(layers.Lambda(lambda x: keras.ops.softmax(x))),
-    "the second of two": lambda: _unwrapped([LOGITS(), SOFTMAX()], 1),
-}
-
-
-@pytest.mark.parametrize("name", SCORES)
-def test_scores_are_found_whatever_makes_them(name):
-    with pytest.raises(ValueError, match="model must end in logits"):
-        check_logits(SCORES[name]())
-
-
-def test_logits_beside_scores_are_logits():
-    check_logits(_unwrapped([SOFTMAX(), LOGITS()], 1))
-    check_logits(ending(lambda x: keras.ops.log(keras.ops.softmax(x))))
 
 
 def test_a_rate_for_a_backbone_that_none_knows_is_said(tmp_path, training_data, own_model):

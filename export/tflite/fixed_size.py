@@ -7,6 +7,7 @@ import numpy as np
 
 from export.tflite.maps import Maps
 from kseg.data.transforms import mirror_out
+from kseg.strips import as_wide
 
 
 class FixedSize:
@@ -53,7 +54,7 @@ class FixedSize:
         found = [self.logits(padded[i : i + 1]) for i in range(len(padded))]
 
         def whole(*each: np.ndarray) -> np.ndarray:
-            values = np.concatenate(each)
+            values = np.concatenate(as_wide(*each))
             size = self.full_size(values.shape[1:3])
             if size != values.shape[1:3]:
                 resized = keras.ops.image.resize(values, size, data_format="channels_last")

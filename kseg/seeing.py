@@ -101,13 +101,13 @@ def run(
             "a smaller size."
         )
     tried = _NO_GRIDS.setdefault(model, {})
-    tried = _NO_GRIDS.setdefault(model, {})
     for size in [fixed] if fixed else sizes_around(own, _sides(model)):
         if size not in tried:
             seen = images if size == own else mirror_out(images, size)
             found = check(_predicted(model, seen))
             maps = {output.shape[1:3] for output in found.values()}
             if _keeps_size(model) or all(extent(size, each) for each in maps):
+                _warn_of_borders(fixed, maps)
                 return {name: _cut(output, size, own) for name, output in found.items()}
             tried[size] = min(maps)
     raise ValueError(no_grid("The model", own, tried[own]))
@@ -115,6 +115,18 @@ def run(
 
 # Sizes of which models have made no whole grid, and what they made of them; each is tried once.
 _NO_GRIDS: weakref.WeakKeyDictionary[keras.Model, dict] = weakref.WeakKeyDictionary()
+
+
+def _warn_of_borders(fixed: tuple[int, int] | None, maps: set[tuple[int, int]]) -> None:
+    """Warns where nothing tells whether a model of one size cuts borders off or resizes."""
+    for given in maps:
+        if fixed is not None and extent(fixed, given) is None:
+            warnings.warn(
+                f"The model makes {given[0]} x {given[1]} scores of an image of {fixed[0]} x "
+                f"{fixed[1]}, which are no whole grid of it; they are taken for the whole image. "
+                'If its convolutions cut borders off, give them padding="same".',
+                stacklevel=4,
+            )
 
 
 def _keeps_size(model: keras.Model) -> bool:

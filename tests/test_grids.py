@@ -60,6 +60,13 @@ def test_a_network_that_resizes_to_one_size_gives_a_map_of_the_whole_image():
     assert (labels == labels[:, :1]).all()
 
 
+def test_a_network_of_one_size_that_cuts_borders_off_is_warned_of():
+    image = keras.Input((64, 80, 3))
+    model = keras.Model(image, layers.Conv2D(3, 5)(image))
+    with pytest.warns(UserWarning, match="makes 60 x 76 scores of an image of 64 x 80, which are"):
+        assert kseg.predict(model, IMAGE).shape == (45, 75)
+
+
 def test_a_subclassed_network_of_no_grid_is_mirrored_out_too():
     inner = strided()
 

@@ -127,15 +127,17 @@ def fused_norms(model: keras.Model) -> Iterator[None]:
     Keras 3.15 and TensorFlow 2.21). Results are equal but for rounding.
 
     Args:
-        model: Norms of other axes than the last, or in other precisions than float32, stay Keras's.
+        model: Norms of other axes than the last, in other precisions than float32, with `renorm`,
+            or of a class of their own stay what they are.
     """
     norms = [
         layer
         for layer in norms_of(model)
-        if layer.axis in (-1, 3)
+        if type(layer) is keras.layers.BatchNormalization
+        and layer.axis in (-1, 3)
         and layer.scale
         and layer.center
-        and not layer.synchronized
+        and not (layer.synchronized or getattr(layer, "renorm", False))
         and layer.dtype_policy.name == "float32"
     ]
     for layer in norms:
@@ -151,7 +153,7 @@ def _fused(layer: keras.layers.BatchNormalization):
     plain = layer.call
 
     def call(inputs, training=None, mask=None):
-        if not training or not layer.trainable or len(inputs.shape) != 4:
+        if not training or not layer.trainable or len(inputs.shape) != 4 or mask is not None:
             return plain(inputs, training=training, mask=mask)
         outputs, mean, variance = tf.compat.v1.nn.fused_batch_norm(
             inputs, layer.gamma.value, layer.beta.value, epsilon=layer.epsilon

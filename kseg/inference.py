@@ -22,7 +22,7 @@ from kseg.seeing import (
     look_at,
     run,
 )
-from kseg.strips import label_map, resize_logits
+from kseg.strips import as_wide, label_map, resize_logits
 from kseg.tiles import label_tiles
 
 _TILE = 768  # pixels
@@ -159,11 +159,13 @@ def _logits_together(
         seen = each[0] if len(each) == 1 else np.concatenate(each)  # a large one is not copied
         logits = _call(model, seen)
         if flip:
-            logits = (logits + _call(model, seen[:, :, ::-1])[:, :, ::-1]) / 2
+            both = as_wide(logits, _call(model, seen[:, :, ::-1])[:, :, ::-1])
+            logits = (both[0] + both[1]) / 2
         found.append(logits)
     if len(found) == 1:
         return found[0]
-    return np.mean([[resize_logits(x, fitted) for x in logits] for logits in found], axis=0)
+    whole = [[resize_logits(x, fitted) for x in logits] for logits in as_wide(*found)]
+    return np.mean(whole, axis=0)
 
 
 def _check_scales(

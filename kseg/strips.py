@@ -38,6 +38,35 @@ def resize_logits(logits: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return resized
 
 
+def as_wide(*maps: np.ndarray, classes: int = 0) -> list[np.ndarray]:
+    """Returns scores (..., num_classes) with as many classes each, the missing ones with 0.
+
+    A file that gives a class map and does not say how many classes it knows has scores, 1 and 0, of
+    those up to the largest in the image.
+
+    Args:
+        *maps: The scores.
+        classes: As many at least.
+
+    Raises:
+        ValueError: If scores that lack classes are no such ones.
+    """
+    most = max(classes, *(scores.shape[-1] for scores in maps))
+    return [_widened(scores, most) for scores in maps]
+
+
+def _widened(scores: np.ndarray, classes: int) -> np.ndarray:
+    if scores.shape[-1] == classes:
+        return scores
+    if scores.min() < 0:
+        raise ValueError(
+            f"model must give scores of as many classes each time; it gives {scores.shape[-1]} and "
+            f"{classes}."
+        )
+    more = [(0, 0)] * (scores.ndim - 1) + [(0, classes - scores.shape[-1])]
+    return np.pad(scores, more)
+
+
 def label_map(logits: np.ndarray, size: tuple[int, int] | None = None) -> np.ndarray:
     """Returns the class with the largest logit for each pixel; of equal ones, the first.
 

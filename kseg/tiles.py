@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from kseg.strips import label_map
+from kseg.strips import as_wide, label_map
 
 _STRIDE = 32  # tiles begin at multiples of the coarsest stride, so that all grids are one
 
@@ -38,16 +38,19 @@ def label_tiles(
         for column, next_left in columns:
             logits = np.array(logits_of(row, column), "float32")
             if beside is not None:
+                beside, logits = as_wide(beside, logits)
                 _blend(beside.swapaxes(0, 1), logits.swapaxes(0, 1))
             done = next_left - column.start
             beside, logits = logits[:, done:], logits[:, :done]
             place = slice(column.start, next_left)
             if below is not None:
+                below, logits = as_wide(below, logits)
                 _blend(below[:, place], logits)
             labels[row.start : next_top, place] = label_map(logits[: next_top - row.start])
             if next_top < row.stop:
                 if not kept.size:
-                    kept = np.empty((row.stop - next_top, size[1], logits.shape[-1]), "float32")
+                    kept = np.zeros((row.stop - next_top, size[1], logits.shape[-1]), "float32")
+                kept, logits = as_wide(kept, logits)
                 kept[:, place] = logits[next_top - row.start :]
         below = kept if kept.size else None
     return labels

@@ -2,6 +2,7 @@ import keras
 import numpy as np
 import pytest
 
+import kseg
 from kseg.tiles import label_tiles
 
 RNG = np.random.default_rng(3)
@@ -66,3 +67,48 @@ def test_a_network_with_small_receptive_field_gives_the_whole_image_exactly():
     whole = logits_of(slice(0, 160), slice(0, 256)).argmax(-1)
     labels = label_tiles(logits_of, (160, 256), (128, 128))
     assert (labels != whole).mean() < 1e-4 and len(np.unique(labels)) == 3
+
+
+class ClassMap:
+    """A file that gives a class map and does not say how many classes it knows."""
+
+    num_classes, input_size = None, (64, 64)
+
+    def __call__(self, images):
+        ids = images[..., 0].astype(int)
+        return (ids[..., None] == np.arange(max(2, ids.max() + 1))).astype("float32")
+
+
+def test_class_maps_of_which_each_tile_names_others():
+    ids = np.zeros((150, 170), "uint8")
+    ids[30:60, 100:] = 1
+    ids[100:, :40] = 3
+    ids[140:, 150:] = 6
+    image = np.repeat(ids[..., None], 3, -1)
+    np.testing.assert_array_equal(kseg.predict(ClassMap(), image, native=True), ids)
+    model = ClassMap()
+    model.input_size = None
+    found = kseg.predict(model, image, flip=True, scales=(1, 0.25))
+    assert (found == ids).mean() > 0.97
+
+
+def test_a_class_map_is_scored_on_images_without_the_last_classes(rectangles_yaml):
+    data = kseg.load_data(rectangles_yaml)
+
+    def dark(images):
+        return ClassMap()(images * 0)
+
+    dark.num_classes = None
+    scores = kseg.evaluate(dark, data)
+    assert scores.iou_per_class["ground"] > 0 and scores.mean_iou > 0
+    dark.num_classes = 2
+    with pytest.raises(ValueError, match="The model has 2 classes and"):
+        kseg.evaluate(dark, data)
+
+
+def test_logits_of_ever_more_classes_are_refused():
+    def model(images):
+        return np.full((*images.shape[:3], images.shape[1]), -1.0, "float32")
+
+    with pytest.raises(ValueError, match="as many classes each time; it gives 4 and 8"):
+        kseg.predict(model, np.full((8, 8, 3), 9, "uint8"), scales=(1, 0.5))

@@ -27,7 +27,7 @@ from export.compression.emulation import Emulation
 from export.compression.qat_state import State, unpack
 from export.conversion import compared_on, room_for
 from export.errors import TrainingProcessError
-from export.graph.acceptance import heads_of
+from export.graph.acceptance import as_network, heads_of
 from export.graph.comparison import check_fixed
 from export.graph.converter import SIGNATURE, save_frozen, serving, telling_of_ops
 from export.graph.fixed import Original, fix_model
@@ -46,7 +46,7 @@ from export.tflite.runtime import load_tflite
 from kseg.data import Data, check_data
 from kseg.seeing import working_size
 from kseg.training import Recipe
-from kseg.training.checks import check_arguments, check_logits, check_sizes
+from kseg.training.checks import check_arguments, check_logits, check_sizes, check_step
 from kseg.training.images import crop_of
 from kseg.training.scoring import score_of
 
@@ -202,9 +202,11 @@ def quantization_aware(
     check_backend("quantization_aware")
     recipe = replace(recipe, size=recipe.size or working_size(model))
     check_arguments(model, data, None)
+    check_step(model, "in place of which quantization_aware has another; train it further by that")
     check_logits(model)
     # For an error before any image is read; at the size of a stride where the model has none.
     height, width = (side or 64 for side in model.inputs[0].shape[1:3])
+    as_network(model, (height, width))  # what `QuantizedModel.convert` would refuse afterwards
     read_graph(model, (height, width))
     check_sizes(model, data, crop_of(recipe, data), recipe.size)
     pixels = check_data(data).pixels["train"]

@@ -6,9 +6,10 @@ from typing import Any
 import keras
 
 from export.tflite.maps import CHANNELS, NAMES, SEMANTIC, outputs_of
-from kseg.analysis.graph import Graph, Step, is_network, trace
+from kseg.analysis.graph import Graph, Step, trace
 from kseg.instances import tells_objects_apart
-from kseg.models.endings import ending_of
+from kseg.models.endings import ending_of, is_network
+from kseg.seeing import channels_of
 
 
 def as_network(model: Any, size: tuple[int, int]) -> keras.Model:
@@ -64,9 +65,7 @@ def _wrapped(model: keras.Model, size: tuple[int, int]) -> keras.Model:
             f"The model {model.name} has no weights yet, as it never saw an image; train or load "
             f"it, or begin a Sequential model with keras.Input((height, width, 3))."
         )
-    seen = keras.tree.flatten(getattr(model, "_build_shapes_dict", None) or {})
-    channels = seen[-1] if len(seen) == 4 and isinstance(seen[-1], int) else 3
-    image = keras.Input((*size, channels))
+    image = keras.Input((*size, channels_of(model)))
     try:
         network = keras.Model(image, model(image), name=model.name)
         for carried in ("kseg_size", "kseg_bits", "kseg_things"):

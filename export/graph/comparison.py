@@ -9,7 +9,8 @@ import numpy as np
 from export.errors import GateError
 from export.graph.fixed import FixedModel, call_original
 from export.tflite.maps import NAMES, named
-from kseg.analysis.graph import is_network, walk
+from kseg.analysis.graph import walk
+from kseg.models.endings import is_network
 
 _TOLERANCE = 1e-4  # of the largest value
 _OF_HALVES = 2e-2  # where the model itself computes in 16 bits

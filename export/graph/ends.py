@@ -6,8 +6,8 @@ import keras
 import numpy as np
 from keras import layers
 
-from export.tflite.fixed_size import whole_stride
 from kseg.analysis.graph import Graph, Step
+from kseg.grids import whole_stride
 from kseg.layers import CropLike, Resize
 
 

@@ -12,7 +12,13 @@ from export.graph.calibration import stand_ins
 from export.options import ExportOptions
 from export.proof.preprocessing import check_recorded
 from export.proof.trials import Trial, prove_export
-from export.proof.verification import Verification, check_gate, check_graph, verify
+from export.proof.verification import (
+    Verification,
+    check_gate,
+    check_graph,
+    verify,
+    warn_of_cut_weights,
+)
 from export.proof.workshop import save
 from export.recipes import QuantizationRecipe
 from export.targets import Target
@@ -144,6 +150,7 @@ def judge(
     path, target = candidate.path, candidate.target
     graph = read_model(path)
     check_graph(graph, candidate.recipe, target, candidate.scaling, rescued=bool(candidate.rescued))
+    warn_of_cut_weights(graph)
     with load_tflite(path) as file:
         comparison = verify(file, model, images, size=options.working_size, things=candidate.things)
         ends = file.input, file.outputs

@@ -1,5 +1,6 @@
 """Running a converted file beside the model it came from, on real images."""
 
+import warnings
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 
@@ -244,6 +245,23 @@ def check_graph(
         raise GateError(
             f"The converted model has {'; '.join(sorted(set(problems)))}, which the target "
             f"{device.name} does not take. Nothing was written.{advice}"
+        )
+
+
+def warn_of_cut_weights(graph: ModelFile) -> None:
+    """Warns of a file whose float16 weights were cut to what float16 holds, as converters do."""
+    largest = float(np.finfo("float16").max)
+    names = []
+    for tensor in graph.tensors:
+        values = np.frombuffer(tensor.data, "float16") if tensor.dtype == "float16" else np.empty(0)
+        if values.size and not np.abs(values).max() < largest:
+            names.append(layer_of(tensor.name))
+    if names:
+        warnings.warn(
+            f"Weights of {', '.join(dict.fromkeys(names))} are beyond {largest:,.0f}, the largest "
+            "number of float16, and were cut to it in the file; its labels may differ. Take "
+            "float32 or dynamic_range (--quantization none or dynamic_range), or scale them down.",
+            stacklevel=2,
         )
 
 

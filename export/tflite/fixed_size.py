@@ -7,6 +7,7 @@ import numpy as np
 
 from export.tflite.maps import Maps
 from kseg.data.transforms import mirror_out
+from kseg.strips import as_wide
 
 
 class FixedSize:
@@ -53,7 +54,7 @@ class FixedSize:
         found = [self.logits(padded[i : i + 1]) for i in range(len(padded))]
 
         def whole(*each: np.ndarray) -> np.ndarray:
-            values = np.concatenate(each)
+            values = np.concatenate(as_wide(*each))
             size = self.full_size(values.shape[1:3])
             if size != values.shape[1:3]:
                 resized = keras.ops.image.resize(values, size, data_format="channels_last")
@@ -61,21 +62,3 @@ class FixedSize:
             return values[:, :height, :width]
 
         return keras.tree.map_structure(whole, *found)
-
-
-def whole_stride(size: tuple[int, int], coarse: tuple[int, int]) -> int | None:
-    """Returns the stride at which a network makes an output of a coarse size.
-
-    Args:
-        size: (height, width) of the image.
-        coarse: (height, width) of the output.
-
-    Returns:
-        The stride s with coarse = ceil(size / s), a power of two where several fit; None where
-        none does.
-    """
-    fit = [
-        s for s in range(1, max(size) + 1) if (-(-size[0] // s), -(-size[1] // s)) == tuple(coarse)
-    ]
-    # Small outputs fit several strides; networks have powers of two.
-    return next((s for s in fit if s & (s - 1) == 0), fit[0] if fit else None)

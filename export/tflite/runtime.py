@@ -9,7 +9,7 @@ import numpy as np
 
 from export.errors import ModelFileError
 from export.tflite.beside import told, told_size
-from export.tflite.fixed_size import FixedSize, whole_stride
+from export.tflite.fixed_size import FixedSize
 from export.tflite.inputs import check_input, image_size
 from export.tflite.instructions import read_instructions
 from export.tflite.maps import LOGITS, SEMANTIC, Maps, named
@@ -19,6 +19,7 @@ from export.tflite.reader import ModelFile, read_model
 from export.tflite.reading import Output, check_size, choose_outputs, grid_of, read_output
 from export.tflite.scores import Meaning, real_values, settled, to_scores, warn_if_contrary
 from export.tflite.signatures import check_signature
+from kseg.grids import extent, whole_stride
 
 Normalizing = str | Sequence[float | str | Sequence[float]]
 
@@ -118,10 +119,7 @@ class TFLiteModel(FixedSize):
         At a whole stride it covers the image and maybe a few pixels more, as kseg's networks do;
         any other output covers the image exactly.
         """
-        stride = whole_stride(self.input_size, coarse)
-        if stride is None:
-            return self.input_size
-        return coarse[0] * stride, coarse[1] * stride
+        return extent(self.input_size, coarse) or self.input_size
 
     def run(self, array: np.ndarray, runs: int = 1) -> tuple[Any, list[float], int]:
         """Runs the file on its own kind of numbers.

@@ -6,9 +6,9 @@ from typing import Any
 
 import keras
 from keras import layers
-from keras.src.models.functional import Functional
 
 from kseg.layers import CropLike
+from kseg.models.endings import is_network
 
 # From (name, operation, positional arguments, keyword arguments) of a call to its outputs.
 Visit = Callable[[str, keras.Operation, tuple, dict[str, Any]], Any]
@@ -74,13 +74,6 @@ class Graph:
         return {index: number for number, step in enumerate(self.steps) for index in step.outputs}
 
 
-def is_network(operation: Any) -> bool:
-    """Whether something is a functional or built Sequential model, whose layers can be followed."""
-    if isinstance(operation, keras.Sequential):
-        return operation.built and type(operation).call is keras.Sequential.call
-    return isinstance(operation, Functional) and type(operation).call is Functional.call
-
-
 def walk(model: keras.Model, inputs: Any, visit: Visit, *, prefix: str = "") -> Any:
     """Sends tensors through a model call by call; models inside the model are entered.
 
@@ -144,7 +137,26 @@ def trace(model: keras.Model, size: tuple[int, int]) -> Graph:
             f"The model takes images of {wanted[0]} x {wanted[1]} pixels only; got size {size}. "
             "Build it with sizes of None."
         )
-    return _Tracer().trace(model, keras.KerasTensor((1, *sizes, channels or 3)))
+    try:
+        return _Tracer().trace(model, keras.KerasTensor((1, *sizes, channels or 3)))
+    except Exception as error:  # a layer says in its own words what it cannot take
+        why = str(error).strip().partition("\n")[0].rstrip(".")
+        raise ValueError(
+            f"The model cannot take an image of {sizes[0]} x {sizes[1]}: {why}."
+        ) from error
+
+
+def follow(model: keras.Model) -> Graph:
+    """Follows an image through a model as `trace` does, at the sizes that it is written for.
+
+    Sides that it leaves open are None in the shapes.
+
+    Raises:
+        ValueError: If the model is not of that kind.
+    """
+    if not is_network(model) or len(model.inputs) != 1:
+        raise ValueError("The model must be a functional or a built Sequential one of one image.")
+    return _Tracer().trace(model, keras.KerasTensor((1, *model.inputs[0].shape[1:])))
 
 
 class _Tracer:
@@ -168,6 +180,8 @@ class _Tracer:
         arguments = keras.tree.flatten((args, kwargs))
         read = [self.numbers[id(x)] for x in arguments if keras.backend.is_keras_tensor(x)]
         reference = read.pop() if isinstance(layer, CropLike) else None
+        if isinstance(layer, layers.Concatenate):
+            _check_joined(name, layer, [self.tensors[index].shape for index in read])
         # Neither computes nor adds to the model's graph, as a call would.
         outputs = layer.compute_output_spec(*args, **kwargs)
         made = tuple(self._add(tensor) for tensor in keras.tree.flatten(outputs))
@@ -182,6 +196,18 @@ class _Tracer:
         self.numbers[id(tensor)] = len(self.tensors)
         self.tensors.append(tensor)
         return self.numbers[id(tensor)]
+
+
+def _check_joined(name: str, layer: layers.Concatenate, shapes: list[tuple[int, ...]]) -> None:
+    """Refuses maps that differ on another axis than that on which they are joined.
+
+    Keras finds that out only where the size of the image is written into the model.
+    """
+    axis = layer.axis % len(shapes[0])
+    others = {(*shape[1:axis], *shape[axis + 1 :]) for shape in shapes}
+    if len(others) > 1:
+        sizes = " and ".join(" x ".join(map(str, shape[1:])) for shape in shapes)
+        raise ValueError(f"the layer {name} (Concatenate) is to join {sizes}")
 
 
 CONVOLUTIONS = (layers.Conv1D, layers.Conv2D, layers.Conv3D)

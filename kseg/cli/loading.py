@@ -47,7 +47,8 @@ def load_own(name: str, network: Path | None) -> keras.Model | None:
         network: The .keras file of the network, for such a run.
 
     Raises:
-        ValueError: If network is missing or not needed.
+        ValueError: If network is missing or not needed, or a file holds a network without weights
+            or of another input than one image.
     """
     if is_run(name) and open_run(name).record.get("spec") is None:
         if network is None:
@@ -60,7 +61,24 @@ def load_own(name: str, network: Path | None) -> keras.Model | None:
         raise ValueError(
             f"--model is for runs of networks that kseg did not build; leave it out for {name}."
         )
-    return load_keras_file(name) if is_keras_file(name) else None
+    return _of_one_image(load_keras_file(name), name) if is_keras_file(name) else None
+
+
+def _of_one_image(model: keras.Model, name: str) -> keras.Model:
+    """Returns a model, once it is known to have weights and to take one image."""
+    if not model.built or not model.inputs:
+        raise ValueError(
+            f"The network in {name} has no weights yet, as it never saw an image; train it, or "
+            "begin it with keras.Input((height, width, 3)), and save it again."
+        )
+    shapes = [tuple(tensor.shape) for tensor in model.inputs]
+    if len(shapes) != 1 or len(shapes[0]) != 4:
+        inputs = f"{len(shapes)} input{'s' * (len(shapes) > 1)} of shape"
+        raise ValueError(
+            f"{name} takes {inputs} {', '.join(map(str, shapes))}; a segmentation network takes "
+            "one image (N, H, W, channels). Save keras.Model(image, ...) with that one."
+        )
+    return model
 
 
 def is_keras_file(name: str) -> bool:
@@ -70,11 +88,6 @@ def is_keras_file(name: str) -> bool:
 
 def _unnamed(model: keras.Model, name: str) -> Classes:
     """Returns made-up classes, as many as the model has outputs for a pixel."""
-    if not model.built:
-        raise ValueError(
-            f"The network in {name} has no weights yet, as it never saw an image; train it, or "
-            "begin it with keras.Input((height, width, 3)), and save it again."
-        )
     shape = model.output["semantic"].shape if tells_objects_apart(model) else model.output_shape
     if not isinstance(shape, tuple) or len(shape) != 4 or not isinstance(shape[-1], int):
         raise ValueError(

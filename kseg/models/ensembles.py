@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import keras
 from keras import ops
 
-from kseg.models.endings import ending_of
+from kseg.models.endings import ending_of, image_shape, is_network
 
+_SIDE = 128  # pixels of the image that they are compared on
 _LEAST = 1e-7  # of a probability, so that its logarithm is finite
 
 
@@ -28,48 +29,78 @@ def ensemble(networks: Sequence[keras.Model], *, flip: bool = False) -> keras.Mo
         which they are to see images.
 
     Raises:
-        ValueError: If there is no network, they differ in classes, channels or fixed sizes, or one
-            gives something other than logits.
+        ValueError: If there is no network, they differ in classes, channels, fixed sizes or
+            strides, or one gives something other than logits.
     """
     if not networks:
         raise ValueError("networks must hold at least one network; got none.")
-    for network in networks:
-        if len(network.outputs) > 1:
-            raise ValueError(
-                "The networks of an ensemble must give logits alone; "
-                f"{network.name} has {len(network.outputs)} outputs."
-            )
-    shapes = [(n.inputs[0].shape[-1], n.outputs[0].shape[-1]) for n in networks]
+    graphs = [_graph(network, index) for index, network in enumerate(networks)]
+    shapes = [(n.inputs[0].shape[-1], n.outputs[0].shape[-1]) for n in graphs]
     channels, classes = shapes[0]
-    sides = [{network.inputs[0].shape[axis] for network in networks} - {None} for axis in (1, 2)]
+    sides = [{network.inputs[0].shape[axis] for network in graphs} - {None} for axis in (1, 2)]
     if max(map(len, sides)) > 1:
         raise ValueError("The networks of an ensemble must take images of one size.")
     height, width = (next(iter(side), None) for side in sides)
     image = keras.Input((height, width, channels), name="image")
     found = []
-    for index, (network, shape) in enumerate(zip(networks, shapes, strict=True)):
+    for network, shape in zip(graphs, shapes, strict=True):
         if shape != shapes[0]:
             raise ValueError(
                 "The networks of an ensemble must have the same channels and classes; got "
                 f"{channels} channels and {classes} classes, and {shape[0]} and {shape[1]}."
             )
-        if (ending := ending_of(network)) is not None:
-            raise ValueError(
-                "The networks of an ensemble must end in logits; "
-                f"{network.name} ends in {ending}. Leave that out."
-            )
-        # Two networks of one kind have one name, which a graph does not take twice.
-        network = keras.Model(network.inputs, network.outputs[0], name=f"{network.name}_{index}")
         found.append(ops.softmax(network(image)))
         if flip:
             mirrored = ops.softmax(network(ops.flip(image, axis=2)))
             found.append(ops.flip(mirrored, axis=2))
+    _check_sizes(graphs, (height or _SIDE, width or _SIDE))
     mean = sum(found[1:], found[0]) / len(found)
     logits = ops.log(ops.maximum(mean, _LEAST))
     names = "_and_".join(dict.fromkeys(network.name for network in networks))
     together = keras.Model(image, logits, name=f"{names}_mirrored" if flip else names)
     _carry(networks, together)
     return together
+
+
+def _graph(network: keras.Model, index: int) -> keras.Model:
+    """Returns a network as a graph with a name of its own; what its `call` does is part of it.
+
+    Two networks of one kind have one name, which a graph does not take twice.
+    """
+    if not is_network(network) and not network.built:
+        raise ValueError(
+            f"The networks of an ensemble must have weights; {network.name} never saw an image. "
+            "Call it on one first."
+        )
+    if is_network(network):
+        inputs, outputs = network.inputs, network.outputs
+    else:
+        inputs = keras.Input((*image_shape(network)[1:3], image_shape(network)[-1] or 3))
+        outputs = keras.tree.flatten(network(inputs))
+    if len(outputs) > 1:
+        raise ValueError(
+            "The networks of an ensemble must give logits alone; "
+            f"{network.name} has {len(outputs)} outputs."
+        )
+    graph = keras.Model(inputs, outputs[0], name=f"{network.name}_{index}")
+    if (ending := ending_of(network if hasattr(network, "kseg_spec") else graph)) is not None:
+        raise ValueError(
+            "The networks of an ensemble must end in logits; "
+            f"{network.name} ends in {ending}. Leave that out."
+        )
+    return graph
+
+
+def _check_sizes(graphs: Sequence[keras.Model], size: tuple[int, int]) -> None:
+    found = {}
+    for graph in graphs:
+        given = graph.compute_output_shape((1, *size, graph.inputs[0].shape[-1]))
+        found[given[1:3]] = f"{graph.name} gives {given[1]} x {given[2]}"
+    if len(found) > 1:
+        raise ValueError(
+            "The networks of an ensemble must give logits of one size; for an image of "
+            f"{size[0]} x {size[1]} {' and '.join(found.values())}. Upsample the coarser ones."
+        )
 
 
 def _carry(networks: Sequence[keras.Model], together: keras.Model) -> None:

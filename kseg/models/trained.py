@@ -244,13 +244,15 @@ def save_weights_npz(model: keras.Model, path) -> None:
 
 def _compact(values: np.ndarray) -> np.ndarray:
     """Returns weights as float16, those of dense kernels rounded to 6 bits of the fraction."""
-    if np.abs(values).max(initial=0) > np.finfo("float16").max:
+    largest = np.finfo("float16").max
+    if np.abs(values).max(initial=0) > largest:
         return values
-    values = values.astype("float16")
+    packed = values.astype("float16")
     if values.ndim < 2 or values.shape[-1] == 1:
-        return values
-    fraction, exponent = np.frexp(values.astype("float32"))
-    return np.ldexp(np.rint(fraction * 2**7) / 2**7, exponent).astype("float16")
+        return packed
+    fraction, exponent = np.frexp(packed.astype("float32"))
+    rounded = np.ldexp(np.rint(fraction * 2**7) / 2**7, exponent)  # which may be larger
+    return values if np.abs(rounded).max(initial=0) > largest else rounded.astype("float16")
 
 
 def load_weights_npz(model: keras.Model, path) -> None:

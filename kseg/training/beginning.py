@@ -60,7 +60,7 @@ def begin(
     record = _record(model, data, recipe, report)
     record["saw_val"] |= _saw_val(teacher, data)  # it tells the student what it has seen
     record["teacher"] = teacher and getattr(teacher, "kseg_spec", teacher.name)
-    record["loss"] = loss and f"{type(loss).__module__}.{type(loss).__qualname__}"
+    record["loss"] = loss and _name_of(loss)
     record["digests"] = digests(model, teacher, loss)
     earlier = _earlier(path, record) if resume else None
     if earlier is not None:
@@ -68,6 +68,11 @@ def begin(
     if record["saw_val"]:
         model.kseg_saw_val = data.classes.names
     return record, earlier
+
+
+def _name_of(loss: keras.losses.Loss) -> str:
+    named = getattr(loss, "function", type(loss))
+    return f"{named.__module__}.{getattr(named, '__qualname__', loss.name)}"
 
 
 def _saw_val(network: keras.Model | None, data: Data) -> bool:
@@ -115,7 +120,8 @@ def _earlier(path: Path, record: dict[str, Any]) -> dict[str, Any] | None:
             changed = ""
             if isinstance(now[key], dict) and isinstance(earlier[key], dict):
                 names = [k for k in now[key] if now[key][k] != earlier[key].get(k)]
-                changed = f" ({', '.join(names)})"
+                whole = {f"{name} wiring" for name in names}  # said by the name itself
+                changed = f" ({', '.join(name for name in names if name not in whole)})"
             raise ValueError(
                 f"{path} was begun with another {what}{changed}; resume with the same, or "
                 "train into another folder."

@@ -155,14 +155,14 @@ class Keeper(keras.callbacks.Callback):
         """Scores the average; the model holds its own weights again afterwards.
 
         This may take minutes, so a signal does not wait for its end: a checkpoint is written from
-        which a resumed training scores again.
+        which a resumed training scores again. So it is where scoring fails.
         """
         try:
             self.interruption.deferred = False
             self.interruption.end()
             write(self.model.variables, self.average.values)
             scores = score(self.model)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, Exception):
             self._save(current, None)
             raise
         write(self.model.variables, current)

@@ -1,19 +1,25 @@
 """What `kseg.fit` refuses before a run folder exists."""
 
+import warnings
 from pathlib import Path
 
 import keras
 
+from kseg.analysis.graph import trace
 from kseg.data import Data
 from kseg.data.transforms import fit_inside
+from kseg.grids import extent, no_grid, sizes_around
 from kseg.instances import tells_objects_apart
-from kseg.models.endings import ending_of
+from kseg.models.endings import bounds_of, ending_of, is_network
 from kseg.seeing import check_channels, check_classes
 from kseg.training.checkpoints import has_checkpoints
+from kseg.training.images import size_of
 from kseg.training.outputs import num_classes_of, output_shapes
 
 # What a training may leave in a folder before its first checkpoint.
 _OWN = ("run.lock", "run.json", "checkpoints")
+_Sizes = list[tuple[str, tuple[int, int]]]  # with the start of a sentence on each
+_MOST_STRIDE = 32
 _MOVING = tuple(
     f"Random{what}"
     for what in "Crop ElasticTransform Flip Perspective Rotation Shear Translation Zoom".split()
@@ -53,6 +59,8 @@ def check_arguments(model: keras.Model, data: Data, teacher: keras.Model | None)
             check_classes(num_classes_of(network), data, who=name)
             check_channels(network, data, who=name)
     _check_labels_stay(model)
+    if teacher is not None:
+        check_step(model, "which need not learn from a teacher; train it without one")
     if teacher is not None and not tells_objects_apart(teacher):
         check_logits(teacher, "teacher")
     if tells_objects_apart(model):
@@ -64,6 +72,19 @@ def check_arguments(model: keras.Model, data: Data, teacher: keras.Model | None)
             )
     elif teacher is not None and tells_objects_apart(teacher):
         raise ValueError("teacher tells objects apart; take a network that gives logits alone.")
+
+
+def check_step(model: keras.Model, why: str) -> None:
+    """Refuses a model with a training step of its own where another one would be taken.
+
+    Raises:
+        ValueError: If it has one.
+    """
+    if type(model).train_step is not keras.Model.train_step:
+        raise ValueError(
+            f"model has a train_step of its own ({type(model).__name__}), {why}, or pass "
+            "keras.Model(model.inputs, model.outputs[0])."
+        )
 
 
 def _check_labels_stay(model: keras.Model) -> None:
@@ -84,8 +105,7 @@ def check_graph(name: str, model: keras.Model) -> None:
     """
     if not isinstance(model, keras.Model):
         raise TypeError(f"{name} must be a keras.Model; got {type(model).__name__}.")
-    functional = hasattr(model, "_run_through_graph")
-    if not functional and not (isinstance(model, keras.Sequential) and model.built):
+    if not is_network(model):
         raise ValueError(
             f"{name} must be a functional or a built Sequential model, whose inputs and output are "
             "known; write: image = keras.Input((None, None, 3)); "
@@ -155,6 +175,17 @@ def check_logits(model: keras.Model, name: str = "model") -> None:
         )
 
 
+def warn_of_bounds(model: keras.Model) -> None:
+    """Warns of a model whose logits cannot take every value, as they end in a relu or the like."""
+    output = model.output["semantic"] if tells_objects_apart(model) else None
+    if (found := bounds_of(model, output)) is not None:
+        warnings.warn(
+            f"model ends in {found}, which keeps its logits from taking every value, so that it "
+            "learns less; end it in the layer before, without an activation.",
+            stacklevel=3,
+        )
+
+
 def _last_activation(model: keras.Model) -> str | None:
     return ending_of(model, model.output["semantic"] if tells_objects_apart(model) else None)
 
@@ -173,11 +204,13 @@ def check_sizes(
     Raises:
         ValueError: If it does not.
     """
-    sizes = {"crop is": crop}
+    sizes = [("crop is", crop)]
     if model.input_shape[1:3] != (None, None):
-        sizes |= _working_sizes(data, size)
+        sizes += _working_sizes(data, size)
     _check_taken("model", model, sizes)
     _check_given("model", model, crop)
+    if not hasattr(model, "kseg_spec"):  # kseg's own take images of every size
+        _check_scored(model, _working_sizes(data, size))
 
 
 def check_teacher(teacher: keras.Model | None, crop: tuple[int, int]) -> None:
@@ -187,13 +220,13 @@ def check_teacher(teacher: keras.Model | None, crop: tuple[int, int]) -> None:
         ValueError: If it does not.
     """
     if teacher is not None:
-        _check_taken("teacher", teacher, {"the crops are": crop})
+        _check_taken("teacher", teacher, [("the crops are", crop)])
         _check_given("teacher", teacher, crop)
 
 
-def _check_taken(who: str, model: keras.Model, sizes: dict[str, tuple[int, int]]) -> None:
+def _check_taken(who: str, model: keras.Model, sizes: _Sizes) -> None:
     fixed = model.input_shape[1:3]
-    for what, (height, width) in sizes.items():
+    for what, (height, width) in sizes:
         if not all(a in (None, b) for a, b in zip(fixed, (height, width), strict=True)):
             raise ValueError(
                 f"{who} takes images of {fixed[0]} x {fixed[1]} only, and {what} {height} x "
@@ -203,21 +236,55 @@ def _check_taken(who: str, model: keras.Model, sizes: dict[str, tuple[int, int]]
 
 
 def _check_given(who: str, model: keras.Model, crop: tuple[int, int]) -> None:
-    given = model.compute_output_shape((1, *crop, model.input_shape[-1]))
-    if not isinstance(given, dict):
-        given = {"logits": given[0] if isinstance(given[0], tuple | list) else given}
-    for name, shape in given.items():
-        if tuple(shape[1:3]) != tuple(crop):
+    for name, given in _given(who, model, crop).items():
+        if given != tuple(crop):
             raise ValueError(
                 f"{who} must give {name} of the image's size; for {crop[0]} x {crop[1]} they are "
-                f"{shape[1]} x {shape[2]}. Upsample them, say with keras.layers.UpSampling2D."
+                f"{given[0]} x {given[1]}. Upsample them, say with keras.layers.UpSampling2D."
             )
 
 
-def _working_sizes(data: Data, size: tuple[int, int] | None) -> dict[str, tuple[int, int]]:
-    """Returns the sizes at which the images of "val" are scored, by the start of a sentence."""
-    found = {}
+def _check_scored(model: keras.Model, sizes: _Sizes) -> None:
+    """Refuses a model that `kseg.seeing.run` could not show the images of "val"."""
+    heights, widths = set(), set()
+    for what, (height, width) in sizes:
+        # What a network makes of a side depends on what is left of it over its strides.
+        rests = height % _MOST_STRIDE, width % _MOST_STRIDE
+        if rests[0] in heights and rests[1] in widths:
+            continue
+        heights.add(rests[0])
+        widths.add(rests[1])
+        made = []
+        for seen in sizes_around((height, width), model.input_shape[1:3]):
+            made.append(_given("model", model, seen, f" {what} {height} x {width}."))
+            if all(extent(seen, each) for each in made[-1].values()):
+                break
+        else:
+            who = f"{what} {height} x {width}, and model"
+            raise ValueError(no_grid(who, (height, width), next(iter(made[0].values()))))
+
+
+def _given(
+    who: str, model: keras.Model, size: tuple[int, int], why: str = ""
+) -> dict[str, tuple[int, int]]:
+    """Returns (height, width) of what a model gives for an image of a size, by name."""
+    try:
+        graph = trace(model, size)
+    except ValueError as error:
+        raise ValueError(
+            f"{who}{str(error).removeprefix('The model')}{why} Pad images in it with "
+            "kseg.layers.PadToStride and cut its output with CropLike, or take images and sizes "
+            "that it halves without a rest."
+        ) from None
+    shapes = graph.shapes_of(graph.outputs)
+    names = graph.names or ("logits",)
+    return {name: (shape[1], shape[2]) for name, shape in zip(names, shapes, strict=True)}
+
+
+def _working_sizes(data: Data, size: tuple[int, int] | None) -> _Sizes:
+    """Returns the sizes at which images of "val" are scored, by the start of a sentence."""
+    found: dict[tuple[int, int], str] = {}
     for pair in data.pairs.get("val", ()):
-        height, width = data.read(pair)[1].shape
-        found[f"{pair.image.name} at the working size is"] = fit_inside((height, width), size)
-    return found
+        sides = fit_inside(size_of(data, pair), size)
+        found.setdefault(sides, f"{pair.image.name} at the working size is")
+    return [(what, sides) for sides, what in found.items()]

@@ -1,8 +1,10 @@
 """Getting a model ready for training: optimizer, loss, norms, frozen stages."""
 
 import contextlib
+import inspect
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import keras
 import numpy as np
@@ -85,6 +87,51 @@ def losses_of_objects(
     """
     losses = {"semantic": loss, "center": HeatmapError(), "offset": OffsetError()}
     return losses, {"semantic": 1.0, "center": recipe.center, "offset": recipe.offset}
+
+
+class OfFunction(keras.losses.Loss):
+    """A loss of one's own that is a function of label maps and logits; what it gives is averaged.
+
+    Attributes:
+        function: The function.
+    """
+
+    def __init__(self, function: Callable):
+        """Makes the loss."""
+        name = getattr(function, "__name__", type(function).__name__)
+        super().__init__(name=name.strip("<>"))  # of a lambda, TensorFlow would refuse it
+        self.function = function
+
+    def call(self, y_true, y_pred):
+        """Returns what the function gives for label maps (N, H, W) and logits (N, H, W, C)."""
+        return self.function(y_true, y_pred)
+
+
+def as_loss(loss: Any) -> keras.losses.Loss | None:
+    """Returns a loss that is no name as an object of Keras; None stays None.
+
+    A function of `keras.losses` is the class of its name, with its defaults.
+
+    Raises:
+        TypeError: If it is something else.
+    """
+    if loss is None or isinstance(loss, keras.losses.Loss):
+        return loss
+    what, function = type(loss).__name__, getattr(loss, "func", loss)  # the one in a `partial`
+    if inspect.isclass(loss):
+        what = f"the class {loss.__name__} (write {loss.__name__}())"
+    elif str(getattr(function, "__module__", "")).startswith("keras."):
+        classes = {name.lower(): each for name, each in vars(keras.losses).items()}
+        found = classes.get(function.__name__.replace("_", ""))
+        if inspect.isclass(found) and function is loss:
+            return found()
+        what = f"the function {function.__name__} of Keras (take its class)"
+    elif callable(loss):
+        return OfFunction(loss)
+    raise TypeError(
+        "loss must be a name of kseg.losses.LOSSES, a Keras loss, or a function of label maps and "
+        f"logits; got {what}."
+    )
 
 
 def make_loss(recipe: Recipe, pixels: np.ndarray) -> keras.losses.Loss:

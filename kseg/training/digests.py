@@ -7,6 +7,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from kseg.analysis.graph import Step, follow
+
 # Names and numbers that Keras counts up, the size of the images, and what a training sets.
 _NO_OPTION = (
     "name", "batch_shape", "build_config", "shared_object_id", "momentum", "trainable",
@@ -20,9 +22,11 @@ def digests(
     found = {}
     if not hasattr(model, "kseg_spec"):
         found["network"] = digest_of(model)
+        found |= {"network wiring": wiring} if (wiring := wiring_of(model)) else {}
     if teacher is not None:
         weights = (np.ascontiguousarray(weight).tobytes() for weight in teacher.get_weights())
         found["teacher"] = digest_of(teacher, *weights)
+        found |= {"teacher wiring": wiring} if (wiring := wiring_of(teacher)) else {}
     if loss is not None:
         found["loss"] = _digest(_options_of(loss))
     return found
@@ -32,6 +36,36 @@ def digest_of(model: keras.Model, *contents: bytes) -> str:
     """Returns a hash of the kinds and options of a model's layers, and of bytes beside them."""
     layers = [each for each in model._flatten_layers() if not isinstance(each, keras.Model)]
     return _digest([(_kind(each), _options_of(each)) for each in layers], *contents)
+
+
+def wiring_of(model: keras.Model) -> str | None:
+    """Returns a hash of how a model's layers are joined, or None where that cannot be followed.
+
+    It says which weights each layer has, and what operators and `keras.ops` are given beside maps,
+    such as the 255 of `image / 255`. Options of layers are in `digest_of`.
+    """
+    places = {id(variable): place for place, variable in enumerate(model.variables)}
+    try:
+        graph = follow(model)
+        made = {graph.image: ""}
+        for step in graph.steps:
+            weights = [places.get(id(x)) for x in getattr(step.layer, "variables", ())]
+            facts = [_kind(step.layer), weights, _numbers(step), [made[i] for i in step.inputs]]
+            made |= {index: _digest([*facts, n]) for n, index in enumerate(step.outputs)}
+    except Exception:  # of a layer of one's own, which takes no open size or says no options
+        return None
+    return _digest([made[index] for index in graph.outputs])
+
+
+def _numbers(step: Step) -> list[Any]:
+    """Returns the numbers that a call is given, and the fractions that an operation was made of."""
+    plain = [x for x in step.arguments if not keras.backend.is_keras_tensor(x)]
+    values = [x for x in plain if isinstance(x, int | float | np.ndarray) or hasattr(x, "dtype")]
+    numbers = [np.asarray(x, "float32").tolist() for x in values]
+    if not isinstance(step.layer, keras.Layer):  # whole numbers may be sizes or axes
+        options = keras.tree.flatten(_options_of(step.layer))
+        numbers += [x for x in options if isinstance(x, float)]
+    return numbers
 
 
 def _digest(facts: Any, *contents: bytes) -> str:

@@ -13,7 +13,7 @@ from kseg.inference import Segmenter, working_logits
 from kseg.metrics import ConfusionMatrix, Scores
 from kseg.progress import progress as show
 from kseg.seeing import check_channels, check_classes, check_pair, warn_of_bits
-from kseg.strips import label_map, resized_strips
+from kseg.strips import as_wide, label_map, resized_strips
 
 
 def evaluate(
@@ -137,6 +137,8 @@ def judge(
             image, truth = (a[: look.crop_to[0], : look.crop_to[1]] for a in (image, truth))
         seen = image if look.pad_to is None else _pad(image, look.pad_to)
         logits = working_logits(model, seen, look.size, flip=look.flip, scales=look.scales)
+        if getattr(model, "num_classes", 0) is None:  # a class map that names what it saw
+            (logits,) = as_wide(logits, classes=data.classes.num_classes)
         check_classes(logits.shape[-1], data)
         yield Judged(names[pair.image], image, truth, logits, (seen.shape[0], seen.shape[1]))
 

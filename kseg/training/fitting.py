@@ -1,7 +1,7 @@
 """`kseg.fit`: Keras's training loop with the recipe's parts around it."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,8 +24,9 @@ from kseg.training.checks import (
     check_logits,
     check_teacher,
     gives_scores,
+    warn_of_bounds,
 )
-from kseg.training.compile import compile_model, frozen, make_loss, quick_norms
+from kseg.training.compile import as_loss, compile_model, frozen, make_loss, quick_norms
 from kseg.training.devices import Spread, alone
 from kseg.training.distillation import taught
 from kseg.training.headroom import telling_of_memory
@@ -75,7 +76,7 @@ def fit(
     run_dir: str | Path,
     resume: bool = False,
     teacher: keras.Model | None = None,
-    loss: str | keras.losses.Loss | None = None,
+    loss: str | keras.losses.Loss | Callable | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> Run:
     """Trains a model and leaves it with the best averaged weights.
@@ -101,8 +102,9 @@ def fit(
             labels (`recipe.distillation`); it is not changed. A resumed run needs it again.
             `kseg.models.ensemble` makes one of several.
         loss: A name of `kseg.losses.LOSSES` in place of the recipe's, or a Keras loss. A loss of
-            `keras.losses` is made blind to the ignored class; one of your own is called with
-            label maps (N, H, W), in which ignored pixels are 255, and logits.
+            `keras.losses` is made blind to the ignored class; one of your own, which may be a
+            function, is called with label maps (N, H, W), in which ignored pixels are 255, and
+            logits.
         callbacks: Called before the running average takes in a step's weights. A training that
             was stopped within an epoch begins twice for them: for the rest of it, and after it.
 
@@ -132,6 +134,7 @@ def fit(
     if not resume or not is_run(path):
         check_folder(path)
     check_arguments(model, data, teacher)
+    loss = as_loss(loss)
     if loss is None:
         check_logits(model)
     report, speed = check_data(data), None  # names all bad files, before one is opened
@@ -153,7 +156,9 @@ def fit(
         record, earlier = begin(path, model, data, asked, (report, teacher, loss), resume)
         pixels = np.sum([report.pixels[name] for name in trained_splits(asked)], axis=0)
         made = make_loss(asked, pixels)
-        if loss is not None:
+        if loss is None:
+            warn_of_bounds(model)
+        else:
             made = loss_on_label_maps(loss, scores=gives_scores(model))
         job = _Job(data, asked, made, path, tuple(callbacks), interruption, wishes.started)
         with (

@@ -12,7 +12,7 @@ from kseg.classes import Classes
 from kseg.hub import fetch, is_on_hub
 from kseg.models import TRAINED, TrainedRecord, build
 from kseg.training.checkpoints import read_checkpoint
-from kseg.training.digests import digest_of
+from kseg.training.digests import digest_of, wiring_of
 from kseg.training.run_schema import DamagedFileError, read_run_record, sealed
 from kseg.training.writing import to_json, write_atomically
 
@@ -98,8 +98,8 @@ def load(
     Args:
         run: The run, its folder, hf://user/name, or the name of a model trained by kseg
             (`kseg.models.TRAINED`).
-        model: The network, where kseg did not build it; its weights are replaced. One that differs
-            in more than its weights, as far as its layers tell, is warned of.
+        model: The network, where kseg did not build it; its weights are replaced. One whose layers
+            are joined in another way is refused, one whose layers have other options warned of.
         checkpoint: "best" (highest mean IoU on the validation images) or "last".
 
     Returns:
@@ -107,7 +107,7 @@ def load(
 
     Raises:
         ValueError: If there is no such run, no readable checkpoint, the weights are of other
-            shapes, or a model or checkpoint is asked of a name.
+            shapes or of another network, or a model or checkpoint is asked of a name.
     """
     if checkpoint not in ("best", "last"):
         raise ValueError(f"checkpoint must be best or last; got {checkpoint!r}.")
@@ -119,7 +119,7 @@ def load(
             )
         return build(trained.builder, {**trained.arguments, "weights": trained.data})
     run = run if isinstance(run, Run) else open_run(run)
-    built = model is None
+    given = model
     if model is None:
         spec = run.record["spec"]
         if spec is None:
@@ -135,9 +135,8 @@ def load(
             ) from None
     shapes = {"average": shapes_of(model.variables)}
     _, _, arrays = read_checkpoint(run.path, checkpoint, shapes)
+    _check_network(given, run)
     assign(model.variables, arrays["average"], run.path)
-    if not built:
-        _warn_of_another(model, run)
     model.kseg_size, model.kseg_bits = run.size, run.record.get("bits")
     if saw_val(run):
         model.kseg_saw_val = run.classes.names
@@ -146,18 +145,31 @@ def load(
     return model
 
 
-def _warn_of_another(model: keras.Model, run: Run) -> None:
-    """Warns where a network is not the one that a run trained, though its weights have room in it.
+def _check_network(model: keras.Model | None, run: Run) -> None:
+    """Refuses or warns of another network than that of a run, though its weights have room in it.
 
     Another version of Keras may say other options of the same layers; it is not compared.
+
+    Raises:
+        ValueError: If its layers are joined in another way.
     """
-    spec, known = run.record["spec"], run.record.get("digests", {}).get("network")
+    spec, digests = run.record["spec"], run.record.get("digests", {})
+    if run.record.get("versions", {}).get("keras") != keras.__version__:
+        digests = {}
+    if model is None:
+        return
+    known, wiring = digests.get("network"), digests.get("network wiring")
+    if wiring is not None and wiring_of(model) not in (None, wiring):
+        raise ValueError(
+            f"model is not the network that {run.path} was trained as: its layers are joined in "
+            "another way, or its operators have other numbers (as image / 255 and image). Pass "
+            "the network that was trained."
+        )
     if spec is not None:
         given = getattr(model, "kseg_spec", None)
         differs = given is not None and to_json(given) != spec
     else:
-        same = run.record.get("versions", {}).get("keras") == keras.__version__
-        differs = same and known is not None and digest_of(model) != known
+        differs = known is not None and digest_of(model) != known
     if differs:
         warnings.warn(
             f"model is not the network that {run.path} was trained as: layers, or their options, "

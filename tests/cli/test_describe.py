@@ -2,6 +2,7 @@ import json
 import re
 import shutil
 
+import keras
 import numpy as np
 import pytest
 
@@ -120,3 +121,15 @@ def test_wrong_arguments_end_in_one_sentence(capsys, arguments, match):
 
 def test_a_folder_that_is_no_run_is_refused(capsys, tmp_path):
     assert "is not a kseg run folder" in _refused(capsys, "describe", tmp_path)
+
+
+def test_a_size_that_a_network_cannot_take_is_a_sentence(tmp_path, capsys):
+    image = keras.Input((None, None, 3))
+    x = keras.layers.UpSampling2D(name="up")(keras.layers.MaxPooling2D()(image))
+    model = keras.Model(image, keras.layers.Conv2D(3, 1)(keras.layers.Concatenate()([x, image])))
+    model.save(tmp_path / "net.keras")
+    assert main(["describe", str(tmp_path / "net.keras"), "--size", "32", "32"]) == 0
+    capsys.readouterr()
+    assert main(["describe", str(tmp_path / "net.keras"), "--size", "33", "32"]) == 2
+    said = "kseg: The model cannot take an image of 33 x 32: the layer concatenate"
+    assert capsys.readouterr().err.startswith(said)

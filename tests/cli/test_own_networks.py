@@ -141,3 +141,37 @@ def test_none_as_the_stage_to_freeze_trains_all():
     given = _given(TrainOptions(out=Path("x"), freeze="none"))
     assert given["freeze"] is None and kseg.Recipe(**given).freeze is None
     assert "freeze" not in _given(TrainOptions(out=Path("x")))
+
+
+def _unfit(kind):
+    """A network that is no network of one image."""
+    if kind == "unbuilt":
+        return keras.Sequential([layers.Conv2D(3, 1)])
+    if kind == "row":
+        return keras.Sequential([keras.Input((10,)), layers.Dense(3)])
+    one, two = keras.Input((None, None, 3)), keras.Input((None, None, 3))
+    return keras.Model([one, two], layers.Conv2D(3, 1)(layers.Add()([one, two])))
+
+
+@pytest.mark.filterwarnings("ignore:You are saving a model that has not yet been built")
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("unbuilt", "has no weights yet, as it never saw an image"),
+        ("row", "takes 1 input of shape (None, 10); a segmentation network takes one image"),
+        ("two", "takes 2 inputs of shape (None, None, None, 3), (None, None, None, 3); a segm"),
+    ],
+)
+def test_a_file_of_no_one_image_is_a_sentence(own, tmp_path, capsys, kind, said):
+    _, yaml = own
+    file, image = str(tmp_path / "net.keras"), str(yaml.parent / "images/0.png")
+    _unfit(kind).save(file)
+    for words in (
+        ["describe", file],
+        ["evaluate", file, yaml],
+        ["predict", file, image, "--out", tmp_path / "labels"],
+        ["export", file, "--data", yaml, "--out", tmp_path / "net.tflite", "--size", "64", "64"],
+    ):
+        assert main([*map(str, words)]) == 2
+        *_, sentence = capsys.readouterr().err.splitlines()
+        assert sentence.startswith("kseg: ") and said in sentence

@@ -1,10 +1,19 @@
 import subprocess
 import sys
 
+import keras
 import numpy as np
 import pytest
 
-from export import dynamic_range, float16, float32, full_integer, int16x8
+from export import (
+    ExportOptions,
+    convert,
+    dynamic_range,
+    float16,
+    float32,
+    full_integer,
+    int16x8,
+)
 
 
 def test_recipes_are_data():
@@ -45,3 +54,15 @@ def test_full_integer_wants_real_images():
 def test_the_words_of_the_command_line_load_no_library():
     code = "import sys, export.recipes; sys.exit('keras' in sys.modules or 'numpy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_weights_that_float16_cannot_hold_are_warned_of(tmp_path):
+    image = keras.Input((8, 8, 3))
+    score = keras.layers.Conv2D(3, 1, name="score")
+    model = keras.Model(image, score(image))
+    kernel, bias = score.get_weights()
+    score.set_weights([np.where(kernel == kernel.max(), np.float32(1e5), kernel), bias])
+    options = ExportOptions(overwrite=True)
+    with pytest.warns(UserWarning, match="Weights of score are beyond 65,504, the largest number"):
+        convert(model, float16(), input_size=(8, 8), path=tmp_path / "a.tflite", options=options)
+    convert(model, float32(), input_size=(8, 8), path=tmp_path / "b.tflite", options=options)

@@ -61,3 +61,45 @@ def test_a_size_that_all_networks_have_is_kept():
     assert ensemble([first, second]).kseg_size == (32, 48)
     second.kseg_size = (64, 64)
     assert getattr(ensemble([first, second]), "kseg_size", None) is None
+
+
+class OwnCall(keras.Model):
+    """A network of which the layers say the contrary."""
+
+    def call(self, images, training=None):
+        return -super().call(images, training=training)
+
+
+class Subclassed(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.score = keras.layers.Conv2D(3, 1)
+
+    def build(self, shape):
+        self.score.build(shape)
+
+    def call(self, images):
+        return self.score(images / 255)
+
+
+@pytest.mark.parametrize("channels", [3, 4])
+def test_what_a_network_does_in_its_call_is_part_of_it(channels):
+    image = keras.Input((None, None, channels))
+    own = OwnCall(image, keras.layers.Conv2D(3, 1)(image / 255))
+    subclassed = Subclassed()
+    with pytest.raises(ValueError, match=r"must have weights; .* never saw an image"):
+        ensemble([subclassed])
+    images = np.random.default_rng(0).uniform(0, 255, (1, 8, 9, channels)).astype("float32")
+    subclassed.build(images.shape)
+    found = [_softmax(np.asarray(n(images))) for n in (own, subclassed)]
+    logits = ensemble([own, subclassed]).predict_on_batch(images)
+    np.testing.assert_allclose(_softmax(logits), np.mean(found, 0), atol=1e-5)
+    labels = kseg.predict(subclassed, images[0].astype("uint8"))  # of as many channels
+    assert labels.shape == (8, 9)
+
+
+def test_networks_of_other_strides_are_refused():
+    image = keras.Input((None, None, 3))
+    coarse = keras.Model(image, keras.layers.Conv2D(3, 3, 2, "same")(image), name="coarse")
+    with pytest.raises(ValueError, match=r"one size; for .* one_0 gives 128 x 128 and coarse_1"):
+        ensemble([_network(), coarse])

@@ -193,3 +193,13 @@ def test_numbers_that_float16_cannot_hold_stay_as_they_are(tmp_path):
     gamma, _, mean, variance = model.get_layer("norm").get_weights()
     assert (gamma[0], mean[0]) == (np.float16(1 / 3), -1e3)
     assert variance[0] == values[3][0]
+
+
+def test_a_kernel_that_rounding_would_make_infinite_stays_as_it_is(tmp_path):
+    image = keras.Input((8, 8, 1))
+    model = keras.Model(image, keras.layers.Conv2D(2, 1, name="score")(image))
+    kernel = np.float32([[[[65_500, 1.01]]]])
+    model.get_layer("score").set_weights([kernel, np.zeros(2)])
+    save_weights_npz(model, tmp_path / "w.npz")
+    load_weights_npz(model, tmp_path / "w.npz")
+    np.testing.assert_array_equal(model.get_layer("score").get_weights()[0], kernel)

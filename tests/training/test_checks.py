@@ -10,7 +10,6 @@ from keras import layers
 import kseg
 from kseg.losses import loss_on_label_maps
 from kseg.training import headroom
-from kseg.training.checks import check_logits
 from kseg.training.headroom import MemoryNeededError, check_memory, training_bytes
 from kseg.training.norms import norms_of
 
@@ -33,6 +32,16 @@ class Subclassed(keras.Model):
 
     def call(self, images):
         return self.score(images)
+
+
+class OwnCall(keras.Model):
+    def call(self, images, training=None):
+        return super().call(images / 255, training=training)
+
+
+class OwnStep(keras.Model):
+    def train_step(self, *arguments):
+        raise ValueError("a step of its own")
 
 
 def two_outputs():
@@ -63,6 +72,10 @@ def nested_softmax():
 
 MODELS = {
     "subclassed": (Subclassed, r"must be a functional .*write: image = keras\.Input\(\(None, None"),
+    "own call": (
+        lambda: OwnCall(x := image(), layers.Conv2D(3, 1)(x)),
+        r"must be a functional or a built Sequential model.*model = keras\.Model\(image, model",
+    ),
     "unbuilt": (
         lambda: keras.Sequential([layers.Conv2D(3, 1)]),
         r"must be a functional or a built Sequential",
@@ -117,6 +130,16 @@ def test_a_subclassed_model_trains_as_the_sentence_says(tmp_path, training_data)
     model, x = Subclassed(), image()
     kseg.fit(keras.Model(x, model(x)), training_data, QUICK, run_dir=tmp_path / "run")
     assert (tmp_path / "run/run.json").exists()
+
+
+def test_a_step_of_its_own_is_taken_or_refused(tmp_path, training_data, own_model):
+    x = image()
+    model = OwnStep(x, layers.Conv2D(3, 1)(x))
+    with pytest.raises(ValueError, match="a step of its own"):
+        kseg.fit(model, training_data, QUICK, run_dir=tmp_path / "run")
+    match = r"has a train_step of its own \(OwnStep\), which need not learn from a teacher"
+    with pytest.raises(ValueError, match=match):
+        kseg.fit(model, training_data, QUICK, run_dir=tmp_path / "x", teacher=own_model())
 
 
 def test_arrays_in_place_of_data_are_refused(tmp_path, own_model):
@@ -214,41 +237,6 @@ def test_a_loss_that_takes_scores_takes_a_softmax(tmp_path, training_data):
         kseg.fit(
             ending(lambda x: x), training_data, QUICK, run_dir=tmp_path, loss="dice", resume=True
         )
-
-
-def _unwrapped(outputs, index):
-    """A network around one of the outputs of another."""
-    x, inner = image(), two_outputs_of(outputs)
-    return keras.Model(x, inner(x)[index])
-
-
-def two_outputs_of(lasts):
-    x = image()
-    scores = layers.Conv2D(3, 1)(x)
-    return keras.Model(x, [last(scores) for last in lasts])
-
-
-LOGITS, SOFTMAX = (lambda: layers.Activation("linear")), layers.Softmax
-SCORES = {
-    "cut": lambda: ending(lambda x: layers.Softmax()(x)[:, 1:-1, 1:-1]),
-    "as a function": lambda: ending(lambda x: 1.0 * keras.ops.softmax(x)),
-    "of one channel": lambda: ending(
-        lambda x: keras.ops.concatenate([1 - keras.ops.sigmoid(x), keras.ops.sigmoid(x)], -1), 1
-    ),
-    "in a layer": lambda: ending(layers.Lambda(lambda x: keras.ops.softmax(x))),
-    "the second of two": lambda: _unwrapped([LOGITS(), SOFTMAX()], 1),
-}
-
-
-@pytest.mark.parametrize("name", SCORES)
-def test_scores_are_found_whatever_makes_them(name):
-    with pytest.raises(ValueError, match="model must end in logits"):
-        check_logits(SCORES[name]())
-
-
-def test_logits_beside_scores_are_logits():
-    check_logits(_unwrapped([SOFTMAX(), LOGITS()], 1))
-    check_logits(ending(lambda x: keras.ops.log(keras.ops.softmax(x))))
 
 
 def test_a_rate_for_a_backbone_that_none_knows_is_said(tmp_path, training_data, own_model):

@@ -9,11 +9,11 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def _network(**options):
+def _network(kind=keras.layers.BatchNormalization, **options):
     keras.utils.set_random_seed(0)
     image = keras.Input((8, 12, 3))
     x = keras.layers.Conv2D(5, 3)(image)
-    x = keras.layers.BatchNormalization(momentum=0.8, epsilon=1e-3, name="norm", **options)(x)
+    x = kind(momentum=0.8, epsilon=1e-3, name="norm", **options)(x)
     return keras.Model(image, keras.layers.GlobalAveragePooling2D()(keras.layers.ReLU()(x)))
 
 
@@ -54,7 +54,17 @@ def test_a_frozen_norm_keeps_its_statistics():
         np.testing.assert_array_equal(weight, was)
 
 
-@pytest.mark.parametrize("options", [{"axis": 1}, {"scale": False}, {"dtype": "mixed_float16"}])
+class OwnNorm(keras.layers.BatchNormalization):
+    """A norm of one's own."""
+
+    def call(self, inputs, training=None, mask=None):
+        return super().call(inputs - 1, training=training)
+
+
+OTHERS = [{"axis": 1}, {"scale": False}, {"dtype": "mixed_float16"}, {"renorm": True}]
+
+
+@pytest.mark.parametrize("options", [*OTHERS, {"kind": OwnNorm}])
 def test_other_norms_stay_as_they_are(options):
     model = _network(**options)
     with _fused(model):

@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from export.errors import ModelFileError
+from export.tflite.axes import check_order, grid
 from export.tflite.beside import told_outputs
-from export.tflite.grids import check_order, grid
 from export.tflite.maps import CHANNELS, LOGITS, NAMES
 from export.tflite.metadata import read_metadata
 from export.tflite.outputs import choose_output, read_meaning
@@ -40,7 +40,7 @@ def choose_outputs(graph: ModelFile, wanted: str | int | None, path: Path) -> di
 def grid_of(
     shape: Sequence[int], image: tuple[int, int], dtype: str, path: object
 ) -> tuple[int, int, int]:
-    """Returns height, width and channels of an output; see `export.tflite.grids.grid`.
+    """Returns height, width and channels of an output; see `export.tflite.axes.grid`.
 
     Args:
         shape: The output's shape.

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from export.tflite.fixed_size import whole_stride
 from export.tflite.reader import ModelFile, Op
+from kseg.grids import whole_stride
 
 _WHOLE_IMAGE = 32  # pixels of an image that one answer may stand for
 # Ops of LiteRT that take the last axis for the channels.

@@ -18,7 +18,6 @@ from kseg.strips import resize_logits
 _COLORS = re.compile(r"\x1b\[[0-9;]*m")
 _LARGEST = 1e30
 _MOST_SEEN = 50_000_000  # pixels that an image may be enlarged to
-_STRIDES = (1, 32, 128)  # pixels, to whose multiples an image is mirrored out where it must be
 # A keras.Model is called through `predict_on_batch`, anything else as it is.
 Segmenter = Callable[[np.ndarray], Any]
 

@@ -21,7 +21,7 @@ from export.compression.bridge import CHANNEL_AXES
 from kseg.data import Data
 from kseg.seeing import working_size
 from kseg.training import Recipe, Run, fit
-from kseg.training.callbacks import synchronize
+from kseg.training.averaging import synchronize
 
 _FULL_AT = 0.6  # share of the steps after which the sparsity is reached; then the rest heals
 _PRUNINGS = 100  # at most

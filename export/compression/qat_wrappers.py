@@ -19,7 +19,7 @@ from export.compression.bridge import CHANNEL_AXES, Network, Node, build
 from export.compression.bridge_own import kernel_name
 from export.compression.qat_graph import KERNELS, has_one_scale, quantized_outputs
 from export.compression.qat_state import Range, State
-from kseg.training.callbacks import read, write
+from kseg.training.averaging import read, write
 
 _quantization: Any = tfmot.quantization.keras
 

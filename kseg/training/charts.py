@@ -76,16 +76,17 @@ def reliability(calibration: Calibration) -> str:
     return _svg(_LEFT + width + 10, _HEIGHT + _BOTTOM + 10, parts, "Reliability diagram")
 
 
-def curves(lines: Sequence[Line], epochs: tuple[int, int]) -> str:
+def curves(lines: Sequence[Line], epochs: tuple[int, int], row: str = "epoch") -> str:
     """Draws IoU over epochs.
 
     Args:
         lines: Name, CSS colour and (epoch, IoU) of each.
         epochs: The first and the last epoch.
+        row: What they are called.
     """
     width, (first, last) = 440, epochs
     marks = np.unique(np.linspace(first, last, 5).round())
-    parts = _axes(width, marks.tolist(), "epoch", "IoU")
+    parts = _axes(width, marks.tolist(), row, "IoU")
     for name, color, points in lines:
         at = [_at((x - first) / max(1, last - first), y, width) for x, y in points]
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in at)
@@ -99,7 +100,7 @@ def curves(lines: Sequence[Line], epochs: tuple[int, int]) -> str:
                 f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.5" fill="{color}">{title}</circle>'
                 for x, y in at
             ]
-    return _svg(_LEFT + width + 10, _HEIGHT + _BOTTOM + 10, parts, "IoU per class over the epochs")
+    return _svg(_LEFT + width + 10, _HEIGHT + _BOTTOM + 10, parts, f"IoU per class over the {row}s")
 
 
 def _at(x: float, y: float, width: float) -> tuple[float, float]:

@@ -253,7 +253,7 @@ def _train(model: keras.Model, job: _Job, resume: bool) -> None:
     job.interruption.deferred = False
     _, _, groups = read_checkpoint(path, "best", {"average": shapes_of(model.variables)})
     assign(model.variables, groups["average"], path)
-    write_curves(path / "curves.png", keeper.history)
+    write_curves(path / "curves.png", keeper.history, "part" if pace else "epoch")
     with alone(model):
         write_preview(path / "preview.png", model, shown, recipe.size)
 

@@ -26,12 +26,13 @@ _WIDTH = 320  # of a picture, in pixels
 _MARKED = 20  # a line of more epochs needs no markers
 
 
-def write_curves(path: Path, history: list[dict]) -> None:
+def write_curves(path: Path, history: list[dict], row: str = "epoch") -> None:
     """Draws loss and mean IoU over the epochs, or panoptic quality where it is the score.
 
     Args:
         path: The PNG.
         history: Rows with "epoch", "loss" and "mean_iou" (None where not evaluated).
+        row: What a row is: an "epoch", or a "part" of a training by minutes.
     """
     figure = Figure(figsize=(7, 4), layout="constrained")
     left = figure.subplots()
@@ -47,7 +48,7 @@ def write_curves(path: Path, history: list[dict]) -> None:
         marker = "o" if len(rows) <= _MARKED else None
         epochs, values = [row["epoch"] for row in rows], [row[column] for row in rows]
         lines += axes.plot(epochs, values, color=color, label=label, marker=marker, markersize=4)
-    left.set(xlabel="epoch", ylabel="loss")
+    left.set(xlabel=row, ylabel="loss")
     left.xaxis.set_major_locator(MaxNLocator(integer=True))
     right.set(ylabel=name)
     figure.legend(handles=lines, loc="outside upper center", ncols=2)

@@ -220,8 +220,10 @@ def report_on_run(
     facts = [("network", spec["builder"] if spec else "one of your own")]
     count, all_of = report.scores.images, len(pairs)
     part = f", {count} of {all_of} images" if count < all_of else ""
-    facts += [("data", f"{data.source}, val{part}"), ("epochs", str(len(history)))]
-    page = make_page(report, run.path.resolve().name, facts, history)
+    # By minutes, the rows of a history are parts of the time.
+    row = "part" if run.record.get("pace") else "epoch"
+    facts += [("data", f"{data.source}, val{part}"), (f"{row}s", str(len(history)))]
+    page = make_page(report, run.path.resolve().name, facts, history, row)
     write_atomically(run.path / FILES[0], page)
     return report
 

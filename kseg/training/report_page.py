@@ -37,6 +37,7 @@ def make_page(
     title: str,
     facts: Sequence[tuple[str, str]],
     history: Sequence[dict[str, Any]] = (),
+    row: str = "epoch",
 ) -> str:
     """Returns the page.
 
@@ -45,13 +46,14 @@ def make_page(
         title: The title.
         facts: (what, how) of the model and the data.
         history: The rows of a training's history, for curves of the classes.
+        row: What a row is: an "epoch", or a "part" of a training by minutes.
     """
     parts = [table((), [*facts, *_summary(report)]), "<h2>Classes</h2>", _classes(report)]
     if lines := _lines(report.classes, history):
         epochs = [point[0] for line in lines for point in line[2]]
         parts += [
-            "<h2>IoU over the epochs</h2>",
-            curves(lines, (int(min(epochs)), int(max(epochs)))),
+            f"<h2>IoU over the {row}s</h2>",
+            curves(lines, (int(min(epochs)), int(max(epochs))), row),
             _legend((f"background:{color}", name) for name, color, _ in lines),
         ]
     parts += [

@@ -8,10 +8,11 @@ import numpy as np
 from kseg.data import Data
 from kseg.inference import predict
 from kseg.instances import predict_instances, tells_objects_apart
-from kseg.training.callbacks import read, write
+from kseg.training.averaging import read, write
 from kseg.training.compile import compile_model
 from kseg.training.devices import alone
 from kseg.training.images import Stream, training_split
+from kseg.training.norms import norms_of
 from kseg.training.pace import Speed
 from kseg.training.recipe import Recipe
 
@@ -20,7 +21,7 @@ _TIMED_IMAGES = 3
 
 
 def measure(model: keras.Model, data: Data, recipe: Recipe, loss: keras.losses.Loss) -> Speed:
-    """Times a few steps and images; the model's variables are as before afterwards.
+    """Times a few steps and images; afterwards the model is as before, but for being compiled.
 
     Args:
         model: The network.
@@ -29,6 +30,7 @@ def measure(model: keras.Model, data: Data, recipe: Recipe, loss: keras.losses.L
         loss: Takes label maps and logits.
     """
     split = training_split(data, recipe, instances=tells_objects_apart(model))
+    momenta = [norm.momentum for norm in norms_of(model)]
     compile_model(model, recipe, len(split), loss)
     before = read(model.variables)
     clock = Clock()
@@ -40,6 +42,8 @@ def measure(model: keras.Model, data: Data, recipe: Recipe, loss: keras.losses.L
         callbacks=[clock],
     )
     write(model.variables, before)
+    for norm, momentum in zip(norms_of(model), momenta, strict=True):
+        norm.momentum = momentum
     images = []
     for pair in () if recipe.with_val else data.files("val")[:_TIMED_IMAGES]:
         with alone(model):

@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 from kseg.safe_files import read_json, read_text
-from kseg.training.callbacks import synchronize
+from kseg.training.averaging import synchronize
 from kseg.training.run import open_run
 from kseg.training.writing import write_atomically
 

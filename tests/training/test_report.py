@@ -128,6 +128,11 @@ def test_run_gets_a_page_with_curves_of_its_classes(trained, training_data, tmp_
     lines = re.findall(r'<polyline points="([^"]*)"', page)
     assert [len(line.split()) for line in lines] == [3] * 4  # three epochs; classes and mean
     assert page.count("<circle") == 12
+    assert "IoU over the epochs" in page and "part" not in page.split("What is taken for")[0]
+    by_minutes = kseg.Run(copy.path, {**run.record, "pace": {"steps": 2}})
+    report_on_run(by_minutes, model, training_data)
+    page = (tmp_path / "run/report.html").read_text(encoding="utf-8")
+    assert "IoU over the parts" in page and "epoch" not in page.split("What is taken for")[0]
 
 
 def test_report_that_is_late_is_on_fewer_images(trained, training_data, tmp_path, monkeypatch):

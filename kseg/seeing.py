@@ -1,5 +1,6 @@
 """How a model sees an image: which sizes and channels it takes, and how images get there."""
 
+import contextlib
 import re
 import warnings
 import weakref
@@ -142,18 +143,35 @@ def _cut(output: np.ndarray, size: tuple[int, int], own: tuple[int, int]) -> np.
     return np.stack([resize_logits(x, whole)[: own[0], : own[1]] for x in output])
 
 
+# Models that their backend cannot compile for sizes that vary; they run layer by layer.
+_LAYER_BY_LAYER: weakref.WeakSet[keras.Model] = weakref.WeakSet()
+
+
 def _predicted(model: keras.Model, images: np.ndarray) -> Any:
     try:
-        return model.predict_on_batch(images)
+        if model not in _LAYER_BY_LAYER:
+            return model.predict_on_batch(images)
     except Exception as error:  # each backend has its own, and some are pages long
         if "ResourceExhausted" in type(error).__name__:
             raise
         height, width = images.shape[1:3]
         why = _COLORS.sub("", str(error)).strip().partition("\n")[0]
-        raise ValueError(
+        refusal = ValueError(
             f"The model cannot take an image of {height} x {width}: {why} If it takes other sizes, "
             "name one with size (--size)."
-        ) from error
+        )
+        # From the second size on, TensorFlow compiles for any, which some of Keras's layers, such
+        # as a bilinear UpSampling2D, do not take.
+        with contextlib.suppress(Exception):
+            found = _layer_by_layer(model, images)
+            _LAYER_BY_LAYER.add(model)
+            return found
+        raise refusal from error
+    return _layer_by_layer(model, images)
+
+
+def _layer_by_layer(model: keras.Model, images: np.ndarray) -> Any:
+    return keras.tree.map_structure(keras.ops.convert_to_numpy, model(images, training=False))
 
 
 def working_size(model: Segmenter) -> tuple[int, int] | None:

@@ -52,6 +52,17 @@ def test_tiles_take_networks_of_several_outputs_and_those_that_do_not_say():
     assert kseg.predict(Subclassed(), IMAGE, native=True).shape == (40, 50)
 
 
+def test_layers_that_do_not_compile_for_sizes_that_vary_run_one_by_one():
+    """From the second size on, TensorFlow compiles for any, which this layer does not take."""
+    image = keras.Input((None, None, 3))
+    coarse = keras.layers.Conv2D(3, 3, strides=2, padding="same")(image)
+    model = keras.Model(image, keras.layers.UpSampling2D(2, interpolation="bilinear")(coarse))
+    for height, width in ((40, 50), (64, 48), (40, 50)):
+        seen = np.resize(IMAGE, (height, width, 3))
+        expected = np.asarray(model(seen[None].astype("float32")))[0]
+        np.testing.assert_array_equal(kseg.predict(model, seen), expected.argmax(-1))
+
+
 def test_an_image_that_a_network_cannot_take_is_a_sentence():
     """One that halves and doubles without padding; its backend has an error of its own."""
     image = keras.Input((None, None, 3))

@@ -112,7 +112,7 @@ def own_stride(graph: Graph) -> int:
         raise ValueError(
             f"The model makes {coarse} logits of an image of {size}; they must be a grid of the "
             'image, such as (H, W) or (H / 2, W / 2). Pad its convolutions with padding="same", '
-            "or crop or resize what it returns."
+            "take multiples of its stride, or crop or resize what it returns."
         )
     return stride
 

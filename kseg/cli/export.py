@@ -10,6 +10,7 @@ from cyclopts import Group, Parameter
 import kseg
 from export.recipes import RECIPES
 from export.targets import HEADS, TARGETS
+from kseg.cli.file_sizes import file_size
 from kseg.cli.options import Flag, Json, OwnNetwork, Size, record
 from kseg.cli.output import print_json, print_table, say
 
@@ -97,8 +98,8 @@ def export(
         advice = "--qat-epochs would choose its best epoch by them: add --with-val."
         warn_if_val_was_seen(run, data, advice if chooses else "")
         warn_if_names_differ(run, classes, data)
-    input_size = options.size or size or _input_size(model, data)
-    working_size = input_size if size is not None else None
+    input_size = options.size or file_size(model, data, size)
+    working_size = (options.size or size) if size is not None else None
     recorded = _recorded(run, data, size) if options.size in (None, size) else None
     choices = _choices(options, classes, working_size, recorded)
     if options.qat_epochs and data is not None:
@@ -274,14 +275,3 @@ def _print_report(report: dict) -> None:
             print_table(rows, headers, disable_numparse=True)
     page = report["file"]["name"].removesuffix(".tflite") + ".html"
     say(f"\npictures and the table of ops are in {page} beside the file")
-
-
-def _input_size(model: "keras.Model", data: "kseg.Data | None") -> tuple[int, int]:
-    """Returns the size that the network was built for, or that of the first image."""
-    fixed = model.input_shape[1:3] if isinstance(model.input_shape, tuple) else (None, None)
-    if None not in fixed:
-        return fixed[0], fixed[1]
-    if data is None:
-        raise ValueError("The run has no working size; name the file's input with --size H W.")
-    height, width = data.read(data.files("val")[0])[1].shape
-    return height, width

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 import kseg
+from kseg.cli.file_sizes import file_size
 from kseg.cli.options import FILES, FileOptions, Flag, Size
 from kseg.cli.output import say
 
@@ -100,16 +101,13 @@ def _file(
     if not isinstance(opened, keras.Model):
         opened.close()
         return WebModel(Path(name), classes, working_size, **asked)
-    size = size or working_size
-    fitted = size if working_size is not None else None
-    if size is None:
-        raise ValueError(f"{name} has no working size; name the file's input with --size H W.")
+    fitted = (size or working_size) if working_size is not None else None
     if data is not None:
         warn_if_names_differ(name, classes, data)
     result = convert(
         opened,
         float16() if data is None else full_integer(data.images("train", 100)),
-        input_size=size,
+        input_size=size or file_size(opened, None, working_size),
         path=folder / f"{Path(name).resolve().name}.tflite",
         validation=data,
         options=ExportOptions(classes=classes, working_size=fitted),

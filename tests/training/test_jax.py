@@ -32,12 +32,41 @@ from kseg.data import Split
 numbers, read = [], Split.__getitem__
 Split.__getitem__ = lambda split, index: numbers.append(index) or read(split, index)
 
+
+
+class Averages(keras.callbacks.Callback):
+    # What the running average of two epochs must be; `self.model` would move the weights.
+    steps, values, ends = 0, None, []
+
+    def on_train_batch_end(self, batch, logs=None):
+        model = self._model
+        state = {
+            variable.path: np.array(value, "float64")
+            for kind in ("trainable_variables", "non_trainable_variables")
+            for variable, value in zip(getattr(model, kind), model._jax_state[kind])
+        }
+        self.steps += 1
+        decay = min(0.5, self.steps / (9 + self.steps))
+        old = self.values or start
+        self.values = {p: decay * old[p] + (1 - decay) * new for p, new in state.items()}
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.ends.append(self.values)
+
+
 folder, run_dir = sys.argv[1:]
 data = kseg.load_data(folder + "/data.yaml")
 keras.utils.set_random_seed(0)
 model = kseg.build_fcn8s(3, backbone="separable", weights=None)
 recipe = kseg.Recipe(epochs=2, batch_size=4, learning_rate=0.01, average=0.5)
-run = kseg.fit(model, data, recipe, run_dir=run_dir)
+start = {variable.path: variable.numpy().astype("float64") for variable in model.variables}
+averages = Averages()
+run = kseg.fit(model, data, recipe, run_dir=run_dir, callbacks=[averages])
+kept = {variable.path: variable.numpy() for variable in model.variables}
+assert len(averages.ends) == 2 and any(
+    all(np.allclose(kept[path], end[path], rtol=1e-4, atol=1e-5) for path in kept)
+    for end in averages.ends
+)
 image = data.read(data.files("val")[0])[0][:33, :47]
 np.savez(
     folder + "/jax.npz",

@@ -12,7 +12,7 @@ from kseg.data.opening import Opened, open_image
 
 _STRIP = 1 << 20  # pixels that are worked on at a time, so that large files need little memory
 _UNKNOWN = 65535  # marks a colour that `colors` does not list
-_LOSSY = ("JPEG", "MPO", "GIF")
+_LOSSY = ("JPEG", "MPO")
 _LOSSY_TIFF = ("jpeg", "tiff_jpeg", "webp")  # Pillow's names of a TIFF's compressions
 _MANY = 20
 
@@ -140,6 +140,8 @@ def _ids(opened: Opened, color_ids: Mapping[int, int]) -> tuple[np.ndarray, str]
         )
     if opened.pages > 1:
         raise ValueError(f"it has {opened.pages} pages; a label file must have one")
+    if image.format == "GIF":
+        return _black_and_white(image), "id"
     if image.mode in ("RGBA", "LA", "RGBX"):
         image = _without_alpha(image)
     elif "transparency" in image.info and image.mode in ("L", "RGB"):  # a PNG's tRNS
@@ -178,6 +180,17 @@ def _after(content: bytes) -> int:
         length = int.from_bytes(content[place + 4 : place + 8], "little")
         place += 8 + length + length % 2
     return place
+
+
+def _black_and_white(image) -> np.ndarray:
+    """Returns a mask of 0 and 255 of a GIF file, whose indices mean nothing without its colours."""
+    rgb = np.asarray(image.convert("RGB"))
+    if not (np.isin(rgb, (0, 255)).all() and (rgb == rgb[..., :1]).all()):
+        raise ValueError(
+            "it is a GIF file, which changes ids, as programs number its colours anew; only masks "
+            "of black and white can be GIF files. Others must be lossless, such as PNG"
+        )
+    return np.ascontiguousarray(rgb[..., 0])
 
 
 def _without_alpha(image):

@@ -34,6 +34,14 @@ def numbers():
         said="so 255 is 'red'",
     )
     yield Case(
+        "0 and 255 in a GIF, two names",
+        save(TWO * 255, "GIF"),
+        PAIR,
+        label_name="0.gif",
+        expect=TWO,
+        said="so 255 is 'red'",
+    )
+    yield Case(
         "0 and 255 with `names: {0: ground, 255: red}`",
         save(TWO * 255),
         "names: {0: ground, 255: red}\n",

@@ -33,6 +33,25 @@ def test_images_within_a_folder_with_a_word_of_labels_are_images(outer, tmp_path
     assert len(pairs) == len(SCENES)
 
 
+@pytest.mark.parametrize(
+    ("image", "label"),
+    [
+        ("{}.jpg", "{}.png"),
+        ("{}/image.png", "{}/mask.png"),
+        ("{}_json/img.jpg", "{}_json/label.png"),
+    ],
+)
+def test_images_beside_label_files_that_differ_in_their_ending_or_name(image, label, tmp_path):
+    for scene in SCENES:
+        save(tmp_path / image.format(scene.stem), scene.image)
+        save(tmp_path / label.format(scene.stem), scene.labels)
+    _, _, data = _described(tmp_path)
+    pairs = [pair for split in data.pairs.values() for pair in split]
+    files = {(str(p.image), str(p.label_file)) for p in pairs}
+    expected = [tuple(tmp_path / name.format(s.stem) for name in (image, label)) for s in SCENES]
+    assert files == {(str(a), str(b)) for a, b in expected}
+
+
 def test_the_nearest_folder_names_the_split(tmp_path):
     written("split folders", tmp_path / "test_project")
     assert _described(tmp_path)[0] == SPLITS

@@ -33,6 +33,7 @@ _IMAGE = (
 _LABEL_FOLDER = re.compile(rf"(^|.*[_\- .])({_LABEL})([_\- .].*|$)|.*(annot|mask|label)s?$", re.I)
 _LABEL_END = re.compile(rf"[_\-. ]({_LABEL}|L|P)$", re.I)
 _LABEL_START = re.compile(rf"^({_LABEL})[_\-. ]", re.I)
+_LABEL_ALONE = re.compile(rf"^({_LABEL})$", re.I)  # 1/image.png and 1/mask.png
 _IMAGE_END = re.compile(rf"[_\-. ]({_IMAGE})$", re.I)
 _IMAGE_START = re.compile(rf"^({_IMAGE})[_\-. ]", re.I)
 PAIRS = "images and label files"
@@ -107,7 +108,7 @@ def entry_of(folder: Folder, pairs: list[tuple[Path, Path]]) -> dict[str, Any] |
             matched = {(pair.image, pair.label_file) for pair in matched_pairs(*found).values()}
     except ValueError:
         matched = set()
-    if matched != set(pairs):
+    if matched != set(pairs) or _LABEL_ALONE.match(label.stem):
         return [[folder.relative(image), folder.relative(label)] for image, label in pairs]
     entry = {"images": folder.relative(roots[0]), "labels": folder.relative(roots[1])}
     keys = ("image_prefix", "label_prefix", "image_suffix", "label_suffix")
@@ -156,14 +157,14 @@ def _is_label(folder: Folder, file: Path, around: set[Path]) -> bool:
     places = [place for place in file.parents if place.is_relative_to(folder.path)]
     places = [place for place in places if place != folder.path and place not in around]
     named = any(_names_labels(place.name) for place in places)
-    return named or bool(_LABEL_END.search(file.stem) or _LABEL_START.match(file.stem))
+    return named or any(word.search(file.stem) for word in (_LABEL_END, _LABEL_START, _LABEL_ALONE))
 
 
 def _by_content(files: list[Path]) -> list[Path]:
-    """Returns the files of the one of two folders whose files hold few values in one channel."""
-    folders: dict[Path, list[Path]] = defaultdict(list)
+    """Returns the files of the one of two folders, or endings, that hold few values."""
+    folders: dict[tuple[Path, str], list[Path]] = defaultdict(list)
     for file in files:
-        folders[file.parent].append(file)
+        folders[file.parent, file.suffix.lower()].append(file)
     likely = []
     for entries_ in folders.values():
         few = [_holds_ids(file) for file in entries_[:5]]
@@ -220,6 +221,8 @@ def _key(folder: Folder, file: Path, *, nested: bool) -> tuple[str, ...]:
     stem = _IMAGE_END.sub("", re.sub(r"_gt(Fine|Coarse)$", "", stem))
     if not nested:
         return (stem,)
+    if _LABEL_ALONE.match(stem) or _IMAGE_FOLDER.match(stem):
+        stem = ""
     parts = file.relative_to(folder.path).parts[:-1]
     plain = [p for p in parts if not _LABEL_FOLDER.match(p) and not _IMAGE_FOLDER.match(p)]
     split = folder.split_of(file) or ""

@@ -49,6 +49,11 @@ class Normalization:
         if 0 in self.std:
             raise ValueError(f"the std must not be 0; got {list(self.std)}")
 
+    @property
+    def plain(self) -> bool:
+        """Whether it leaves bytes as they are."""
+        return self.mean == (0.0,) and self.std == (1.0,)
+
     def check_channels(self, channels: int) -> None:
         """Refuses numbers for another count of channels.
 
@@ -76,10 +81,10 @@ class Normalization:
                 f"the file takes {tensor.dtype} numbers as they are, so that a normalization "
                 "changes nothing; leave it out"
             )
-        if tensor.scale:
-            self._check_range(tensor, channels)
+        if tensor.scale and not self.plain:  # of bytes as they are, an array may be none
+            self.check_range(tensor, channels)
 
-    def _check_range(self, tensor: Endpoint, channels: int) -> None:
+    def check_range(self, tensor: Endpoint, channels: int) -> None:
         """Refuses numbers of which a quantized input holds few.
 
         Raises:
@@ -103,7 +108,7 @@ class Normalization:
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """Returns float32 (N, H, W, C) for images (N, H, W, C), 0..255."""
         images = np.asarray(images, "float32")
-        if self.mean == (0.0,) and self.std == (1.0,):
+        if self.plain:
             return images
         return (images - np.asarray(self.mean, "float32")) / np.asarray(self.std, "float32")
 
@@ -214,4 +219,4 @@ def settle(
         "--normalization=-1..1, imagenet or MEAN STD; 0..255 if this is right).",
         stacklevel=4,
     )
-    return parse_normalization("0..255")
+    return Normalization(*_NAMED["0..255"])

@@ -13,7 +13,7 @@ from export.tflite.fixed_size import FixedSize
 from export.tflite.inputs import check_input, image_size
 from export.tflite.instructions import read_instructions
 from export.tflite.maps import LOGITS, SEMANTIC, Maps, named
-from export.tflite.normalization import encode, parse_normalization, settle
+from export.tflite.normalization import encode, follows, parse_normalization, settle
 from export.tflite.process import Endpoint, Process
 from export.tflite.reader import ModelFile, read_model
 from export.tflite.reading import Output, check_size, choose_outputs, grid_of, read_output
@@ -141,7 +141,17 @@ class TFLiteModel(FixedSize):
         return dict(zip(self.output_numbers, found, strict=True)), times, peak
 
     def quantize(self, images: np.ndarray) -> np.ndarray:
-        """Turns images (1, H, W, C), 0..255, into the file's input."""
+        """Turns images (1, H, W, C), 0..255, into the file's input.
+
+        Raises:
+            ValueError: If most of them would be clipped.
+        """
+        asked, tensor = self.normalization, self.input
+        if asked and asked.given and asked.plain and tensor.scale and follows(tensor, asked):
+            try:
+                asked.check_range(tensor, self.channels)
+            except ValueError as error:
+                raise ValueError(f"{self.path}: {error}.") from None
         return encode(images, self.input, self.normalization)
 
     def saturated(self, name: str | None = None) -> float | None:

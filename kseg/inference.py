@@ -9,6 +9,7 @@ import numpy as np
 
 from kseg.classes import IGNORE_CLASS
 from kseg.data.files import read_image
+from kseg.running import run
 from kseg.seeing import (
     Segmenter,
     bytes_of,
@@ -20,7 +21,6 @@ from kseg.seeing import (
     format_of,
     input_size,
     look_at,
-    run,
 )
 from kseg.strips import as_wide, label_map, resize_logits
 from kseg.tiles import label_tiles

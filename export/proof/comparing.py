@@ -14,7 +14,8 @@ from kseg.inference import predict_logits
 from kseg.instances import Instances, ObjectMatcher, PanopticScores
 from kseg.instances.predicting import check_outputs, objects_in
 from kseg.metrics import ConfusionMatrix, Scores
-from kseg.seeing import Segmenter, fit_image, look_at, run
+from kseg.running import run
+from kseg.seeing import Segmenter, fit_image, look_at
 from kseg.strips import label_map
 
 _WORST = 3  # images that are kept to be looked at

@@ -10,7 +10,8 @@ import numpy as np
 from kseg.data.files import read_image
 from kseg.instances.grouping import HEIGHT, group
 from kseg.instances.objects import Instances, instances_of
-from kseg.seeing import Segmenter, finite, fit_image, format_of, look_at, run
+from kseg.running import run
+from kseg.seeing import Segmenter, finite, fit_image, format_of, look_at
 from kseg.strips import resize_logits
 
 OUTPUTS = {"semantic": None, "center": 1, "offset": 2}  # channels

@@ -245,7 +245,7 @@ def _check_given(who: str, model: keras.Model, crop: tuple[int, int]) -> None:
 
 
 def _check_scored(model: keras.Model, sizes: _Sizes) -> None:
-    """Refuses a model that `kseg.seeing.run` could not show the images of "val"."""
+    """Refuses a model that `kseg.running.run` could not show the images of "val"."""
     heights, widths = set(), set()
     for what, (height, width) in sizes:
         # What a network makes of a side depends on what is left of it over its strides.

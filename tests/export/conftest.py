@@ -69,6 +69,30 @@ def made(tmp_path):
     return made
 
 
+@pytest.fixture
+def quantized(tmp_path):
+    """A function that converts a function of an image to a file of int8 or uint8 alone."""
+
+    def make(function, dtype=tf.int8, shape=(1, 8, 8, 3)):
+        module = tf.Module()
+        module.call = tf.function(
+            function, input_signature=[tf.TensorSpec(shape, "float32")], autograph=False
+        )
+        concrete = [module.call.get_concrete_function()]
+        converter = tf.lite.TFLiteConverter.from_concrete_functions(concrete, module)
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        seen = np.random.default_rng(0).uniform(0, 255, (8, *shape)).astype("float32")
+        seen[0], seen[1] = 0, 255
+        converter.representative_dataset = lambda: ([image] for image in seen)
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        converter.inference_input_type = converter.inference_output_type = dtype
+        path = tmp_path / "quantized.tflite"
+        path.write_bytes(converter.convert())
+        return path
+
+    return make
+
+
 def _calibrated(model, images):
     """Returns a network as it is before the first step of its training."""
     from export import QuantizedModel

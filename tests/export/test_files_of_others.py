@@ -223,22 +223,11 @@ ONE_NUMBER = {
 
 
 @pytest.mark.parametrize("name", ONE_NUMBER)
-def test_one_number_of_an_int8_file_is_read_as_its_range_says(tmp_path, name):
+def test_one_number_of_an_int8_file_is_read_as_its_range_says(quantized, name):
     def call(x):
         return ONE_NUMBER[name]((x[..., :1] - 128) / 32)
 
-    module = tf.Module()
-    module.call = tf.function(call, input_signature=[tf.TensorSpec(IMAGE, "float32")])
-    concrete = [module.call.get_concrete_function()]
-    converter = tf.lite.TFLiteConverter.from_concrete_functions(concrete, module)
-    converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    seen = RNG.uniform(0, 255, (8, *IMAGE)).astype("float32")
-    seen[0], seen[1] = 0, 255
-    converter.representative_dataset = lambda: ([image] for image in seen)
-    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-    converter.inference_input_type = converter.inference_output_type = tf.int8
-    path = tmp_path / "int8.tflite"
-    path.write_bytes(converter.convert())
+    path = quantized(call)
     bar = 0 if name == "logit" else 0.5
     expected = np.asarray(call(tf.constant(PHOTO[None], tf.float32)))[0, ..., 0] > bar
     with load_tflite(path, normalization="0..255") as file:

@@ -28,30 +28,6 @@ def _sigmoid(x):
     return tf.sigmoid((x[..., :1] - 100.5) / 64)
 
 
-@pytest.fixture
-def quantized(tmp_path):
-    """A function that converts a function of an image to a file of int8 or uint8 alone."""
-
-    def make(function, dtype=tf.int8, shape=IMAGE):
-        module = tf.Module()
-        module.call = tf.function(
-            function, input_signature=[tf.TensorSpec(shape, "float32")], autograph=False
-        )
-        concrete = [module.call.get_concrete_function()]
-        converter = tf.lite.TFLiteConverter.from_concrete_functions(concrete, module)
-        converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        seen = RNG.uniform(0, 255, (8, *shape)).astype("float32")
-        seen[0], seen[1] = 0, 255
-        converter.representative_dataset = lambda: ([image] for image in seen)
-        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-        converter.inference_input_type = converter.inference_output_type = dtype
-        path = tmp_path / "quantized.tflite"
-        path.write_bytes(converter.convert())
-        return path
-
-    return make
-
-
 def _rewrite(path, change):
     """Changes a file's schema object in place."""
     model = schema.ModelT.InitFromPackedBuf(path.read_bytes())

@@ -192,7 +192,8 @@ def _packaged_weights(record: TrainedRecord) -> str:
         return f"{weights} were then trained on with the validation images too{mean}."
     if len(starts) == 1:
         start = next(iter(starts.values()))
-        what = f"of another line: they were trained from `{start}`, with the validation images too"
+        start = "ImageNet's weights" if start == "imagenet" else f"`{start}`"
+        what = f"of another line: they were trained from {start}, with the validation images too"
     else:
         runs = ", ".join(f"`{run}` from `{start}`" for run, start in starts.items())
         what = "the mean of those of several lines, trained with the validation images too: " + runs

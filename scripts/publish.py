@@ -34,6 +34,8 @@ from kseg.models.trained import last_runs, load_weights_npz, save_weights_npz
 from kseg.training.run import open_run, saw_val
 
 _WEIGHTS = Path(kseg.__file__).parent / "weights"
+_LARGEST_FILE = 8_000_000  # bytes
+_FRACTION_BITS = 8, 6  # of dense kernels
 
 
 def main() -> None:
@@ -162,7 +164,7 @@ def _measure(
     if options.logit_adjustment:
         splits = ("train", "val") if with_val else ("train",)
         adjust(model, options.logit_adjustment * log_weights(data, splits))
-    save_weights_npz(model, folder / "model.npz")
+    save_weights(model, folder / "model.npz")
     load_weights_npz(model, folder / "model.npz")
     if options.qat_epochs:
         rate = kseg.Recipe().learning_rate / 10  # as `kseg export` does
@@ -179,6 +181,14 @@ def _measure(
         options=ExportOptions(classes=data.classes, working_size=model.kseg_size),
     )
     return model, kseg.evaluate(model, data), result
+
+
+def save_weights(model: keras.Model, path: Path) -> None:
+    """Writes weights as fine as fits into 8 MB, as int8 files lose by coarse ones."""
+    for bits in _FRACTION_BITS:
+        save_weights_npz(model, path, bits)
+        if path.stat().st_size <= _LARGEST_FILE:
+            break
 
 
 def check_run(run: Path, data: kseg.Data, *, adjust: bool, scored: bool = False) -> None:

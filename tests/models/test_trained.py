@@ -181,6 +181,10 @@ def test_dense_kernels_are_rounded_to_six_bits_of_the_fraction(tmp_path):
     kernel, bias = model.get_layer("score").get_weights()
     assert kernel.ravel().tolist() == [1 + 1 / 64, -3 - 2 / 32]
     np.testing.assert_array_equal(bias, np.float16([1 / 3, 1.01]))
+    model.get_layer("score").kernel.assign([[[[1 + 1 / 90, -3.07]]]])
+    save_weights_npz(model, tmp_path / "w.npz", bits=8)
+    load_weights_npz(model, tmp_path / "w.npz")
+    assert model.get_layer("score").get_weights()[0].ravel().tolist() == [1 + 3 / 256, -3 - 9 / 128]
 
 
 def test_numbers_that_float16_cannot_hold_stay_as_they_are(tmp_path):

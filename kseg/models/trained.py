@@ -103,13 +103,14 @@ class TrainedRecord:
 
 
 def last_runs(commands: Iterable[str]) -> list[str]:
-    """Returns the run folders that commands make, without those from which another one starts."""
-    lines = [shlex.split(command, comments=True) for command in commands]
-    starts, made = (
-        [after for line in lines for before, after in pairwise(line) if before == option]
-        for option in ("--weights", "--out")
-    )
-    return [run for run in made if run not in starts]
+    """Returns the run folders that commands make, without those that a later command needs."""
+    made: list[str] = []
+    for command in commands:
+        words = list(pairwise(shlex.split(command, comments=True)))
+        needed = [after for before, after in words if before in ("--weights", "--teacher")]
+        made = [run for run in made if run not in needed]
+        made += [after for before, after in words if before == "--out"]
+    return made
 
 
 def _read_record(file: Traversable) -> TrainedRecord:

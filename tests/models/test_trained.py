@@ -133,6 +133,7 @@ def test_final_weights_are_of_the_runs_that_no_other_starts_from():
     assert last_runs([]) == [] and last_runs([first]) == ["runs/a"]
     assert last_runs([first, second]) == ["runs/b"]
     assert last_runs([first, second, third]) == ["runs/b", "runs/c"]
+    assert last_runs([first, third, second]) == ["runs/b"]  # c has taught it
     assert TRAINED["atrous_fpn_tiny_camvid"].final_runs == ["runs/tiny_long_final"]
     assert len(TRAINED["fcn8s_camvid"].final_runs) == 1
 
